@@ -1,0 +1,106 @@
+package relay
+
+import "time"
+
+// State is what a delivery is in, as users see it.
+type State string
+
+// States of a delivery.
+const (
+	StatePending    State = "pending"    // not tried yet
+	StateRetrying   State = "retrying"   // tried and failed, due again
+	StateHeld       State = "held"       // not tried yet and held, see the reason
+	StateDelivered  State = "delivered"  // answered with a 2xx status
+	StateFailed     State = "failed"     // given up
+	StateSuperseded State = "superseded" // a newer event took its place
+)
+
+// States lists all states of a delivery.
+var States = []State{StatePending, StateRetrying, StateHeld, StateDelivered, StateFailed, StateSuperseded}
+
+// Finished reports whether no further attempt will be made by itself.
+func (s State) Finished() bool {
+	return s == StateDelivered || s == StateFailed || s == StateSuperseded
+}
+
+// Reason says why something is held or failed, in a word.
+type Reason string
+
+// Reasons for which a whole subscription is held. A failed delivery's reason is
+// "schedule", "give_up_after", "status", or a word of a later step.
+const (
+	ReasonNone       Reason = ""
+	ReasonPaused     Reason = "paused"
+	ReasonDisabled   Reason = "disabled"
+	ReasonGone       Reason = "gone"        // its name is not in the configuration
+	ReasonRetryAfter Reason = "retry_after" // the endpoint asked to wait
+	ReasonEgress     Reason = "egress"      // no usable address of the region
+
+	ReasonSchedule    Reason = "schedule"      // the last retry failed
+	ReasonGiveUpAfter Reason = "give_up_after" // the time allowed is over
+	ReasonStatus      Reason = "status"        // a status that is not retried
+	ReasonQuarantined Reason = "quarantined"   // its record cannot be read or sent
+)
+
+// Delivery is one event for one subscription, as users see it.
+type Delivery struct {
+	Event        string
+	Subscription string
+	Region       string
+	State        State
+	Reason       Reason
+	// NextAttempt is zero if none is planned.
+	NextAttempt time.Time
+	// AttemptCount counts attempts made, also those no longer kept.
+	AttemptCount int
+	// Attempts are those kept, ascending; only where one event is shown.
+	Attempts []Attempt
+}
+
+// Attempt is one try to make a delivery.
+type Attempt struct {
+	// Number counts from 1 and goes on over replays.
+	Number   int
+	At       time.Time
+	Duration time.Duration
+	// Status is the HTTP status, 0 if there was none.
+	Status int
+	// Error is a sentence for people, ErrorKind a word; both empty on success.
+	Error     string
+	ErrorKind ErrorKind
+	// Local and Remote are the addresses of the connection as the kernel reported
+	// them, "ip:port", or empty.
+	Local, Remote string
+	// Excerpt is the beginning of the response's body.
+	Excerpt []byte
+}
+
+// ErrorKind classifies why an attempt failed. It is a label of metrics.
+type ErrorKind string
+
+// Kinds of errors.
+const (
+	KindNone      ErrorKind = ""
+	Kind3xx       ErrorKind = "3xx"
+	Kind4xx       ErrorKind = "4xx"
+	Kind429       ErrorKind = "429"
+	Kind5xx       ErrorKind = "5xx"
+	KindProtocol  ErrorKind = "protocol"
+	KindTimeout   ErrorKind = "timeout"
+	KindDNS       ErrorKind = "dns"
+	KindConnect   ErrorKind = "connect"
+	KindTLS       ErrorKind = "tls"
+	KindReset     ErrorKind = "reset"
+	KindBlocked   ErrorKind = "blocked" // the destination guard refused
+	KindAuth      ErrorKind = "auth"
+	KindTransform ErrorKind = "transform"
+	KindSign      ErrorKind = "sign"
+	KindPanic     ErrorKind = "panic"
+)
+
+// Limits of what is kept of a response, in bytes.
+const (
+	maxFailedExcerpt    = 16 << 10
+	maxDeliveredExcerpt = 1 << 10
+	maxResponseRead     = 64 << 10
+)

@@ -1,0 +1,339 @@
+package relay
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+)
+
+// Errors of a store. They may be wrapped.
+var (
+	// ErrClosed is returned by every method after Close.
+	ErrClosed = errors.New("the store is closed")
+	// ErrNotFound means that there is no such event, or that it is no longer kept.
+	ErrNotFound = errors.New("no such event")
+	// ErrKeyReused means that an idempotency key came again with other content.
+	ErrKeyReused = errors.New("the idempotency key was used before with another request")
+	// ErrFull means that there is no room: intake must refuse, deliveries go on.
+	ErrFull = errors.New("the store has no room")
+	// ErrBroken means that durability is lost (a write or sync failed). Nothing more
+	// is accepted until the store was opened again.
+	ErrBroken = errors.New("the store has failed")
+)
+
+// BatchTooLargeError means that a batch does not fit into one storage transaction.
+// Nothing of it was stored.
+type BatchTooLargeError struct {
+	// Fits is the number of leading items that would have fitted.
+	Fits int
+}
+
+func (e *BatchTooLargeError) Error() string {
+	return fmt.Sprintf("the batch is larger than one storage transaction; its first %d items would fit", e.Fits)
+}
+
+// KeyReusedError is [ErrKeyReused] for one item of a batch.
+type KeyReusedError struct {
+	// Item is the index of the item, or -1 if it is the key of the whole batch.
+	Item int
+}
+
+func (e *KeyReusedError) Error() string { return ErrKeyReused.Error() }
+
+// Is reports whether target is [ErrKeyReused].
+func (e *KeyReusedError) Is(target error) bool { return target == ErrKeyReused }
+
+// KeyKind separates the kinds of idempotency keys: keys of different kinds never
+// collide.
+type KeyKind uint8
+
+// Kinds of idempotency keys, in the order in which they take precedence. The
+// numbers are part of the storage format.
+const (
+	KeyHeader     KeyKind = 1 // the Idempotency-Key header
+	KeyCloudEvent KeyKind = 2 // CloudEvents source and id
+	KeyEnvelope   KeyKind = 3 // the id of the JSON envelope
+	KeyFrom       KeyKind = 4 // what key_from or accept names
+)
+
+// Key is an idempotency key with the digest of what it stands for.
+type Key struct {
+	Kind KeyKind
+	Text string
+	// Sum is a digest of type, source, content type, narrowing and body.
+	Sum [sha256.Size]byte
+}
+
+// Item is one event to be appended, with the subscriptions that it matched.
+type Item struct {
+	// Event has neither ID nor Seq, Accepted or Deliveries: the store sets them.
+	Event         *Event
+	Subscriptions []string
+	// Key is the item's own idempotency key, or nil.
+	Key *Key
+}
+
+// Batch is stored whole or not at all.
+type Batch struct {
+	Items []Item
+	// Key covers the whole batch, or is nil.
+	Key *Key
+}
+
+// Receipt is the answer for one item of a batch.
+type Receipt struct {
+	ID   string
+	Type string
+	// Matched are the subscriptions that got the event when it was first accepted.
+	Matched []string
+	// Duplicate says that the item's key, or the batch's, was known: ID is that of
+	// the event stored then, and nothing was stored now.
+	Duplicate bool
+}
+
+// Span is a range of positions in a subscription's log, both ends included.
+type Span struct{ From, To uint64 }
+
+// Progress is the state of one subscription's log. It is what the store keeps
+// instead of a row for each delivery.
+type Progress struct {
+	Subscription string
+	// Head is the highest position in the log, 0 if it is empty. The store keeps it;
+	// it is ignored in an [Update].
+	Head uint64
+	// Low is the low-water mark: every position at or below it is finished or has an
+	// open [Exception].
+	Low uint64
+	// Done are the positions above Low that are finished or have an open exception,
+	// ascending and not touching. There are at most as many as attempts in flight
+	// plus one.
+	Done []Span
+
+	// Counters of finished deliveries; they only grow.
+	Delivered, Failed, Superseded uint64
+	// Open is the number of open exceptions.
+	Open uint64
+
+	// Paused is the operator's pause (the configuration has its own), with its reason.
+	Paused       bool
+	PausedReason string
+	// Disabled says that the subscription takes no deliveries until it is resumed, for
+	// the reason given (for example that its endpoint answered 410).
+	Disabled       bool
+	DisabledReason string
+	// HoldUntil holds the whole subscription until then, because its endpoint asked
+	// for it (Retry-After).
+	HoldUntil time.Time
+	// LastSuccess is the end of the last successful attempt, FailingSince that of the
+	// first failed one after it. Either may be zero.
+	LastSuccess, FailingSince time.Time
+}
+
+// Kind says why a delivery is not simply finished in order. The numbers are part
+// of the storage format.
+type Kind uint8
+
+// Open kinds: there is still something to do. Closed kinds: finished, but not
+// delivered. Not every kind is written yet; readers must know them all.
+const (
+	Retry       Kind = 1 // due at Due; attempted before unless Attempts is 0
+	Waiting     Kind = 2 // waits for a condition outside
+	Debounced   Kind = 3 // a newer one of its key may take its place until Due
+	Ordered     Kind = 4 // stands behind another one of its key
+	Replay      Kind = 5 // a span to be delivered again; From advances
+	Failed      Kind = 65
+	Superseded  Kind = 66
+	Erased      Kind = 67
+	Quarantined Kind = 68 // its record cannot be read or sent
+)
+
+// Closed reports whether k is a final state.
+func (k Kind) Closed() bool { return k >= Failed }
+
+// Exception is what is known of a delivery, or a span of them, that did not simply
+// succeed in its turn. A position has at most one open or closed exception.
+type Exception struct {
+	// From and To are positions in the subscription's log; equal for one delivery.
+	From, To uint64
+	// Seq is that of the event at From.
+	Seq  Seq
+	Kind Kind
+	// Attempts is the number of attempts made; they number on over replays.
+	Attempts int
+	// Step is the index of the next delay in the retry schedule.
+	Step int
+	// Due is when the next attempt may be made.
+	Due time.Time
+	// Since is the time of the first attempt of this run through the schedule.
+	Since time.Time
+	// Key is the value of the ordering or debouncing key, or empty.
+	Key string
+	// Reason is a word for machines, e.g. "schedule" or "dropped"; at most 64 bytes.
+	Reason string
+}
+
+// AttemptRecord is an [Attempt] with the delivery that it belongs to.
+type AttemptRecord struct {
+	Seq Seq
+	Attempt
+}
+
+// Update is the new state of one subscription with all that led to it.
+type Update struct {
+	Progress Progress
+	// Put adds or replaces exceptions. Putting a closed one removes an open one of the
+	// same From, and the reverse.
+	Put []Exception
+	// Drop removes exceptions by their From: the delivery succeeded.
+	Drop []uint64
+	// Attempts are added. See [Forgotten] for those that they push out.
+	Attempts []AttemptRecord
+}
+
+// Attempts of one delivery that are kept: the first ones, and the last ones.
+const (
+	keepFirstAttempts = 5
+	keepLastAttempts  = 45
+)
+
+// Forgotten returns the number of the attempt that is removed when attempt n of the
+// same delivery is added, or 0 if there is none.
+func Forgotten(n int) int {
+	if old := n - keepLastAttempts; old > keepFirstAttempts {
+		return old
+	}
+	return 0
+}
+
+// Entry is an event at a position of a subscription's log.
+type Entry struct {
+	Pos   uint64
+	Event *Event
+}
+
+// EventQuery selects events for a list, newest first.
+type EventQuery struct {
+	// Type is compared without regard to case; empty: all.
+	Type string
+	// Since is inclusive and Until exclusive, on acceptance time; zero: open.
+	Since, Until time.Time
+	// Unmatched selects only events that matched no subscription.
+	Unmatched bool
+	// Before selects events below this Seq; 0: from the newest.
+	Before Seq
+	// Limit is the largest number of events to return.
+	Limit int
+}
+
+// EventPage is one page of a list.
+type EventPage struct {
+	// Events come without Data.
+	Events []*Event
+	// Next is the Before of the next page, 0 at the end. A page may hold fewer events
+	// than asked for, even none, while Next is not 0: a page scans a bounded number of
+	// records.
+	Next Seq
+}
+
+// TrimPolicy says which finished records may go.
+type TrimPolicy struct {
+	// DeliveredBefore: events accepted before it go if all deliveries succeeded or
+	// there were none. FailedBefore: also those with a delivery that failed.
+	// What is unfinished is never removed.
+	DeliveredBefore, FailedBefore time.Time
+	// KeysBefore: idempotency keys stored before it go.
+	KeysBefore time.Time
+}
+
+// Trimmed is what one bounded step of trimming did.
+type Trimmed struct {
+	Events, Keys int
+	// More says that the step stopped at its bound; call again.
+	More bool
+}
+
+// StoreStats is what an operator is told of a store.
+type StoreStats struct {
+	Engine string
+	// Location is a directory or a database without credentials.
+	Location string
+	// Size is in bytes by part (events, logs, attempts, other), as far as the engine
+	// can tell them apart; Free is the room left on its volume, in bytes, -1 if unknown.
+	Size map[string]int64
+	Free int64
+	// Events is the number of events ever stored; it is contiguous.
+	Events uint64
+}
+
+// Store keeps events and the progress of their deliveries. It is safe for
+// concurrent use. Every method returns [ErrClosed] after Close.
+type Store interface {
+	// Append stores a batch, whole or not at all, and returns when it is durable.
+	// It fills in ID, Seq, Accepted and Deliveries of the events that are new.
+	//
+	// stored is called with the events that are new (if any) as soon as they are
+	// durable and before Append returns, even if ctx has ended by then. Calls of
+	// stored, over all Appends, happen one after the other and in commit order; it
+	// must not block.
+	//
+	// Errors: [KeyReusedError], [BatchTooLargeError], [ErrFull], [ErrBroken],
+	// [ErrClosed]: nothing was stored. ctx is observed only until the batch is handed
+	// to the writer: its error too means that nothing was stored.
+	Append(ctx context.Context, b Batch, stored func([]*Event)) ([]Receipt, error)
+
+	// Commit applies updates, each of them atomically. A crash may undo the newest
+	// commits, which yields repeated attempts, never losses.
+	Commit(ctx context.Context, updates []Update) error
+
+	// Progress yields the state of every subscription that ever had a log or an update.
+	Progress(ctx context.Context) iter.Seq2[Progress, error]
+
+	// Read returns entries of a subscription's log with positions above after,
+	// ascending, at most limit of them and, from the second on, at most maxBytes of
+	// Data. Its cost does not depend on what was delivered or removed before.
+	Read(ctx context.Context, subscription string, after uint64, limit, maxBytes int) ([]Entry, error)
+
+	// Log returns positions and Seqs of a subscription's log below before (0: from the
+	// head), descending, at most limit.
+	Log(ctx context.Context, subscription string, before uint64, limit int) ([]LogEntry, error)
+
+	// Open returns open exceptions with From above after, ascending, at most limit.
+	Open(ctx context.Context, subscription string, after uint64, limit int) ([]Exception, error)
+
+	// Exception returns the exception that covers a position, or false.
+	Exception(ctx context.Context, subscription string, pos uint64) (Exception, bool, error)
+
+	// Event returns the event at s with its data, or [ErrNotFound].
+	Event(ctx context.Context, s Seq) (*Event, error)
+
+	// Find returns the Seq of the event with this ID, or [ErrNotFound].
+	Find(ctx context.Context, id string) (Seq, error)
+
+	// Attempts returns the kept attempts of one delivery, ascending.
+	Attempts(ctx context.Context, s Seq, subscription string) ([]Attempt, error)
+
+	// Events lists events, newest first.
+	Events(ctx context.Context, q EventQuery) (EventPage, error)
+
+	// Trim removes what p allows, oldest first, in one bounded step.
+	Trim(ctx context.Context, p TrimPolicy) (Trimmed, error)
+
+	// Stats returns figures for operators. It does not scan.
+	Stats(ctx context.Context) (StoreStats, error)
+
+	// Err returns why the store does not accept events at present ([ErrFull],
+	// [ErrBroken], [ErrClosed]), or nil.
+	Err() error
+
+	// Close waits for writes under way, then releases the store.
+	Close() error
+}
+
+// LogEntry is a position of a subscription's log with the event that stands there.
+type LogEntry struct {
+	Pos uint64
+	Seq Seq
+}
