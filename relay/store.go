@@ -46,6 +46,22 @@ func (e *KeyReusedError) Error() string { return ErrKeyReused.Error() }
 // Is reports whether target is [ErrKeyReused].
 func (e *KeyReusedError) Is(target error) bool { return target == ErrKeyReused }
 
+// UnreadableError means that a record of the store cannot be read. The event it belongs
+// to is set aside, not delivered.
+type UnreadableError struct {
+	// Pos is the position in the log that was read, Seq that of the event.
+	Pos uint64
+	Seq Seq
+	Err error
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("reading the event %d at position %d: %v", e.Seq, e.Pos, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
 // KeyKind separates the kinds of idempotency keys: keys of different kinds never
 // collide.
 type KeyKind uint8
@@ -293,7 +309,9 @@ type Store interface {
 
 	// Read returns entries of a subscription's log with positions above after,
 	// ascending, at most limit of them and, from the second on, at most maxBytes of
-	// Data. Its cost does not depend on what was delivered or removed before.
+	// Data. Its cost does not depend on what was delivered or removed before. It stops
+	// before a record that it cannot read; if that is the first, the error is an
+	// [UnreadableError].
 	Read(ctx context.Context, subscription string, after uint64, limit, maxBytes int) ([]Entry, error)
 
 	// Log returns positions and Seqs of a subscription's log below before (0: from the

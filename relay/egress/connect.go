@@ -1,0 +1,121 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay/destination"
+)
+
+// leastShare is the least time that one of several addresses gets, unless the
+// dial itself ends before; with a long list the last ones are then not tried. It
+// is what net.Dialer grants.
+const leastShare = 2 * time.Second
+
+// connectFirst connects to the first of targets that can be connected to. They
+// are tried one after the other, not at once: a receiver that counts connections
+// should see one.
+func (d *Dialer) connectFirst(ctx context.Context, host string, port uint16, targets []netip.Addr) (net.Conn, error) {
+	end, _ := ctx.Deadline()
+	var (
+		errs []error
+		gone []*UnavailableError
+	)
+	for i, target := range targets {
+		deadline := share(time.Now(), end, len(targets)-i)
+		conn, err := d.connectWithin(ctx, deadline, host, netip.AddrPortFrom(target, port))
+		if err == nil {
+			return conn, nil
+		}
+		if _, ok := errors.AsType[*destination.BlockedError](err); ok {
+			return nil, err
+		}
+		if unavailable, ok := errors.AsType[*UnavailableError](err); ok {
+			gone = append(gone, unavailable)
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if len(gone) == len(errs) {
+		return nil, merge(gone)
+	}
+	return nil, &connectError{host: host, errs: errs}
+}
+
+// share returns when the first of n addresses must be connected to, so that each
+// of the others gets as much of what is left.
+func share(now, end time.Time, n int) time.Time {
+	until := now.Add(max(end.Sub(now)/time.Duration(n), leastShare))
+	if until.After(end) {
+		return end
+	}
+	return until
+}
+
+// connectWithin connects to one target, from the first of the region's addresses
+// that is on this machine. If that one does not get through the others are not
+// tried: it is the destination that does not answer.
+func (d *Dialer) connectWithin(ctx context.Context, deadline time.Time, host string, target netip.AddrPort) (net.Conn, error) {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	connect := d.connect
+	if connect == nil {
+		connect = d.connectSocket
+	}
+	if d.Region == nil || len(d.Region.Addresses) == 0 {
+		return connect(ctx, netip.Addr{}, target)
+	}
+	family := FamilyOf(target.Addr())
+	var gone []netip.Addr
+	for _, source := range d.Region.sources(family, host) {
+		conn, err := connect(ctx, source, target)
+		if err == nil || answered(err) || !missing(source) {
+			return conn, err
+		}
+		gone = append(gone, source)
+	}
+	return nil, &UnavailableError{Region: d.Region.Name, Family: family, Addresses: gone, Reason: notHere(gone)}
+}
+
+// answered reports an error that only comes back over a working address, or that
+// is the guard's.
+func answered(err error) bool {
+	_, blocked := errors.AsType[*destination.BlockedError](err)
+	return blocked || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// connectSocket makes one TCP connection to target, bound to source if that is
+// valid.
+func (d *Dialer) connectSocket(ctx context.Context, source netip.Addr, target netip.AddrPort) (net.Conn, error) {
+	dialer := net.Dialer{ControlContext: d.control(source)}
+	if source.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	return dialer.DialContext(ctx, "tcp", target.String())
+}
+
+// control returns what net.Dialer calls on each socket before it is bound and
+// connected. It is the boundary: it sees the address that the kernel will get,
+// after all that was resolved, sorted and chosen before.
+func (d *Dialer) control(source netip.Addr) func(context.Context, string, string, syscall.RawConn) error {
+	return func(_ context.Context, _, address string, conn syscall.RawConn) error {
+		target, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return fmt.Errorf("judging the address of a socket: %w", err)
+		}
+		if err := d.Guard.CheckAddr(target.Addr()); err != nil {
+			return err
+		}
+		if !source.IsValid() {
+			return nil
+		}
+		return prepareBound(conn)
+	}
+}

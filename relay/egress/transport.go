@@ -1,0 +1,60 @@
+package egress
+
+import (
+	"crypto/tls"
+	"net/http"
+	"time"
+)
+
+// TransportOptions are what differs between transports. The zero value is good.
+type TransportOptions struct {
+	// MaxIdlePerHost is how many idle connections to one destination are kept.
+	// With fewer than there are deliveries at a time, each burst connects anew.
+	// Default: 16.
+	MaxIdlePerHost int
+	// TLS is copied. Versions below 1.2 are not spoken whatever it says.
+	TLS *tls.Config
+}
+
+// DefaultMaxIdlePerHost is how many deliveries of a subscription are in flight by
+// default.
+const DefaultMaxIdlePerHost = 16
+
+// NewTransport makes a transport whose connections are all made by d. Proxies
+// of the environment are ignored: one would make the connections in our place,
+// from its own address, and the guard would judge the proxy.
+//
+// The transport follows no redirects, since a transport never does; a client on
+// top of it has to be told. Close idle connections when it is no longer used.
+func NewTransport(d *Dialer, o TransportOptions) *http.Transport {
+	idle := o.MaxIdlePerHost
+	if idle <= 0 {
+		idle = DefaultMaxIdlePerHost
+	}
+	config := &tls.Config{}
+	if o.TLS != nil {
+		config = o.TLS.Clone()
+	}
+	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	return &http.Transport{
+		Proxy:               nil,
+		DialContext:         d.DialContext,
+		TLSClientConfig:     config,
+		TLSHandshakeTimeout: 10 * time.Second,
+		// A response is read for its beginning only; inflating it is work for
+		// nothing, and a bomb is work without end.
+		DisableCompression: true,
+		// Without it a transport with a dialer of its own speaks HTTP/1 alone.
+		ForceAttemptHTTP2: true,
+		// A connection that the other side dropped silently is found by a ping,
+		// rather than by the next delivery's deadline.
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 10 * time.Second},
+		MaxIdleConns:           0, // no limit over all: MaxIdlePerHost is enough
+		MaxIdleConnsPerHost:    idle,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		// The headers and body of a webhook of 1 KiB leave in one write.
+		WriteBufferSize: 4 << 10,
+		ReadBufferSize:  4 << 10,
+	}
+}

@@ -1,0 +1,118 @@
+package relay
+
+import (
+	"context"
+	"time"
+)
+
+// Inspect returns an event with its deliveries and their attempts, or [ErrNotFound].
+func (r *Relay) Inspect(ctx context.Context, id string) (*Event, []Delivery, error) {
+	seq, err := r.store.Find(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := r.store.Event(ctx, seq)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.Flush() // so that the store has every attempt that state and counts speak of
+	deliveries := make([]Delivery, len(e.Deliveries))
+	for i, p := range e.Deliveries {
+		d, err := r.delivery(ctx, e, p)
+		if err != nil {
+			return nil, nil, err
+		}
+		if d.Attempts, err = r.store.Attempts(ctx, e.Seq, p.Subscription); err != nil {
+			return nil, nil, err
+		}
+		d.countAttempts()
+		deliveries[i] = d
+	}
+	return e, deliveries, nil
+}
+
+// countAttempts takes the number of attempts from the last record, where there is one:
+// a delivered one has no exception that would know it.
+func (d *Delivery) countAttempts() {
+	if n := len(d.Attempts); n > 0 {
+		d.AttemptCount = max(d.AttemptCount, d.Attempts[n-1].Number)
+	}
+}
+
+// delivery returns what a delivery is in, without its attempts. Its AttemptCount is 0 if
+// only the attempts' records know it.
+func (r *Relay) delivery(ctx context.Context, e *Event, p Placement) (Delivery, error) {
+	d := Delivery{Event: e.ID, Subscription: p.Subscription}
+	l := r.lane(p.Subscription)
+	if l.stateInMemory(&d, p.Pos) {
+		return d, nil
+	}
+	x, ok, err := r.store.Exception(ctx, p.Subscription, p.Pos)
+	if err != nil {
+		return d, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if ok {
+		l.stateOf(&d, x)
+	} else {
+		d.State = StateDelivered
+	}
+	return d, nil
+}
+
+// stateInMemory fills in what the lane knows by itself, and reports whether that is all.
+func (l *lane) stateInMemory(d *Delivery, pos uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sub != nil {
+		d.Region = l.sub.Region
+	}
+	if j, ok := l.inFlight[pos]; ok {
+		d.AttemptCount = j.attempts
+		d.State = StatePending
+		if j.attempts > 0 {
+			d.State = StateRetrying
+		}
+		return true
+	}
+	if w, ok := l.retries.byPos[pos]; ok {
+		l.stateOf(d, Exception{Kind: Retry, Attempts: w.attempts, Due: w.due})
+		return true
+	}
+	if x, ok := l.outbox.exception(pos); ok {
+		l.stateOf(d, x)
+		return true
+	}
+	if l.cur.has(pos) {
+		return false
+	}
+	l.stateOf(d, Exception{Kind: Retry})
+	return true
+}
+
+// stateOf translates an exception, and what holds the subscription, into a state. The
+// caller holds the lock.
+func (l *lane) stateOf(d *Delivery, x Exception) {
+	d.AttemptCount = x.Attempts
+	switch {
+	case x.Kind == Superseded:
+		d.State, d.Reason = StateSuperseded, Reason(x.Reason)
+	case x.Kind.Closed():
+		d.State, d.Reason = StateFailed, Reason(x.Reason)
+	default:
+		reason, until := l.condition.shown(l.sub, time.Now())
+		d.Reason, d.NextAttempt = reason, x.Due
+		if reason != ReasonNone && (until.IsZero() || until.After(x.Due)) {
+			d.NextAttempt = until
+		}
+		switch {
+		case x.Attempts > 0:
+			d.State = StateRetrying
+		case reason != ReasonNone:
+			d.State = StateHeld
+		default:
+			d.State = StatePending
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// Bounds of waiting, so that a sender hears within ten seconds where it stands.
+const (
+	readyWait   = 3 * time.Second
+	publishWait = 6 * time.Second
+)
+
+// Accept takes one POST and answers it, without asking who sends: for callers that
+// have their own guard. typ is the event type; if it is empty, the body or a locator
+// names it.
+func (h *Handler) Accept(w http.ResponseWriter, r *http.Request, typ string) {
+	began := time.Now()
+	s, parse, ref := h.begin(r, typ)
+	if ref == nil {
+		var receipt relay.Receipt
+		if receipt, ref = h.publish(w, r, s, parse); ref == nil {
+			answer(w, &receipt)
+			h.observer.Took(time.Since(began))
+			return
+		}
+	}
+	h.refuse(w, r, ref)
+}
+
+// publish returns once the event is durable. The engine is asked first: while it cannot
+// take events, no body is read.
+func (h *Handler) publish(w http.ResponseWriter, r *http.Request, s *submission, parse format) (relay.Receipt, *refusal) {
+	engine, ref := h.ready(r.Context())
+	if ref != nil {
+		return relay.Receipt{}, ref
+	}
+	if s.body, ref = h.readBody(w, r); ref != nil {
+		return relay.Receipt{}, ref
+	}
+	events, ref := parse(h, s)
+	if ref != nil {
+		return relay.Receipt{}, ref
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), publishWait)
+	defer cancel()
+	receipts, err := engine.Publish(ctx, events, nil)
+	if err != nil {
+		return relay.Receipt{}, publishRefusal(err)
+	}
+	if len(receipts) != len(events) {
+		err := fmt.Errorf("%d receipts for %d events", len(receipts), len(events))
+		return relay.Receipt{}, publishRefusal(err)
+	}
+	return receipts[0], nil
+}
+
+// ready returns the engine if it takes events.
+func (h *Handler) ready(ctx context.Context) (Engine, *refusal) {
+	engine, ref := h.open(ctx)
+	if ref != nil {
+		return nil, ref
+	}
+	if err := engine.Err(); err != nil {
+		return nil, publishRefusal(err)
+	}
+	return engine, nil
+}
+
+// open returns the engine, waiting for it: while a configuration is loaded, requests
+// arrive a moment before it is ready.
+func (h *Handler) open(ctx context.Context) (Engine, *refusal) {
+	ctx, cancel := context.WithTimeout(ctx, readyWait)
+	defer cancel()
+	engine, err := h.engine(ctx)
+	if err != nil {
+		return nil, unavailable(problemNotReady, err)
+	}
+	return engine, nil
+}
+
+// publishRefusal is what the sender is told of an error of the engine. The text of the
+// error goes to the log: it may have paths and addresses of this machine.
+func publishRefusal(err error) *refusal {
+	var batch *relay.BatchTooLargeError
+	var unknown *relay.UnknownSubscriptionError
+	switch {
+	case errors.Is(err, relay.ErrKeyReused):
+		return refuse(problemKeyReused, "The idempotency key came before with another type, source, content type, Relay-Subscriptions or body. Nothing was stored; use a new key for a new event.")
+	case errors.As(err, &unknown):
+		return &refusal{
+			kind:   problemNarrowing,
+			detail: fmt.Sprintf("There is no subscription named %q in the configuration; nothing was stored.", unknown.Name),
+			faults: []fault{{Header: "Relay-Subscriptions", Detail: fmt.Sprintf("%q is not a subscription", unknown.Name)}},
+		}
+	case errors.As(err, &batch):
+		return &refusal{
+			kind:   problemBatchTooLarge,
+			detail: fmt.Sprintf("The events and their deliveries do not fit into one storage transaction; the first %d would. Nothing was stored.", batch.Fits),
+			fits:   &batch.Fits,
+		}
+	case errors.Is(err, relay.ErrFull):
+		return unavailable(problemFull, err)
+	case errors.Is(err, relay.ErrBroken):
+		return unavailable(problemBroken, err)
+	case errors.Is(err, relay.ErrClosed), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return unavailable(problemNotReady, err)
+	}
+	return &refusal{
+		kind:   problemInternal,
+		detail: "The relay failed in an unexpected way; its log says how. Send again with the same Idempotency-Key.",
+		cause:  err,
+	}
+}
+
+// unavailable is a 503 with the time after which to come again.
+func unavailable(p problem, cause error) *refusal {
+	ref := &refusal{kind: p, cause: cause}
+	switch p {
+	case problemFull:
+		// Room comes from retention or an operator, not within seconds.
+		ref.detail = "The relay has no room for more events; nothing was stored. Send again later, with the same Idempotency-Key."
+		return ref.with("Retry-After", "30")
+	case problemBroken:
+		ref.detail = "The relay cannot keep events safe at present; nothing is accepted. Send again later, with the same Idempotency-Key."
+		return ref.with("Retry-After", "10")
+	}
+	ref.detail = "The relay is starting or stopping, or its store does not answer; nothing was stored. Send again in a moment, with the same Idempotency-Key."
+	return ref.with("Retry-After", "5")
+}

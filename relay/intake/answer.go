@@ -1,0 +1,92 @@
+package intake
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/view"
+)
+
+// answer writes 202. It is on the path of every event, so it is written by hand.
+func answer(w http.ResponseWriter, receipt *relay.Receipt) {
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Location", pathEvents+"/"+receipt.ID)
+	if receipt.Duplicate {
+		header.Set("Idempotency-Replayed", "true")
+	}
+	body := make([]byte, 0, 256)
+	body = append(appendReceipt(body, receipt), '\n')
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(http.StatusAccepted)
+	// The connection is gone if this fails. The event is stored all the same.
+	_, _ = w.Write(body)
+}
+
+func appendReceipt(b []byte, receipt *relay.Receipt) []byte {
+	b = append(b, `{"id":`...)
+	b = appendString(b, receipt.ID)
+	b = append(b, `,"type":`...)
+	b = appendString(b, receipt.Type)
+	b = append(b, `,"matched":[`...)
+	for i, name := range receipt.Matched {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, name)
+	}
+	b = append(b, `],"duplicate":`...)
+	b = strconv.AppendBool(b, receipt.Duplicate)
+	return append(b, '}')
+}
+
+// appendString puts U+FFFD in the place of what is not UTF-8, of which its error tells.
+func appendString(b []byte, s string) []byte {
+	b, _ = jsontext.AppendQuote(b, s)
+	return b
+}
+
+// show answers with an event, its deliveries and their attempts.
+func (h *Handler) show(w http.ResponseWriter, r *http.Request, id string) {
+	engine, ref := h.open(r.Context())
+	if ref != nil {
+		h.refuse(w, r, ref)
+		return
+	}
+	event, deliveries, err := engine.Inspect(r.Context(), id)
+	if errors.Is(err, relay.ErrNotFound) {
+		h.refuse(w, r, refuse(problemNoEvent, "There is no event with this id, or it is no longer kept. An id begins with evt_ and stands in the answer to the POST."))
+		return
+	}
+	if err != nil {
+		h.refuse(w, r, publishRefusal(err))
+		return
+	}
+	body, err := json.Marshal(view.NewEvent(event, deliveries))
+	if err != nil {
+		h.refuse(w, r, publishRefusal(err))
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Cache-Control", "no-store") // the next attempt changes it
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Content-Length", strconv.Itoa(len(body)+1))
+	_, _ = w.Write(append(body, '\n'))
+}
+
+func unescape(segment string) (string, error) { return url.PathUnescape(segment) }
+
+func unknownPath(r *http.Request) *refusal {
+	return refuse(problemNotFound, "There is nothing at "+r.URL.Path+" for "+r.Method+". POST the data to /v1/events/{type}, or an envelope to /v1/events.")
+}
+
+func wrongMethod(method, allowed string) *refusal {
+	return refuse(problemMethod, method+" is not a method of this path; it takes "+allowed+".").with("Allow", allowed)
+}

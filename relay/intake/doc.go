@@ -1,0 +1,26 @@
+// Package intake takes events over HTTP and answers 202 once they are durable. It is
+// a plain [net/http] handler and knows neither Caddy nor a storage engine.
+//
+//	POST /v1/events/{type}   the body is the data
+//	POST /v1/events          an envelope {"type","data","id","source","subject","time"},
+//	                         or the data, where a [Locator] finds the type
+//	GET  /v1/events/{id}     the event, its deliveries, their attempts
+//	GET  /livez, /readyz
+//
+// # Bytes
+//
+// The data of an event is a slice of the body as it was received. It is checked to be
+// JSON, but never decoded and encoded again: receivers verify signatures over bytes.
+//
+// # Who may send
+//
+// Without a token only this machine may: the request must have arrived on a loopback
+// address or a unix socket, must not have passed a proxy, and must not come from a
+// web page of another origin. Content types that a page could post without asking
+// (forms, plain text) are refused for the same reason.
+//
+// # Refusals
+//
+// Refusals are problem details (RFC 9457). [ProblemTypes] lists them all; their slugs
+// are the reasons told to the [Observer].
+package intake

@@ -1,0 +1,205 @@
+package intake
+
+import (
+	"errors"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// submission is a POST on its way to the engine.
+type submission struct {
+	header http.Header
+	// typ is the event type that the path names, or empty.
+	typ string
+	// contentType is as received.
+	contentType string
+	// key is the Idempotency-Key, or empty.
+	key string
+	// only are the names of Relay-Subscriptions, or nil.
+	only  []string
+	trace traceContext
+	body  []byte
+}
+
+// format turns a submission into the events to be published. There is one for each
+// way in which a body can be meant; [Handler.formatOf] chooses by the content type.
+type format func(*Handler, *submission) ([]relay.Publication, *refusal)
+
+// begin reads all that can be known, and refused, before the body is.
+func (h *Handler) begin(r *http.Request, typ string) (*submission, format, *refusal) {
+	s := &submission{header: r.Header, typ: typ}
+	if typ != "" {
+		if err := relay.CheckType(typ); err != nil {
+			return nil, nil, wrongType(err, "in the path")
+		}
+	}
+	parse, ref := s.chooseFormat()
+	if ref != nil {
+		return nil, nil, ref
+	}
+	if ref := checkCoding(r.Header); ref != nil {
+		return nil, nil, ref
+	}
+	var err error
+	if s.key, err = parseIdempotencyKey(r.Header["Idempotency-Key"]); err != nil {
+		return nil, nil, &refusal{
+			kind:   problemKey,
+			detail: "The header Idempotency-Key " + err.Error() + ".",
+			faults: []fault{{Header: "Idempotency-Key", Detail: err.Error()}},
+		}
+	}
+	if s.only, ref = parseNarrowing(r.Header["Relay-Subscriptions"]); ref != nil {
+		return nil, nil, ref
+	}
+	s.trace = parseTrace(r.Header)
+	return s, parse, nil
+}
+
+// chooseFormat tells how the body is meant.
+func (s *submission) chooseFormat() (format, *refusal) {
+	values := s.header["Content-Type"]
+	if len(values) == 0 || values[0] == "" {
+		return nil, s.wrongMedia("The request has no Content-Type.")
+	}
+	if len(values) > 1 {
+		return nil, s.wrongMedia("The request has more than one Content-Type.")
+	}
+	s.contentType = values[0]
+	media := s.contentType
+	if media != "application/json" {
+		var err error
+		media, _, err = mime.ParseMediaType(s.contentType)
+		if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+			return nil, s.wrongMedia("The Content-Type cannot be read.")
+		}
+	}
+	switch {
+	case s.typ == "" && (isCloudEvents(media) || s.header["Ce-Specversion"] != nil):
+		return nil, s.wrongMedia("CloudEvents are not taken on this path.")
+	case !isJSON(media):
+		return nil, s.wrongMedia("The Content-Type " + s.contentType + " is not taken.")
+	case s.typ != "":
+		return (*Handler).parseData, nil
+	}
+	return (*Handler).parseOpen, nil
+}
+
+// isJSON reports whether a media type is JSON or built on it (RFC 6839 section 3.1).
+func isJSON(media string) bool {
+	return media == "application/json" || strings.HasSuffix(media, "+json")
+}
+
+func isCloudEvents(media string) bool {
+	return strings.HasPrefix(media, "application/cloudevents")
+}
+
+// wrongMedia says what to send instead. The mend for curl is in it, since its -d sends
+// a form unless told otherwise.
+func (s *submission) wrongMedia(what string) *refusal {
+	mend := ` Send the data as application/json, e.g. curl --json '{"order":42}' http://localhost:4665/v1/events/order.paid`
+	if s.typ == "" {
+		mend += `, or POST {"type":"order.paid","data":{"order":42}} to /v1/events`
+	}
+	return &refusal{
+		kind:   problemMediaType,
+		detail: what + mend + ".",
+		faults: []fault{{Header: "Content-Type", Detail: "application/json or a type that ends in +json is needed"}},
+		field:  "Accept", // RFC 9110 section 15.5.16
+		value:  "application/json",
+	}
+}
+
+// checkCoding refuses compressed bodies: they would have to be signed as received and
+// matched as unpacked.
+func checkCoding(header http.Header) *refusal {
+	for _, coding := range header["Content-Encoding"] {
+		if coding != "" && !strings.EqualFold(strings.TrimSpace(coding), "identity") {
+			return &refusal{
+				kind:   problemCoding,
+				detail: "The Content-Encoding " + coding + " is not taken: data is kept, signed and delivered byte for byte. Send the body as it is.",
+				faults: []fault{{Header: "Content-Encoding", Detail: "not taken"}},
+				field:  "Accept-Encoding",
+				value:  "identity",
+			}
+		}
+	}
+	return nil
+}
+
+func wrongType(err error, where string) *refusal {
+	return refuse(problemType, "Wrong type "+where+": "+err.Error()+".")
+}
+
+// parseData takes the body as the data of an event whose type is known.
+func (h *Handler) parseData(s *submission) ([]relay.Publication, *refusal) {
+	if ref := checkJSON(s.body, maxDepth); ref != nil {
+		return nil, ref
+	}
+	return h.publication(s, s.typ, s.contentType, s.body, envelope{})
+}
+
+// parseOpen takes a body whose type is not in the path: where a locator finds one, the
+// body is the data, otherwise it is an envelope.
+func (h *Handler) parseOpen(s *submission) ([]relay.Publication, *refusal) {
+	if len(h.typeFrom) > 0 {
+		// A path leads somewhere only in a body that is right.
+		if ref := checkJSON(s.body, maxDepth+1); ref != nil {
+			return nil, ref
+		}
+		if typ := findType(h.typeFrom, s); typ != "" {
+			if err := relay.CheckType(typ); err != nil {
+				return nil, wrongType(err, "where type_from or accept found it")
+			}
+			s.typ = typ
+			return h.parseData(s)
+		}
+	}
+	e, ref := parseEnvelope(s.body)
+	if ref != nil {
+		if ref.kind == problemEnvelope && len(h.typeFrom) > 0 {
+			ref.detail += " No type was found at " + places(h.typeFrom) + " either."
+		}
+		return nil, ref
+	}
+	return h.publication(s, e.typ, "application/json", e.data, e)
+}
+
+// publication makes the event, with the idempotency key that takes precedence.
+func (h *Handler) publication(s *submission, typ, contentType string, data []byte, e envelope) ([]relay.Publication, *refusal) {
+	event := &relay.Event{
+		Type:        typ,
+		Source:      e.source,
+		Subject:     e.subject,
+		SourceID:    e.id,
+		Time:        e.time,
+		ContentType: contentType,
+		Data:        data,
+		TraceParent: s.trace.parent,
+		TraceState:  s.trace.state,
+		Only:        s.only,
+	}
+	key, ref := h.keyOf(s, e.id)
+	if ref != nil {
+		return nil, ref
+	}
+	if key != nil {
+		// Before the default is filled in: a reload that changes it must not turn the
+		// repeat of a request into a conflict.
+		key.Sum = digest(event, s.body)
+	}
+	if event.Source == "" {
+		event.Source = h.source
+	}
+	return []relay.Publication{{Event: event, Key: key}}, nil
+}
+
+func places(finders []finder) string {
+	names := make([]string, len(finders))
+	for i, f := range finders {
+		names[i] = f.locator.String()
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,196 @@
+package intake
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// DefaultMaxEventSize is the largest body that is taken unless [Options] say
+// otherwise, in bytes.
+const DefaultMaxEventSize = 512 << 10
+
+// Engine is what the intake needs of the relay.
+type Engine interface {
+	// Publish returns when the events are durable; see [relay.Relay.Publish].
+	Publish(ctx context.Context, events []relay.Publication, whole *relay.Key) ([]relay.Receipt, error)
+	// Inspect returns an event with its deliveries and their attempts, or
+	// [relay.ErrNotFound].
+	Inspect(ctx context.Context, id string) (*relay.Event, []relay.Delivery, error)
+	// Err returns why no events are accepted at present, or nil.
+	Err() error
+}
+
+// Observer is told what happens, for metrics. Its methods are called from many
+// goroutines and must not block.
+type Observer interface {
+	// Rejected is called for each POST that was refused, with the slug of its problem:
+	// one of a fixed set, see [ProblemTypes].
+	Rejected(reason string)
+	// Took is called for each POST that was answered 202, with the time from its first
+	// byte to the answer.
+	Took(d time.Duration)
+}
+
+// Options of a [Handler].
+type Options struct {
+	// Engine returns the engine as soon as it is ready, or an error at the latest when
+	// ctx ends. It is called for each request and should be quick once it is ready.
+	Engine func(ctx context.Context) (Engine, error)
+	// Tokens are accepted as "Authorization: Bearer". Without any, only requests from
+	// this machine are.
+	Tokens []string
+	// MaxEventSize is in bytes. Default: [DefaultMaxEventSize]. At most
+	// [relay.MaxDataSize].
+	MaxEventSize int
+	// DefaultSource is the source of events that name none. Default: empty.
+	DefaultSource string
+	// TypeFrom and KeyFrom say where the event type and the idempotency key are found;
+	// the first one that finds something counts.
+	TypeFrom, KeyFrom []Locator
+	// Hosts are host names that are right besides localhost and loopback addresses; any
+	// port will do.
+	Hosts []string
+	// Logger and Observer may be nil.
+	Logger   *zap.Logger
+	Observer Observer
+}
+
+// Handler takes events over HTTP. Make it with [New].
+type Handler struct {
+	engine   func(context.Context) (Engine, error)
+	tokens   [][sha256.Size]byte
+	maxSize  int
+	source   string
+	typeFrom []finder
+	keyFrom  []finder
+	hosts    map[string]bool
+	logger   *zap.Logger
+	observer Observer
+	failures pacer
+}
+
+// New checks the options and returns a handler.
+func New(o Options) (*Handler, error) {
+	h := &Handler{
+		engine:   o.Engine,
+		maxSize:  o.MaxEventSize,
+		source:   o.DefaultSource,
+		logger:   o.Logger,
+		observer: o.Observer,
+	}
+	if h.engine == nil {
+		return nil, errors.New("intake: the engine is missing")
+	}
+	if h.maxSize == 0 {
+		h.maxSize = DefaultMaxEventSize
+	}
+	if h.maxSize < 0 || h.maxSize > relay.MaxDataSize {
+		return nil, fmt.Errorf("intake: max_event_size is %d bytes; give 1 to %d (1000KiB)", h.maxSize, relay.MaxDataSize)
+	}
+	if err := checkSource(h.source); err != nil {
+		return nil, fmt.Errorf("intake: default_source %w", err)
+	}
+	for _, token := range o.Tokens {
+		if strings.TrimSpace(token) == "" {
+			return nil, errors.New("intake: a token is empty; give a secret, or no token to take requests from this machine only")
+		}
+		h.tokens = append(h.tokens, sha256.Sum256([]byte(token)))
+	}
+	for _, name := range o.Hosts {
+		host, err := parseHostName(name)
+		if err != nil {
+			return nil, fmt.Errorf("intake: hosts: %w", err)
+		}
+		if h.hosts == nil {
+			h.hosts = make(map[string]bool, len(o.Hosts))
+		}
+		h.hosts[host] = true
+	}
+	var err error
+	if h.typeFrom, err = compile(o.TypeFrom); err != nil {
+		return nil, fmt.Errorf("intake: type_from: %w", err)
+	}
+	if h.keyFrom, err = compile(o.KeyFrom); err != nil {
+		return nil, fmt.Errorf("intake: key_from: %w", err)
+	}
+	if h.logger == nil {
+		h.logger = zap.NewNop()
+	}
+	if h.observer == nil {
+		h.observer = nopObserver{}
+	}
+	return h, nil
+}
+
+// Paths of the API.
+const (
+	pathLive   = "/livez"
+	pathReady  = "/readyz"
+	pathAPI    = "/v1/"
+	pathEvents = "/v1/events"
+)
+
+// ServeHTTP implements [http.Handler]. It answers every request that it gets: what it
+// does not know is a 404 problem, never an empty 200 that an application would take
+// for success.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The escaped form, so that a slash within a type is told from one between segments.
+	path := r.URL.EscapedPath()
+	switch path {
+	case pathLive, pathReady:
+		h.serveHealth(w, r, path == pathReady)
+		return
+	}
+	if strings.HasPrefix(path, pathAPI) {
+		if ref := h.guard(r); ref != nil {
+			h.refuse(w, r, ref)
+			return
+		}
+	}
+	if path == pathEvents {
+		if r.Method != http.MethodPost {
+			h.refuse(w, r, wrongMethod(r.Method, http.MethodPost))
+			return
+		}
+		h.Accept(w, r, "")
+		return
+	}
+	segment, ok := strings.CutPrefix(path, pathEvents+"/")
+	if !ok || segment == "" || strings.Contains(segment, "/") {
+		h.refuse(w, r, unknownPath(r))
+		return
+	}
+	h.serveEvent(w, r, segment)
+}
+
+// serveEvent answers below /v1/events/: the last segment is the type of an event to
+// come, or the ID of one that is here.
+func (h *Handler) serveEvent(w http.ResponseWriter, r *http.Request, segment string) {
+	name, err := unescape(segment)
+	if err != nil {
+		h.refuse(w, r, unknownPath(r))
+		return
+	}
+	switch r.Method {
+	case http.MethodPost:
+		h.Accept(w, r, name)
+	case http.MethodGet, http.MethodHead:
+		h.show(w, r, name)
+	default:
+		h.refuse(w, r, wrongMethod(r.Method, "GET, HEAD, POST"))
+	}
+}
+
+type nopObserver struct{}
+
+func (nopObserver) Rejected(string)    {}
+func (nopObserver) Took(time.Duration) {}

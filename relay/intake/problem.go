@@ -1,0 +1,249 @@
+package intake
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"go.uber.org/zap"
+)
+
+// problemBase is the page that explains the problem types, each under its slug.
+const problemBase = "https://github.com/caddyrelay/caddyrelay/blob/main/docs/problems.md#"
+
+// ProblemType is one way in which a request is refused (RFC 9457).
+type ProblemType struct {
+	// Slug is the reason in metrics and the fragment of the type's URI.
+	Slug string
+	// Title is the same for every occurrence.
+	Title string
+	// Status is the HTTP status.
+	Status int
+	// Description says what to do about it, in Markdown.
+	Description string
+}
+
+// URI returns the type's identifier, which is the address of its description.
+func (p ProblemType) URI() string { return problemBase + p.Slug }
+
+// ProblemTypes lists all types, for the documentation and for metrics.
+func ProblemTypes() []ProblemType { return append([]ProblemType(nil), problemTypes[:]...) }
+
+// problem is an index of problemTypes.
+type problem int
+
+const (
+	problemNotFound problem = iota
+	problemNoEvent
+	problemMethod
+	problemUnauthorized
+	problemNotLocal
+	problemForeignHost
+	problemForeignOrigin
+	problemMediaType
+	problemCoding
+	problemTooLarge
+	problemUnreadable
+	problemMalformed
+	problemDuplicate
+	problemDeep
+	problemEncoding
+	problemKey
+	problemFoundKey
+	problemType
+	problemEnvelope
+	problemNarrowing
+	problemKeyReused
+	problemBatchTooLarge
+	problemFull
+	problemBroken
+	problemNotReady
+	problemInternal
+	problemCount
+)
+
+var problemTypes = [problemCount]ProblemType{
+	problemNotFound: {
+		"not-found", "No such path", http.StatusNotFound,
+		"The intake knows `POST /v1/events/{type}`, `POST /v1/events` and `GET /v1/events/{id}`. Check the path, also for a prefix that a proxy or `handle_path` adds or takes away.",
+	},
+	problemNoEvent: {
+		"no-such-event", "No such event", http.StatusNotFound,
+		"There is no event with this id, or it is no longer kept (`retention`).",
+	},
+	problemMethod: {
+		"method-not-allowed", "Method not allowed", http.StatusMethodNotAllowed,
+		"The header `Allow` lists the methods that this path takes.",
+	},
+	problemUnauthorized: {
+		"unauthorized", "A token is needed", http.StatusUnauthorized,
+		"The intake has a `token`. Send it as `Authorization: Bearer <token>`.",
+	},
+	problemNotLocal: {
+		"not-local", "Not from this machine", http.StatusForbidden,
+		"Without a `token` the intake takes requests from this machine only: those that arrive on a loopback address or a unix socket and passed no proxy. Bind the site to 127.0.0.1 or a unix socket, or set `token`.",
+	},
+	problemForeignHost: {
+		"foreign-host", "Unknown host name", http.StatusForbidden,
+		"The header `Host` must be localhost, a loopback address, or one of `hosts`: otherwise a web page could reach the intake by a name that it points here (DNS rebinding).",
+	},
+	problemForeignOrigin: {
+		"foreign-origin", "Sent by a web page", http.StatusForbidden,
+		"A browser sent this for a page of another origin. Events come from applications; send them from a server.",
+	},
+	problemMediaType: {
+		"unsupported-media-type", "Content type not taken", http.StatusUnsupportedMediaType,
+		"Send JSON with `Content-Type: application/json` (or any `+json` type). Forms and plain text are refused, since any web page could post them.",
+	},
+	problemCoding: {
+		"content-encoding", "Content encoding not taken", http.StatusUnsupportedMediaType,
+		"Bodies are kept, signed and delivered byte for byte. Send them without `Content-Encoding`.",
+	},
+	problemTooLarge: {
+		"body-too-large", "Body too large", http.StatusRequestEntityTooLarge,
+		"The body is larger than `max_event_size`. Send a reference to large content, or raise the limit.",
+	},
+	problemUnreadable: {
+		"body-unreadable", "Body could not be read", http.StatusBadRequest,
+		"The body ended early or came too slowly. Nothing was stored; send it again.",
+	},
+	problemMalformed: {
+		"malformed-json", "Not JSON", http.StatusBadRequest,
+		"The body is not one JSON value. `errors` says where.",
+	},
+	problemDuplicate: {
+		"duplicate-name", "A name stands twice", http.StatusBadRequest,
+		"An object has a name twice. Filters and receivers could each see another value, so it is refused.",
+	},
+	problemDeep: {
+		"too-deep", "Nested too deep", http.StatusBadRequest,
+		"The data may nest 64 levels deep.",
+	},
+	problemEncoding: {
+		"not-utf-8", "Not UTF-8", http.StatusBadRequest,
+		"JSON is exchanged in UTF-8, without a byte order mark (RFC 8259 section 8.1).",
+	},
+	problemKey: {
+		"invalid-idempotency-key", "Idempotency-Key not valid", http.StatusBadRequest,
+		"An idempotency key has 1 to 255 visible ASCII characters, bare or in double quotes, and is sent once.",
+	},
+	problemFoundKey: {
+		"invalid-key", "Key not valid", http.StatusUnprocessableEntity,
+		"What `key_from` or `accept` finds as idempotency key must have 1 to 255 characters and no control characters.",
+	},
+	problemType: {
+		"invalid-type", "Event type not valid", http.StatusUnprocessableEntity,
+		"A type has 1 to 255 visible ASCII characters, with dots between segments, e.g. `order.paid`. Types under `relay.` are reserved.",
+	},
+	problemEnvelope: {
+		"invalid-envelope", "Envelope not valid", http.StatusUnprocessableEntity,
+		"`POST /v1/events` takes an object with `type` and `data`, and optionally `id`, `source`, `subject` and `time`. If the body is itself the data, POST it to `/v1/events/{type}`.",
+	},
+	problemNarrowing: {
+		"unknown-subscription", "No such subscription", http.StatusUnprocessableEntity,
+		"`Relay-Subscriptions` names a subscription that the configuration does not have, or none at all.",
+	},
+	problemKeyReused: {
+		"key-reused", "Idempotency key used before", http.StatusUnprocessableEntity,
+		"The same key came before with another type, source, content type, `Relay-Subscriptions` or body. Use a new key for each event, and repeat a request unchanged.",
+	},
+	problemBatchTooLarge: {
+		"batch-too-large", "Too much for one transaction", http.StatusRequestEntityTooLarge,
+		"What is sent in one request is stored whole or not at all, and this does not fit into one storage transaction. `fits` says how many of the events would.",
+	},
+	problemFull: {
+		"store-full", "No room", http.StatusServiceUnavailable,
+		"The disk has less than `min_free` left, or the store has reached `max_size`. Deliveries go on. Send again after `Retry-After`, with the same idempotency key.",
+	},
+	problemBroken: {
+		"store-failed", "Storage failed", http.StatusServiceUnavailable,
+		"The store cannot keep events safe at present; the relay's log says why. Send again after `Retry-After`, with the same idempotency key.",
+	},
+	problemNotReady: {
+		"not-ready", "Not ready", http.StatusServiceUnavailable,
+		"The relay is starting or stopping, or its store did not answer in time. Send again after `Retry-After`, with the same idempotency key.",
+	},
+	problemInternal: {
+		"internal-error", "The relay failed", http.StatusInternalServerError,
+		"Something unexpected went wrong; the relay's log says what. Send again with the same idempotency key.",
+	},
+}
+
+// fault is one thing that is wrong. RFC 9457 section 3 has "pointer" and "detail" as
+// its example of an extension.
+type fault struct {
+	// Pointer is a JSON Pointer into the body (RFC 6901).
+	Pointer string `json:"pointer,omitempty"`
+	// Offset is in bytes from the beginning of the body.
+	Offset *int   `json:"offset,omitempty"`
+	Header string `json:"header,omitempty"`
+	Detail string `json:"detail"`
+}
+
+// refusal is one occurrence of a problem.
+type refusal struct {
+	kind problem
+	// detail tells what is wrong with this request, and the mend.
+	detail string
+	faults []fault
+	// fits is how much of a batch there is room for.
+	fits *int
+	// field and value are a header field of the answer, if there is one to be set.
+	field, value string
+	// cause is for the log only.
+	cause error
+}
+
+func refuse(k problem, detail string) *refusal { return &refusal{kind: k, detail: detail} }
+
+// with returns ref with a header field of the answer.
+func (ref *refusal) with(field, value string) *refusal {
+	ref.field, ref.value = field, value
+	return ref
+}
+
+// refuse answers a problem.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) {
+	p := &problemTypes[ref.kind]
+	if r.Method == http.MethodPost {
+		h.observer.Rejected(p.Slug)
+	}
+	h.log(ref)
+	header := w.Header()
+	header.Set("Content-Type", "application/problem+json")
+	header.Set("Cache-Control", "no-store")
+	if ref.field != "" {
+		header.Set(ref.field, ref.value)
+	}
+	body, err := json.Marshal(struct {
+		Type   string  `json:"type"`
+		Title  string  `json:"title"`
+		Status int     `json:"status"`
+		Detail string  `json:"detail"`
+		Errors []fault `json:"errors,omitempty"`
+		Fits   *int    `json:"fits,omitempty"`
+	}{p.URI(), p.Title, p.Status, ref.detail, ref.faults, ref.fits})
+	if err != nil {
+		// Nothing in it can fail to be encoded.
+		h.logger.Error("encoding a problem", zap.Error(err))
+	}
+	header.Set("Content-Length", strconv.Itoa(len(body)+1))
+	w.WriteHeader(p.Status)
+	// The connection is gone if this fails; there is nobody to tell.
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// log tells the operator of failures of the relay, and on the debug level of what
+// senders did wrong: they are told themselves.
+func (h *Handler) log(ref *refusal) {
+	p := &problemTypes[ref.kind]
+	if p.Status < http.StatusInternalServerError {
+		if e := h.logger.Check(zap.DebugLevel, "refused"); e != nil {
+			e.Write(zap.String("problem", p.Slug), zap.String("detail", ref.detail))
+		}
+		return
+	}
+	if silent, ok := h.failures.pass(); ok {
+		h.logger.Error("cannot take events", zap.String("problem", p.Slug), zap.Error(ref.cause), zap.Int64("more_since_last", silent))
+	}
+}

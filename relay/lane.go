@@ -1,0 +1,212 @@
+package relay
+
+import (
+	"sync"
+	"time"
+)
+
+// Bounds of what a lane keeps in memory of its log; the rest is read from the store
+// when its turn comes.
+const (
+	queueEntries = 512
+	queueBytes   = 1 << 20
+	// memoryBudget bounds the queued data of all lanes together, in bytes. A lane over
+	// budget goes on, reading a few entries at a time.
+	memoryBudget = 64 << 20
+
+	refillEntries = 256
+	refillFew     = 8
+	refillBytes   = 512 << 10
+)
+
+// lane carries the deliveries of one subscription name. It lives as long as the engine:
+// plans come and go, the name stays.
+type lane struct {
+	name   string
+	engine *Relay
+
+	// These two belong to the schedule.
+	heapDue   time.Time
+	heapIndex int
+
+	mu sync.Mutex
+	// plan and sub are those of the active plan; sub is nil while the name is not in it.
+	plan *Plan
+	sub  *Subscription
+
+	// head is the highest position of the log that is known, next the lowest one that
+	// was not yet taken into the queue.
+	head, next uint64
+	queue      []Entry
+	queued     int64 // bytes of data in queue
+	refilling  bool
+	cur        cursor
+	retries    retries
+	inFlight   map[uint64]*job
+
+	condition condition
+	outbox    outbox
+}
+
+func newLane(r *Relay, p Progress) *lane {
+	l := &lane{
+		name:      p.Subscription,
+		engine:    r,
+		heapIndex: -1,
+		head:      p.Head,
+		cur:       cursor{low: p.Low, done: p.Done},
+		retries:   newRetries(),
+		inFlight:  make(map[uint64]*job),
+		condition: condition{Progress: p},
+		outbox:    newOutbox(p),
+	}
+	l.next = l.cur.skip(1)
+	return l
+}
+
+// configure gives the lane what the active plan says of it, and wakes it.
+func (l *lane) configure(plan *Plan) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.plan, l.sub = nil, nil
+	if plan != nil {
+		l.plan, l.sub = plan, plan.byName[l.name]
+	}
+	l.advance(time.Now())
+}
+
+// offer hands over an event that was just stored. It is called in log order. An event
+// that finds no room stays in the store and is read when its turn comes.
+func (l *lane) offer(pos uint64, e *Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.head = max(l.head, pos)
+	size := int64(len(e.Data))
+	if pos == l.next && !l.refilling && len(l.queue) < queueEntries && l.queued+size <= queueBytes &&
+		l.engine.memory.Load()+size <= memoryBudget {
+		l.push(Entry{Pos: pos, Event: e})
+	}
+	l.advance(time.Now())
+}
+
+// push appends to the queue. The caller holds the lock.
+func (l *lane) push(e Entry) {
+	l.queue = append(l.queue, e)
+	l.next = l.cur.skip(e.Pos + 1)
+	size := int64(len(e.Event.Data))
+	l.queued += size
+	l.engine.memory.Add(size)
+}
+
+// pop takes the head of the queue. The caller holds the lock.
+func (l *lane) pop() Entry {
+	e := l.queue[0]
+	l.queue[0] = Entry{}
+	l.queue = l.queue[1:]
+	if len(l.queue) == 0 {
+		l.queue = nil // the array behind it is not kept for a quiet lane
+	}
+	size := int64(len(e.Event.Data))
+	l.queued -= size
+	l.engine.memory.Add(-size)
+	return e
+}
+
+// unload drops the queue of a lane that is held: the entries are in the store, and
+// lanes that move need the memory. The caller holds the lock.
+func (l *lane) unload() {
+	if len(l.queue) == 0 {
+		return
+	}
+	l.next = l.queue[0].Pos
+	l.engine.memory.Add(-l.queued)
+	l.queue, l.queued = nil, 0
+}
+
+// wake looks for something to do.
+func (l *lane) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.advance(time.Now())
+}
+
+// advance starts what may be started now, sees to the next entries and sets the timer.
+// The caller holds the lock.
+func (l *lane) advance(now time.Time) {
+	for j := l.take(now); j != nil; j = l.take(now) {
+		go l.run(j)
+	}
+	reason, until := l.condition.held(l.sub, now)
+	if reason != ReasonNone {
+		l.unload()
+		l.engine.schedule.set(l, until)
+		return
+	}
+	if l.engine.paused() {
+		return
+	}
+	due := l.retries.nextDue()
+	switch {
+	case due.IsZero():
+	case !due.After(now) && l.retries.spilled.Equal(due) && l.retries.left == nil:
+		l.retries.left = make(map[uint64]struct{})
+		go l.scanRetries()
+		due = time.Time{}
+	case !due.After(now): // waits for a free place, not for the clock
+		due = time.Time{}
+	}
+	l.engine.schedule.set(l, due)
+	if !l.refilling && l.next <= l.head && len(l.queue) < queueEntries/4 && len(l.inFlight) < 2*l.sub.MaxInFlight {
+		l.refilling = true
+		go l.refill(l.next - 1)
+	}
+}
+
+// take returns the next delivery to attempt, or nil if there is none or it is not the
+// time for it. The caller holds the lock.
+func (l *lane) take(now time.Time) *job {
+	if l.sub == nil || len(l.inFlight) >= l.sub.MaxInFlight {
+		return nil
+	}
+	r := l.retries.first()
+	if r != nil && r.due.After(now) {
+		r = nil
+	}
+	if r == nil && len(l.queue) == 0 {
+		return nil
+	}
+	if reason, _ := l.condition.held(l.sub, now); reason != ReasonNone {
+		return nil
+	}
+	if !l.engine.enter() {
+		return nil
+	}
+	j := &job{plan: l.plan, sub: l.sub}
+	if r != nil {
+		l.retries.remove(r)
+		j.pos, j.seq, j.event, j.stored = r.pos, r.seq, r.event, r.stored
+		j.attempts, j.step, j.since = r.attempts, r.step, r.since
+	} else {
+		e := l.pop()
+		j.pos, j.seq, j.event = e.Pos, e.Event.Seq, e.Event
+	}
+	l.inFlight[j.pos] = j
+	return j
+}
+
+// run makes attempts until there is none to make: the goroutine of one delivery goes on
+// with the next.
+func (l *lane) run(j *job) {
+	for j != nil {
+		a, v := l.engine.attempt(j)
+		now := time.Now()
+		l.mu.Lock()
+		result := l.settle(j, a, v, now)
+		l.engine.leave()
+		next := l.take(now)
+		l.advance(now)
+		l.mu.Unlock()
+		result.report(j, a)
+		j = next
+	}
+}

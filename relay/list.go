@@ -1,0 +1,155 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// scanBound is the number of records that one page of a list looks at, at most.
+const scanBound = 2000
+
+// Events lists events, newest first, without their data.
+func (r *Relay) Events(ctx context.Context, q EventQuery) (EventPage, error) {
+	return r.store.Events(ctx, q)
+}
+
+// DeliveryQuery selects deliveries for a list, newest first.
+type DeliveryQuery struct {
+	// Subscription and State are exact; empty: all.
+	Subscription string
+	State        State
+	// Since is inclusive and Until exclusive, on acceptance time; zero: open.
+	Since, Until time.Time
+	// Cursor is Next of the page before; empty: from the newest.
+	Cursor string
+	// Limit is the largest number of deliveries to return.
+	Limit int
+}
+
+// DeliveryPage is one page of a list.
+type DeliveryPage struct {
+	// Deliveries come without their attempts.
+	Deliveries []Delivery
+	// Next is the Cursor of the next page, empty at the end. A page may hold fewer
+	// deliveries than asked for, even none, while there is a next one.
+	Next string
+}
+
+// CursorError means that a cursor was not made by this list.
+type CursorError struct{ Cursor string }
+
+func (e *CursorError) Error() string {
+	return fmt.Sprintf("%q is no cursor of this list; take \"next\" of a page, with the same filters", e.Cursor)
+}
+
+// Deliveries lists deliveries, newest first.
+func (r *Relay) Deliveries(ctx context.Context, q DeliveryQuery) (DeliveryPage, error) {
+	r.Flush()
+	if q.Subscription != "" {
+		return r.deliveriesOf(ctx, q)
+	}
+	return r.deliveriesOfAll(ctx, q)
+}
+
+// deliveriesOf walks the log of one subscription backwards.
+func (r *Relay) deliveriesOf(ctx context.Context, q DeliveryQuery) (DeliveryPage, error) {
+	var page DeliveryPage
+	before := uint64(0)
+	if q.Cursor != "" {
+		n, err := strconv.ParseUint(strings.TrimPrefix(q.Cursor, "p"), 10, 64)
+		if err != nil || n == 0 || q.Cursor[0] != 'p' {
+			return page, &CursorError{q.Cursor}
+		}
+		before = n
+	}
+	entries, err := r.store.Log(ctx, q.Subscription, before, scanBound)
+	if err != nil {
+		return page, err
+	}
+	for _, entry := range entries {
+		at := entry.Seq.Time()
+		if !q.Until.IsZero() && !at.Before(q.Until) {
+			continue
+		}
+		if at.Before(q.Since) {
+			return page, nil
+		}
+		if len(page.Deliveries) == q.Limit {
+			page.Next = "p" + strconv.FormatUint(entry.Pos+1, 10)
+			return page, nil
+		}
+		e, err := r.store.Event(ctx, entry.Seq)
+		if err != nil {
+			return page, err
+		}
+		p := Placement{Subscription: q.Subscription, Pos: entry.Pos}
+		if page.Deliveries, err = r.list(ctx, page.Deliveries, e, p, q.State); err != nil {
+			return page, err
+		}
+	}
+	if len(entries) == scanBound {
+		page.Next = "p" + strconv.FormatUint(entries[len(entries)-1].Pos, 10)
+	}
+	return page, nil
+}
+
+// deliveriesOfAll walks the store's log backwards.
+func (r *Relay) deliveriesOfAll(ctx context.Context, q DeliveryQuery) (DeliveryPage, error) {
+	var page DeliveryPage
+	before, skip := Seq(0), 0
+	if q.Cursor != "" {
+		var n uint64
+		if _, err := fmt.Sscanf(q.Cursor, "s%d.%d", &n, &skip); err != nil || n == 0 {
+			return page, &CursorError{q.Cursor}
+		}
+		before = Seq(n) + 1 // the event at n again, without its first deliveries
+	}
+	for scanned := 0; scanned < scanBound; {
+		events, err := r.store.Events(ctx, EventQuery{Since: q.Since, Until: q.Until, Before: before, Limit: q.Limit})
+		if err != nil {
+			return page, err
+		}
+		for _, e := range events.Events {
+			scanned += 1 + len(e.Deliveries)
+			for i, p := range e.Deliveries {
+				if i < skip {
+					continue
+				}
+				if len(page.Deliveries) == q.Limit {
+					page.Next = fmt.Sprintf("s%d.%d", e.Seq, i)
+					return page, nil
+				}
+				if page.Deliveries, err = r.list(ctx, page.Deliveries, e, p, q.State); err != nil {
+					return page, err
+				}
+			}
+			skip = 0
+		}
+		if events.Next == 0 {
+			page.Next = ""
+			return page, nil
+		}
+		before = events.Next
+		page.Next = fmt.Sprintf("s%d.0", before-1)
+	}
+	return page, nil
+}
+
+// list appends a delivery if it is in the wanted state.
+func (r *Relay) list(ctx context.Context, dst []Delivery, e *Event, p Placement, state State) ([]Delivery, error) {
+	d, err := r.delivery(ctx, e, p)
+	if err != nil || (state != "" && d.State != state) {
+		return dst, err
+	}
+	if d.AttemptCount == 0 && d.State.Finished() {
+		if d.Attempts, err = r.store.Attempts(ctx, e.Seq, p.Subscription); err != nil {
+			return dst, err
+		}
+		d.countAttempts()
+		d.Attempts = nil
+	}
+	return append(dst, d), nil
+}

@@ -1,0 +1,42 @@
+package relay
+
+import "time"
+
+// Outcome is how an attempt ended. It is a label of metrics.
+type Outcome string
+
+// Outcomes of an attempt.
+const (
+	OutcomeDelivered Outcome = "delivered"
+	OutcomeRetry     Outcome = "retry"
+	OutcomeFailed    Outcome = "failed"
+	OutcomeCut       Outcome = "cut" // by a stop; made again, not counted as failed
+)
+
+// Observer is told what happens, for metrics. Its methods are called from many
+// goroutines, on the path of the events: they must not block.
+type Observer interface {
+	// Accepted is called once an event is durable, with the number of its deliveries.
+	Accepted(deliveries int)
+	// Duplicate is called for each event that was known by its idempotency key.
+	Duplicate()
+	// Attempted is called after each attempt.
+	Attempted(s *Subscription, o Outcome, kind ErrorKind, took time.Duration)
+	// Settled is called when a delivery is finished, with the time since acceptance.
+	Settled(subscription string, state State, latency time.Duration)
+}
+
+// NopObserver ignores everything.
+type NopObserver struct{}
+
+// Accepted implements [Observer].
+func (NopObserver) Accepted(int) {}
+
+// Duplicate implements [Observer].
+func (NopObserver) Duplicate() {}
+
+// Attempted implements [Observer].
+func (NopObserver) Attempted(*Subscription, Outcome, ErrorKind, time.Duration) {}
+
+// Settled implements [Observer].
+func (NopObserver) Settled(string, State, time.Duration) {}

@@ -1,0 +1,136 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay/destination"
+	"github.com/caddyrelay/caddyrelay/relay/egress"
+)
+
+// ending is what an attempt's result means for the delivery.
+type ending uint8
+
+const (
+	endDelivered   ending = iota // a 2xx status line, whatever followed it
+	endRetry                     // failed; the schedule decides what comes next
+	endGone                      // 410: the subscription is disabled, the delivery held
+	endUnavailable               // no usable address of the region: held, not charged
+	endCut                       // cut by a stop: made again, not charged
+	endUnreadable                // the event's record is missing or damaged: set aside
+)
+
+// verdict is an attempt's result with what goes into its record.
+type verdict struct {
+	end     ending
+	kind    ErrorKind
+	message string
+	// status is the HTTP status, 0 if there was none.
+	status int
+	// wait is how long the endpoint asked to be left alone (429 and 503 with
+	// Retry-After), which holds the whole subscription; with endCut the pause before the
+	// delivery is tried again.
+	wait time.Duration
+}
+
+func failure(kind ErrorKind, message string) verdict {
+	return verdict{end: endRetry, kind: kind, message: message}
+}
+
+// errDraining is the cause of an attempt's context when the engine stops.
+var errDraining = errors.New("the relay is stopping")
+
+// judgeStatus is the table of answers:
+//
+//	2xx              delivered
+//	410              gone: subscription disabled, delivery held
+//	429, 503         retried; with Retry-After the whole subscription waits
+//	everything else  retried as the subscription's on_status says (3xx is never followed)
+func judgeStatus(status int, h http.Header, now time.Time) verdict {
+	v := verdict{end: endRetry, status: status, message: "answered " + statusText(status)}
+	switch {
+	case status >= 200 && status <= 299:
+		return verdict{end: endDelivered, status: status}
+	case status == http.StatusGone:
+		v.end, v.kind = endGone, Kind4xx
+		v.message += ": the endpoint is gone for good"
+	case status == http.StatusTooManyRequests:
+		v.kind = Kind429
+		v.wait, _ = retryAfter(h, now)
+	case status >= 300 && status <= 399:
+		v.kind = Kind3xx
+		v.message += "; redirects are not followed"
+	case status >= 400 && status <= 499:
+		v.kind = Kind4xx
+	case status >= 500 && status <= 599:
+		v.kind = Kind5xx
+		if status == http.StatusServiceUnavailable {
+			v.wait, _ = retryAfter(h, now)
+		}
+	default:
+		v.kind = KindProtocol
+	}
+	return v
+}
+
+func statusText(status int) string {
+	if text := http.StatusText(status); text != "" {
+		return fmt.Sprintf("%d %s", status, text)
+	}
+	return fmt.Sprintf("%d", status)
+}
+
+// judgeError classifies what went wrong before there was a status line.
+func judgeError(ctx context.Context, err error) verdict {
+	if cause := context.Cause(ctx); errors.Is(cause, errDraining) {
+		return verdict{end: endCut, message: "cut by a stop"}
+	}
+	if unavailable, ok := errors.AsType[*egress.UnavailableError](err); ok {
+		return verdict{end: endUnavailable, message: unavailable.Error()}
+	}
+	return failure(errorKind(ctx, err), err.Error())
+}
+
+func errorKind(ctx context.Context, err error) ErrorKind {
+	var (
+		blocked    *destination.BlockedError
+		dns        *net.DNSError
+		op         *net.OpError
+		timeout    net.Error
+		record     tls.RecordHeaderError
+		alert      tls.AlertError
+		cert       *tls.CertificateVerificationError
+		hostname   x509.HostnameError
+		authority  x509.UnknownAuthorityError
+		invalid    x509.CertificateInvalidError
+		isTimeout  = errors.As(err, &timeout) && timeout.Timeout()
+		deadlineIn = ctx.Err() != nil
+	)
+	switch {
+	case errors.As(err, &blocked):
+		return KindBlocked
+	case errors.As(err, &dns):
+		return KindDNS
+	case errors.As(err, &record), errors.As(err, &alert), errors.As(err, &cert), errors.As(err, &hostname),
+		errors.As(err, &authority), errors.As(err, &invalid), strings.Contains(err.Error(), "tls: "):
+		return KindTLS
+	case isTimeout, deadlineIn, errors.Is(err, context.DeadlineExceeded):
+		return KindTimeout
+	case errors.As(err, &op) && op.Op == "dial":
+		return KindConnect
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF),
+		errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "server closed idle connection"):
+		return KindReset
+	default:
+		return KindProtocol
+	}
+}

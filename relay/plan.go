@@ -1,0 +1,235 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay/signature"
+	"github.com/caddyrelay/caddyrelay/relay/topic"
+)
+
+// Defaults of a subscription.
+const (
+	DefaultTimeout        = 15 * time.Second
+	DefaultConnectTimeout = 5 * time.Second
+	DefaultMaxInFlight    = 16
+	DefaultJitter         = 0.2
+)
+
+// DefaultSchedule is the example schedule of Standard Webhooks 1.0.0: ten attempts
+// over three and a half days.
+var DefaultSchedule = []time.Duration{
+	5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
+	10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
+}
+
+// everything is the default of a subscription's topics.
+var everything = func() topic.Pattern {
+	p, err := topic.Parse("*")
+	if err != nil {
+		panic(err) // the pattern is a constant
+	}
+	return p
+}()
+
+// Subscription is one destination with what it wants and how it is delivered. It is
+// not changed after [NewPlan].
+type Subscription struct {
+	// Name identifies the subscription over configurations: deliveries are kept under
+	// it, everything else is taken from the plan of the moment.
+	Name        string
+	Description string
+	// Contacts are told when egress addresses change: mailto: or other URLs.
+	Contacts []string
+
+	// Topics select event types; none means every type but the relay's own.
+	Topics []topic.Pattern
+
+	Method string
+	// URL is the canonical destination, as the destination guard made it.
+	URL *url.URL
+	// Header is applied in order, after the relay's own fields and before signing.
+	Header []HeaderRule
+	// Signers sign each attempt, in order; none is allowed.
+	Signers []signature.Signer
+
+	Retry RetryPolicy
+	// Timeout bounds one attempt: connecting, TLS, request, response and its body.
+	Timeout time.Duration
+	// MaxInFlight bounds attempts under way at once.
+	MaxInFlight int
+
+	// Paused holds deliveries by configuration.
+	Paused       bool
+	PausedReason string
+
+	// Region names where the attempts leave from; empty: the kernel chooses.
+	Region string
+	// Transport makes the requests. It does not follow redirects, binds to addresses of
+	// the region and refuses forbidden destinations.
+	Transport http.RoundTripper
+}
+
+// HeaderRule changes one field of each request.
+type HeaderRule struct {
+	// Op is '=' to set, '+' to add, '-' to remove.
+	Op    byte
+	Field string
+	Value string
+	// Secret values are never shown.
+	Secret bool
+}
+
+// Retention says how long finished records are kept, counted from acceptance.
+type Retention struct {
+	Delivered       time.Duration
+	Failed          time.Duration
+	IdempotencyKeys time.Duration
+}
+
+// DefaultRetention is used for each zero field of a plan's [Retention].
+var DefaultRetention = Retention{
+	Delivered:       7 * 24 * time.Hour,
+	Failed:          30 * 24 * time.Hour,
+	IdempotencyKeys: 24 * time.Hour,
+}
+
+// PlanOptions are the parts of a plan.
+type PlanOptions struct {
+	Subscriptions []*Subscription
+	Retention     Retention
+	// UserAgent of the requests.
+	UserAgent string
+	Logger    *zap.Logger
+	Observer  Observer
+}
+
+// Plan is what one configuration says. It is immutable and owns nothing that runs.
+type Plan struct {
+	subscriptions []*Subscription
+	byName        map[string]*Subscription
+	index         *topic.Index[*Subscription]
+	retention     Retention
+	userAgent     []string
+	logger        *zap.Logger
+	observer      Observer
+}
+
+// NewPlan checks the parts and compiles them. Zero durations and counts get their
+// defaults.
+func NewPlan(o PlanOptions) (*Plan, error) {
+	p := &Plan{
+		subscriptions: o.Subscriptions,
+		byName:        make(map[string]*Subscription, len(o.Subscriptions)),
+		retention:     o.Retention.withDefaults(),
+		userAgent:     []string{o.UserAgent},
+		logger:        o.Logger,
+		observer:      o.Observer,
+	}
+	if p.logger == nil {
+		p.logger = zap.NewNop()
+	}
+	if p.observer == nil {
+		p.observer = NopObserver{}
+	}
+	entries := make([]topic.Entry[*Subscription], len(o.Subscriptions))
+	for i, s := range o.Subscriptions {
+		if err := s.prepare(); err != nil {
+			return nil, fmt.Errorf("subscription %q: %w", s.Name, err)
+		}
+		if p.byName[s.Name] != nil {
+			return nil, fmt.Errorf("subscription %q is declared twice", s.Name)
+		}
+		p.byName[s.Name] = s
+		entries[i] = topic.Entry[*Subscription]{Patterns: s.Topics, Value: s}
+	}
+	p.index = topic.NewIndex(entries)
+	return p, nil
+}
+
+func (r Retention) withDefaults() Retention {
+	if r.Delivered == 0 {
+		r.Delivered = DefaultRetention.Delivered
+	}
+	if r.Failed == 0 {
+		r.Failed = DefaultRetention.Failed
+	}
+	if r.IdempotencyKeys == 0 {
+		r.IdempotencyKeys = DefaultRetention.IdempotencyKeys
+	}
+	return r
+}
+
+func (s *Subscription) prepare() error {
+	switch {
+	case s.Name == "":
+		return errors.New("the name is missing")
+	case s.URL == nil:
+		return errors.New("the URL is missing")
+	case s.Transport == nil:
+		return errors.New("the transport is missing")
+	}
+	if s.Method == "" {
+		s.Method = http.MethodPost
+	}
+	if s.Timeout == 0 {
+		s.Timeout = DefaultTimeout
+	}
+	if s.MaxInFlight == 0 {
+		s.MaxInFlight = DefaultMaxInFlight
+	}
+	if s.Retry.Delays == nil && !s.Retry.Off {
+		s.Retry.Delays = DefaultSchedule
+	}
+	if len(s.Topics) == 0 {
+		s.Topics = []topic.Pattern{everything}
+	}
+	return nil
+}
+
+// Subscriptions returns the subscriptions in the order of the configuration.
+func (p *Plan) Subscriptions() []*Subscription { return p.subscriptions }
+
+// Subscription returns the subscription of that name, or nil.
+func (p *Plan) Subscription(name string) *Subscription { return p.byName[name] }
+
+// Retention returns how long finished records are kept.
+func (p *Plan) Retention() Retention { return p.retention }
+
+// match returns the subscriptions that want an event, in the order of the
+// configuration. The result may share memory with dst.
+func (p *Plan) match(e *Event, dst []*Subscription) []*Subscription {
+	dst = p.index.Match(e.Type, dst)
+	if e.Only == nil {
+		return dst
+	}
+	return slices.DeleteFunc(dst, func(s *Subscription) bool { return !slices.Contains(e.Only, s.Name) })
+}
+
+// unknown returns the first of the names that is no subscription of the plan.
+func (p *Plan) unknown(names []string) (string, bool) {
+	for _, n := range names {
+		if p.byName[n] == nil {
+			return n, true
+		}
+	}
+	return "", false
+}
+
+// UnknownSubscriptionError means that the sender narrowed an event to a subscription
+// that the configuration does not have.
+type UnknownSubscriptionError struct {
+	Name string
+	// Item is the index in the batch.
+	Item int
+}
+
+func (e *UnknownSubscriptionError) Error() string {
+	return fmt.Sprintf("there is no subscription named %q", e.Name)
+}

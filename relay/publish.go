@@ -1,0 +1,47 @@
+package relay
+
+import "context"
+
+// Publication is one event to be published.
+type Publication struct {
+	// Event has neither ID nor Seq, Accepted or Deliveries: they are assigned.
+	Event *Event
+	// Key is its idempotency key, or nil.
+	Key *Key
+}
+
+// Publish matches events with the active plan, stores them whole or not at all, and
+// returns when they are durable: from then on each matching subscription gets them.
+// whole is an idempotency key over all of them, or nil.
+//
+// Errors: those of [Store.Append], and [UnknownSubscriptionError].
+func (r *Relay) Publish(ctx context.Context, events []Publication, whole *Key) ([]Receipt, error) {
+	plan := r.matching.Load()
+	if plan == nil {
+		return nil, ErrClosed
+	}
+	batch := Batch{Items: make([]Item, len(events)), Key: whole}
+	for i, p := range events {
+		if name, bad := plan.unknown(p.Event.Only); bad {
+			return nil, &UnknownSubscriptionError{Name: name, Item: i}
+		}
+		matched := plan.match(p.Event, nil)
+		names := make([]string, len(matched))
+		for j, s := range matched {
+			names[j] = s.Name
+		}
+		batch.Items[i] = Item{Event: p.Event, Subscriptions: names, Key: p.Key}
+	}
+	receipts, err := r.store.Append(ctx, batch, r.offer)
+	if err != nil {
+		return nil, err
+	}
+	for _, receipt := range receipts {
+		if receipt.Duplicate {
+			plan.observer.Duplicate()
+		} else {
+			plan.observer.Accepted(len(receipt.Matched))
+		}
+	}
+	return receipts, nil
+}

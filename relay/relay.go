@@ -1,0 +1,206 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+)
+
+// Options of an engine.
+type Options struct {
+	// Logger of what belongs to no plan.
+	Logger *zap.Logger
+}
+
+// Relay is the engine: it accepts events into a store and delivers them as the active
+// plan says. All its methods are safe for concurrent use.
+type Relay struct {
+	store  Store
+	logger *zap.Logger
+
+	// matching is the plan that new events are matched with: the active one, or the last
+	// one there was, so that events accepted during a stop find their subscriptions.
+	matching atomic.Pointer[Plan]
+
+	mu    sync.RWMutex
+	plans []*Plan
+	lanes map[string]*lane
+
+	schedule *schedule
+	settler  *settler
+	gate     *gate
+	stalled  atomic.Bool
+	memory   atomic.Int64 // bytes of data in the lanes' queues
+
+	// attempts is the parent of every attempt's context; cut ends it.
+	attempts context.Context
+	cut      context.CancelCauseFunc
+
+	stop      chan struct{}
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open starts an engine on a store, which it owns from then on. It makes no attempts
+// before a plan is attached.
+func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
+	r := &Relay{
+		store:  store,
+		logger: o.Logger,
+		lanes:  make(map[string]*lane),
+		gate:   newGate(),
+		stop:   make(chan struct{}),
+	}
+	if r.logger == nil {
+		r.logger = zap.NewNop()
+	}
+	r.schedule = newSchedule()
+	r.settler = newSettler(r)
+	r.attempts, r.cut = context.WithCancelCause(context.Background())
+	for p, err := range store.Progress(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("reading where deliveries stand: %w", err)
+		}
+		l := newLane(r, p)
+		r.lanes[p.Subscription] = l
+		if p.Open > 0 {
+			if err := l.loadRetries(ctx); err != nil {
+				return nil, fmt.Errorf("reading the retries of subscription %q: %w", p.Subscription, err)
+			}
+		}
+	}
+	go r.settler.run(r.stop)
+	go r.retain()
+	return r, nil
+}
+
+// Attach makes a plan the active one. Attempts in flight go on with the plan that they
+// began with; every later one uses this.
+func (r *Relay) Attach(p *Plan) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.plans = append(r.plans, p)
+	r.activate()
+}
+
+// Detach takes a plan out, wherever it stands. If it was the active one, the one
+// attached before it is active again; without any, deliveries rest. It does not wait,
+// and does nothing for a plan that is not attached.
+func (r *Relay) Detach(p *Plan) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.Index(r.plans, p)
+	if i < 0 {
+		return
+	}
+	wasActive := i == len(r.plans)-1
+	r.plans = slices.Delete(r.plans, i, i+1)
+	if wasActive {
+		r.activate()
+	}
+}
+
+// activate configures the lanes with the last plan. The caller holds the lock.
+func (r *Relay) activate() {
+	var plan *Plan
+	if n := len(r.plans); n > 0 {
+		plan = r.plans[n-1]
+		r.matching.Store(plan)
+		for _, s := range plan.subscriptions {
+			if r.lanes[s.Name] == nil {
+				r.lanes[s.Name] = newLane(r, Progress{Subscription: s.Name})
+			}
+		}
+	}
+	for _, l := range r.lanes {
+		l.configure(plan)
+	}
+}
+
+// lane returns the lane of a name, made if need be.
+func (r *Relay) lane(name string) *lane {
+	r.mu.RLock()
+	l := r.lanes[name]
+	r.mu.RUnlock()
+	if l != nil {
+		return l
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l = r.lanes[name]; l == nil {
+		l = newLane(r, Progress{Subscription: name})
+		r.lanes[name] = l
+	}
+	return l
+}
+
+// offer hands events that were just stored to the lanes they matched. The store calls
+// it in commit order.
+func (r *Relay) offer(events []*Event) {
+	for _, e := range events {
+		for _, p := range e.Deliveries {
+			r.lane(p.Subscription).offer(p.Pos, e)
+		}
+	}
+}
+
+// attempt makes one attempt of a delivery, after reading its event if it is not at hand.
+func (r *Relay) attempt(j *job) (Attempt, verdict) {
+	if j.event == nil {
+		e, err := r.store.Event(r.attempts, j.seq)
+		switch {
+		case errors.Is(err, ErrNotFound), isUnreadable(err):
+			r.logger.Error("an event cannot be read; its delivery is set aside as failed",
+				zap.String("subscription", j.sub.Name), zap.Uint64("seq", uint64(j.seq)), zap.Error(err))
+			return Attempt{}, verdict{end: endUnreadable}
+		case err != nil:
+			return Attempt{}, verdict{end: endCut, message: err.Error(), wait: storePause}
+		}
+		j.event = e
+	}
+	return j.attempt(r.attempts)
+}
+
+func isUnreadable(err error) bool {
+	_, ok := errors.AsType[*UnreadableError](err)
+	return ok
+}
+
+func (r *Relay) wakeAll() {
+	r.mu.RLock()
+	lanes := make([]*lane, 0, len(r.lanes))
+	for _, l := range r.lanes {
+		lanes = append(lanes, l)
+	}
+	r.mu.RUnlock()
+	for _, l := range lanes {
+		l.wake()
+	}
+}
+
+// Flush writes to the store what was settled so far.
+func (r *Relay) Flush() { r.settler.flush(r.stop) }
+
+// Err returns why events are not accepted at present, or nil.
+func (r *Relay) Err() error { return r.store.Err() }
+
+// Close cuts what is in flight, writes outcomes and closes the store. To let attempts
+// end, call [Relay.Drain] before.
+func (r *Relay) Close() error {
+	r.closeOnce.Do(func() {
+		ended, end := context.WithCancel(context.Background())
+		end()
+		r.Drain(ended)
+		r.schedule.close()
+		r.Flush()
+		close(r.stop)
+		<-r.settler.done
+		r.closeErr = r.store.Close()
+	})
+	return r.closeErr
+}

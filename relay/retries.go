@@ -1,0 +1,145 @@
+package relay
+
+import (
+	"container/heap"
+	"slices"
+	"time"
+)
+
+// retriesInMemory bounds the open exceptions that one lane holds in memory. Those due
+// later stay in the store until their time comes. Tests lower it.
+var retriesInMemory = 1 << 16
+
+// retry is a delivery that waits for its next attempt.
+type retry struct {
+	pos uint64
+	seq Seq
+	// attempts were made; step is the place in the schedule.
+	attempts, step int
+	due, since     time.Time
+	// event is set only where it is at hand and the wait is none.
+	event *Event
+	// stored says that an exception of the store stands for it. Otherwise it came from
+	// the log and goes back as if it had not been taken.
+	stored bool
+	index  int
+}
+
+// retries are the deliveries of one lane that wait, ordered by due time.
+type retries struct {
+	heap  retryHeap
+	byPos map[uint64]*retry
+	limit int
+	// spilled is the earliest due time among those that are only in the store; zero if
+	// there are none.
+	spilled time.Time
+	// left collects what leaves memory while a scan of the store is under way, so that
+	// the scan's older view does not bring it back; nil otherwise.
+	left map[uint64]struct{}
+}
+
+func newRetries() retries {
+	return retries{byPos: make(map[uint64]*retry), limit: retriesInMemory}
+}
+
+// add puts a retry in order, or leaves it to the store if there are too many.
+func (q *retries) add(r *retry) {
+	if len(q.heap) >= q.limit && r.stored {
+		q.spill(r.due)
+		return
+	}
+	q.byPos[r.pos] = r
+	heap.Push(&q.heap, r)
+}
+
+// load adds what a scan of the store found and keeps those that are due first.
+func (q *retries) load(found []*retry, spilled time.Time) {
+	if !spilled.IsZero() {
+		q.spill(spilled)
+	}
+	all := slices.Concat(q.heap, found)
+	all, rest := earliest(all, q.limit)
+	if !rest.IsZero() {
+		q.spill(rest)
+	}
+	q.heap = all
+	clear(q.byPos)
+	for i, r := range all {
+		r.index = i
+		q.byPos[r.pos] = r
+	}
+	heap.Init(&q.heap)
+}
+
+// earliest keeps the limit retries that are due first, and all that are not stored
+// anywhere else. It returns the due time of the first one left out, or zero.
+func earliest(all []*retry, limit int) (kept []*retry, rest time.Time) {
+	if len(all) <= limit {
+		return all, time.Time{}
+	}
+	slices.SortFunc(all, func(a, b *retry) int { return a.due.Compare(b.due) })
+	kept = all[:limit:limit]
+	for _, r := range all[limit:] {
+		switch {
+		case !r.stored:
+			kept = append(kept, r)
+		case rest.IsZero():
+			rest = r.due
+		}
+	}
+	return kept, rest
+}
+
+func (q *retries) spill(due time.Time) {
+	if q.spilled.IsZero() || due.Before(q.spilled) {
+		q.spilled = due
+	}
+}
+
+// first returns the retry that is due first, or nil.
+func (q *retries) first() *retry {
+	if len(q.heap) == 0 {
+		return nil
+	}
+	return q.heap[0]
+}
+
+func (q *retries) remove(r *retry) {
+	heap.Remove(&q.heap, r.index)
+	delete(q.byPos, r.pos)
+	if q.left != nil {
+		q.left[r.pos] = struct{}{}
+	}
+}
+
+// nextDue returns when the next one is due, in memory or not; zero if there is none.
+func (q *retries) nextDue() time.Time {
+	due := q.spilled
+	if r := q.first(); r != nil && (due.IsZero() || r.due.Before(due)) {
+		due = r.due
+	}
+	return due
+}
+
+type retryHeap []*retry
+
+func (h retryHeap) Len() int           { return len(h) }
+func (h retryHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h retryHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func (h *retryHeap) Push(x any) {
+	r := x.(*retry)
+	r.index = len(*h)
+	*h = append(*h, r)
+}
+
+func (h *retryHeap) Pop() any {
+	old := *h
+	r := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return r
+}

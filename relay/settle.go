@@ -1,0 +1,116 @@
+package relay
+
+import "time"
+
+// settled is what is reported of an attempt once the lock is free.
+type settled struct {
+	outcome Outcome
+	// state is that of a delivery that is finished now, or empty.
+	state   State
+	message string
+	now     time.Time
+}
+
+// settle records the result of an attempt: in the lane at once, in the store with the
+// next flush. The caller holds the lock.
+func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
+	delete(l.inFlight, j.pos)
+	result := settled{now: now, message: v.message}
+	switch v.end {
+	case endCut, endUnavailable:
+		// As if it had not been taken: no attempt is charged or recorded.
+		pause := v.wait
+		if v.end == endUnavailable {
+			l.condition.noAddress(v, now)
+		}
+		l.retries.add(&retry{
+			pos: j.pos, seq: j.seq, attempts: j.attempts, step: j.step, due: now.Add(pause), since: j.since,
+			event: j.event, stored: j.stored,
+		})
+		result.outcome = OutcomeCut
+		return result
+	case endUnreadable:
+		l.condition.Failed++
+		l.outbox.put(Exception{
+			From: j.pos, To: j.pos, Seq: j.seq, Kind: Quarantined, Attempts: j.attempts, Reason: string(ReasonQuarantined),
+		})
+		result.outcome, result.state = OutcomeFailed, StateFailed
+	case endDelivered:
+		l.condition.succeeded(now)
+		l.outbox.drop(j)
+		result.outcome, result.state = OutcomeDelivered, StateDelivered
+	default:
+		l.condition.failed(v, now)
+		if j.since.IsZero() {
+			j.since = a.At
+		}
+		x := Exception{
+			From: j.pos, To: j.pos, Seq: j.seq, Attempts: a.Number, Step: j.step + 1, Since: j.since,
+		}
+		x.Kind, x.Due, x.Reason = next(j, v, now)
+		l.outbox.put(x)
+		result.outcome = OutcomeRetry
+		if x.Kind == Failed {
+			l.condition.Failed++
+			result.outcome, result.state = OutcomeFailed, StateFailed
+		} else {
+			l.retries.add(&retry{
+				pos: j.pos, seq: j.seq, attempts: a.Number, step: x.Step, due: x.Due, since: j.since, stored: true,
+			})
+		}
+	}
+	if !j.stored {
+		l.cur.finish(j.pos)
+	}
+	l.count(j, result)
+	if v.end != endUnreadable {
+		l.outbox.attempt(j.seq, a)
+	}
+	l.engine.settler.add(l)
+	return result
+}
+
+// count keeps the number of open exceptions.
+func (l *lane) count(j *job, result settled) {
+	open := result.state == ""
+	switch {
+	case open && !j.stored:
+		l.condition.Open++
+	case !open && j.stored:
+		l.condition.Open--
+	}
+}
+
+// next decides what becomes of a delivery whose attempt failed.
+func next(j *job, v verdict, now time.Time) (kind Kind, due time.Time, reason string) {
+	policy := &j.sub.Retry
+	if v.end == endGone {
+		return Retry, now, "" // due as soon as somebody resumes the subscription
+	}
+	if v.wait == 0 && !policy.retries(v.status) {
+		return Failed, time.Time{}, string(ReasonStatus)
+	}
+	delay, ok := policy.delay(j.step)
+	if !ok {
+		return Failed, time.Time{}, string(ReasonSchedule)
+	}
+	if v.wait > 0 {
+		delay = v.wait // what the endpoint asks for goes before the schedule
+	}
+	due = now.Add(delay)
+	if limit := policy.GiveUpAfter; limit > 0 && due.Sub(j.since) > limit {
+		return Failed, time.Time{}, string(ReasonGiveUpAfter)
+	}
+	return Retry, due, ""
+}
+
+// report tells the observer of the plan under which the attempt began.
+func (r settled) report(j *job, a Attempt) {
+	if !a.At.IsZero() {
+		j.plan.observer.Attempted(j.sub, r.outcome, a.ErrorKind, a.Duration)
+	}
+	if r.state != "" && j.event != nil {
+		j.plan.observer.Settled(j.sub.Name, r.state, r.now.Sub(j.event.Accepted))
+	}
+	j.plan.logAttempt(j, r, a)
+}

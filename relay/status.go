@@ -1,0 +1,155 @@
+package relay
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+// SubscriptionState is what a whole subscription is in.
+type SubscriptionState string
+
+// States of a subscription. One that waits for its endpoint (Retry-After) or for an
+// egress address is active, with that reason.
+const (
+	SubscriptionActive   SubscriptionState = "active"
+	SubscriptionPaused   SubscriptionState = "paused"
+	SubscriptionDisabled SubscriptionState = "disabled"
+	SubscriptionGone     SubscriptionState = "gone"
+)
+
+// SubscriptionStates lists all states of a subscription.
+var SubscriptionStates = []SubscriptionState{
+	SubscriptionActive, SubscriptionPaused, SubscriptionDisabled, SubscriptionGone,
+}
+
+// SubscriptionStatus is what an operator is told of a subscription.
+type SubscriptionStatus struct {
+	Name   string
+	State  SubscriptionState
+	Reason Reason
+	// Detail says more about the reason, in words.
+	Detail string
+	// Pending counts deliveries that are not finished: pending, retrying and held.
+	Pending uint64
+	// InFlight counts attempts under way.
+	InFlight int
+	// Failed counts deliveries that were given up.
+	Failed uint64
+	// OldestDue is the due time of the delivery that has been due, or will be, first;
+	// zero if nothing is pending.
+	OldestDue   time.Time
+	LastSuccess time.Time
+}
+
+// Status returns the subscriptions of the active plan in its order, then those that are
+// gone from it but have deliveries left, by name.
+func (r *Relay) Status(ctx context.Context) ([]SubscriptionStatus, error) {
+	r.mu.RLock()
+	var plan *Plan
+	if n := len(r.plans); n > 0 {
+		plan = r.plans[n-1]
+	}
+	var lanes, gone []*lane
+	if plan != nil {
+		for _, s := range plan.subscriptions {
+			lanes = append(lanes, r.lanes[s.Name])
+		}
+	}
+	for name, l := range r.lanes {
+		if plan == nil || plan.byName[name] == nil {
+			gone = append(gone, l)
+		}
+	}
+	r.mu.RUnlock()
+
+	slices.SortFunc(gone, func(a, b *lane) int { return strings.Compare(a.name, b.name) })
+	all := make([]SubscriptionStatus, 0, len(lanes)+len(gone))
+	for i, l := range append(lanes, gone...) {
+		s, err := l.status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if i < len(lanes) || s.Pending > 0 {
+			all = append(all, s)
+		}
+	}
+	return all, nil
+}
+
+// Unfinished returns the number of deliveries that are not finished.
+func (r *Relay) Unfinished() uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var n uint64
+	for _, l := range r.lanes {
+		l.mu.Lock()
+		n += l.pending()
+		l.mu.Unlock()
+	}
+	return n
+}
+
+// Stats returns figures of the store.
+func (r *Relay) Stats(ctx context.Context) (StoreStats, error) { return r.store.Stats(ctx) }
+
+// pending counts what is not finished. The caller holds the lock.
+func (l *lane) pending() uint64 {
+	return l.head - min(l.head, l.cur.count()) + l.condition.Open
+}
+
+func (l *lane) status(ctx context.Context) (SubscriptionStatus, error) {
+	now := time.Now()
+	l.mu.Lock()
+	c := &l.condition
+	s := SubscriptionStatus{
+		Name: l.name, State: SubscriptionActive,
+		Pending: l.pending(), InFlight: len(l.inFlight), Failed: c.Failed, LastSuccess: c.LastSuccess,
+	}
+	reason, _ := c.shown(l.sub, now)
+	s.Reason = reason
+	switch reason {
+	case ReasonGone:
+		s.State, s.Detail = SubscriptionGone, "the configuration has no subscription of this name"
+	case ReasonPaused:
+		s.State, s.Detail = SubscriptionPaused, c.PausedReason
+		if l.sub.Paused {
+			s.Detail = l.sub.PausedReason
+		}
+	case ReasonDisabled:
+		s.State, s.Detail = SubscriptionDisabled, c.DisabledReason
+	case ReasonEgress:
+		s.Detail = c.unavailable
+	case ReasonRetryAfter:
+		s.Detail = "the endpoint asked to wait until " + c.HoldUntil.UTC().Format(time.RFC3339)
+	}
+	s.OldestDue = l.retries.nextDue()
+	for _, j := range l.inFlight {
+		s.OldestDue = earlier(s.OldestDue, j.seq.Time())
+	}
+	first := l.cur.skip(1)
+	behind := first <= l.head && len(l.inFlight) == 0 && len(l.queue) == 0
+	if len(l.queue) > 0 {
+		s.OldestDue = earlier(s.OldestDue, l.queue[0].Event.Accepted)
+	}
+	l.mu.Unlock()
+
+	if behind { // the oldest is only in the store
+		log, err := l.engine.store.Log(ctx, l.name, first+1, 1)
+		if err != nil {
+			return s, err
+		}
+		if len(log) > 0 {
+			s.OldestDue = earlier(s.OldestDue, log[0].Seq.Time())
+		}
+	}
+	return s, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}

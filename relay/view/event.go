@@ -1,0 +1,54 @@
+// Package view is the JSON in which users see events, deliveries and attempts. The
+// intake answers it, and so does the admin API: what is the same thing looks the
+// same everywhere. The types can be decoded too, for clients of that API.
+package view
+
+import "github.com/caddyrelay/caddyrelay/relay"
+
+// Event is one event. What the sender did not give is left out.
+type Event struct {
+	ID      string `json:"id"`
+	Type    string `json:"type"`
+	Source  string `json:"source,omitempty"`
+	Subject string `json:"subject,omitempty"`
+	// Time is when it happened according to the sender.
+	Time Time `json:"time,omitzero"`
+	// Accepted is when the relay took it.
+	Accepted    Time   `json:"accepted"`
+	ContentType string `json:"content_type"`
+	// Size is that of the data, in bytes. It is left out where the data was not read
+	// (in lists) and where it is no longer kept.
+	Size int `json:"size,omitzero"`
+	// SourceID is the sender's own identifier.
+	SourceID string `json:"source_id,omitempty"`
+	// Extensions are CloudEvents extension attributes.
+	Extensions map[string]string `json:"extensions,omitempty"`
+	// Deliveries are left out (nil) in lists, and may be empty where one event is shown.
+	Deliveries []Delivery `json:"deliveries,omitzero"`
+}
+
+// NewEvent shows one event with its deliveries and their attempts.
+func NewEvent(e *relay.Event, deliveries []relay.Delivery) Event {
+	v := NewListedEvent(e)
+	v.Deliveries = make([]Delivery, len(deliveries))
+	for i := range deliveries {
+		v.Deliveries[i] = NewDelivery(&deliveries[i])
+	}
+	return v
+}
+
+// NewListedEvent shows an event as an item of a list: without deliveries.
+func NewListedEvent(e *relay.Event) Event {
+	return Event{
+		ID:          e.ID,
+		Type:        e.Type,
+		Source:      e.Source,
+		Subject:     e.Subject,
+		Time:        Time{e.Time},
+		Accepted:    Time{e.Accepted},
+		ContentType: e.ContentType,
+		Size:        len(e.Data),
+		SourceID:    e.SourceID,
+		Extensions:  e.Extensions,
+	}
+}

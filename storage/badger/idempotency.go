@@ -1,0 +1,115 @@
+package badger
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// Fields of an idempotency key, and of each of its receipts.
+const (
+	idemSum     = 1
+	idemStored  = 2
+	idemReceipt = 3 // repeated
+
+	receiptSeq     = 1
+	receiptType    = 2
+	receiptMatched = 3 // packed ids
+)
+
+// known is what is kept of an idempotency key: enough to repeat the first answer
+// even after the events were trimmed.
+type known struct {
+	sum      [sha256.Size]byte
+	receipts []receipt
+}
+
+// receipt is a relay.Receipt in the store's numbers.
+type receipt struct {
+	seq     relay.Seq
+	typ     string
+	matched []uint32
+}
+
+// idemSize is at least what an idempotency key takes with its entry by age.
+func idemSize(receipts []receipt) int {
+	n := idemKeyLen + frameLen + 2 + sha256.Size + 9 + idemAgeKeyLen + frameLen
+	for _, r := range receipts {
+		n += receiptSize(len(r.typ), len(r.matched))
+	}
+	return n
+}
+
+// receiptSize is at least what a receipt takes.
+func receiptSize(typ, matched int) int {
+	return 3*maxStringLen + 9 + typ + 5*matched
+}
+
+func encodeKnown(key []byte, stored relay.Seq, k *known) []byte {
+	b := newRecord(idemSize(k.receipts))
+	b = appendBytes(b, idemSum, k.sum[:])
+	b = appendFixed(b, idemStored, uint64(stored))
+	var buf []byte
+	for _, r := range k.receipts {
+		buf = appendFixed(buf[:0], receiptSeq, uint64(r.seq))
+		buf = appendString(buf, receiptType, r.typ)
+		if len(r.matched) > 0 {
+			size := 0
+			for _, id := range r.matched {
+				size += protowire.SizeVarint(uint64(id))
+			}
+			buf = protowire.AppendVarint(protowire.AppendTag(buf, receiptMatched, protowire.BytesType), uint64(size))
+			for _, id := range r.matched {
+				buf = protowire.AppendVarint(buf, uint64(id))
+			}
+		}
+		b = appendBytes(b, idemReceipt, buf)
+	}
+	return seal(key, b)
+}
+
+func decodeKnown(key, rec []byte) (*known, error) {
+	k := &known{}
+	err := decode(key, rec, func(f *field) error {
+		switch f.num {
+		case idemSum:
+			if len(f.bytes) != len(k.sum) {
+				return errors.New("its digest has a wrong length")
+			}
+			k.sum = [sha256.Size]byte(f.bytes)
+		case idemReceipt:
+			r, err := decodeReceipt(f.bytes)
+			if err != nil {
+				return fmt.Errorf("reading a receipt: %w", err)
+			}
+			k.receipts = append(k.receipts, r)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+func decodeReceipt(b []byte) (r receipt, err error) {
+	err = eachField(b, func(f *field) error {
+		switch f.num {
+		case receiptSeq:
+			r.seq = relay.Seq(f.value)
+		case receiptType:
+			r.typ = f.string()
+		case receiptMatched:
+			return f.varints(func(v uint64) error {
+				r.matched = append(r.matched, uint32(v))
+				return nil
+			})
+		}
+		return nil
+	})
+	return r, err
+}

@@ -1,0 +1,20 @@
+package badger
+
+import (
+	"strings"
+
+	"go.uber.org/zap"
+)
+
+// logger passes Badger's log on. What Badger calls information is of no use to an
+// operator.
+type logger struct{ to *zap.SugaredLogger }
+
+func (l logger) Errorf(format string, args ...any)   { l.to.Errorf(line(format), args...) }
+func (l logger) Warningf(format string, args ...any) { l.to.Warnf(line(format), args...) }
+func (l logger) Infof(format string, args ...any)    { l.to.Debugf(line(format), args...) }
+
+// Debugf drops the message: there is one for each write.
+func (l logger) Debugf(string, ...any) {}
+
+func line(format string) string { return strings.TrimRight(format, "\n") }

@@ -1,0 +1,180 @@
+package badger
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	bdb "github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// formatVersion is that of the layout as a whole.
+const formatVersion = 1
+
+// Fields of the store's identity.
+const (
+	metaFormat  = 1
+	metaTag     = 2
+	metaID      = 3
+	metaCreated = 4
+)
+
+// identity is made once with the store.
+type identity struct {
+	format uint64
+	// tag is the store's part of its events' IDs.
+	tag     uint16
+	id      [16]byte
+	created time.Time
+}
+
+func newIdentity(now time.Time) identity {
+	var raw [2]byte
+	me := identity{format: formatVersion, created: now}
+	// crypto/rand does not fail: it ends the program instead.
+	_, _ = rand.Read(raw[:])
+	_, _ = rand.Read(me.id[:])
+	me.tag = binary.BigEndian.Uint16(raw[:])
+	return me
+}
+
+func encodeIdentity(me identity) []byte {
+	b := newRecord(64)
+	b = appendUint(b, metaFormat, me.format)
+	b = appendUint(b, metaTag, uint64(me.tag))
+	b = appendBytes(b, metaID, me.id[:])
+	b = appendTime(b, metaCreated, me.created)
+	return seal(storeKey, b)
+}
+
+func decodeIdentity(rec []byte) (me identity, err error) {
+	err = decode(storeKey, rec, func(f *field) (err error) {
+		switch f.num {
+		case metaFormat:
+			me.format = f.value
+		case metaTag:
+			me.tag = uint16(f.value)
+		case metaID:
+			copy(me.id[:], f.bytes)
+		case metaCreated:
+			me.created, err = f.time()
+		}
+		return err
+	})
+	return me, err
+}
+
+// tail is where the store's logs end, and how far they are trimmed. It is written
+// with each trimming, so that numbers are not given again when the records that
+// carried them are gone.
+type tail struct {
+	last    relay.Seq
+	ordinal uint64
+	// mark is at or below the lowest event, keysMark the lowest idempotency key by
+	// age: searches begin there, not among what was deleted before.
+	mark, keysMark relay.Seq
+}
+
+const (
+	tailLast     = 1
+	tailOrdinal  = 2
+	tailMark     = 3
+	tailKeysMark = 4
+
+	tailSize = 6 + frameLen + 4*11
+)
+
+func encodeTail(t tail) []byte {
+	b := newRecord(tailSize)
+	b = appendUint(b, tailLast, uint64(t.last))
+	b = appendUint(b, tailOrdinal, t.ordinal)
+	b = appendUint(b, tailMark, uint64(t.mark))
+	b = appendUint(b, tailKeysMark, uint64(t.keysMark))
+	return seal(tailKey, b)
+}
+
+func decodeTail(rec []byte) (t tail, err error) {
+	err = decode(tailKey, rec, func(f *field) error {
+		switch f.num {
+		case tailLast:
+			t.last = relay.Seq(f.value)
+		case tailOrdinal:
+			t.ordinal = f.value
+		case tailMark:
+			t.mark = relay.Seq(f.value)
+		case tailKeysMark:
+			t.keysMark = relay.Seq(f.value)
+		}
+		return nil
+	})
+	return t, err
+}
+
+// loadIdentity reads the store's identity, and makes one if the database is empty.
+func (s *Store) loadIdentity() error {
+	err := s.view(func(txn *bdb.Txn) error {
+		return get(txn, storeKey, func(rec []byte) (err error) {
+			s.identity, err = decodeIdentity(rec)
+			return err
+		})
+	})
+	switch {
+	case err == nil && s.identity.format != formatVersion:
+		return fmt.Errorf("the store has format %d, this program knows format %d", s.identity.format, formatVersion)
+	case !errors.Is(err, bdb.ErrKeyNotFound):
+		return err
+	}
+	return s.db.Update(func(txn *bdb.Txn) error {
+		it := txn.NewIterator(bdb.IteratorOptions{})
+		it.Rewind()
+		foreign := it.Valid()
+		it.Close()
+		if foreign {
+			return errors.New("the database has no identity but holds data: it was not made by this program, or lost records; restore a backup or choose an empty directory")
+		}
+		s.identity = newIdentity(s.clock())
+		return txn.Set(storeKey, encodeIdentity(s.identity))
+	})
+}
+
+// loadTail finds where the event log ends.
+func (s *Store) loadTail() error {
+	return s.view(func(txn *bdb.Txn) error {
+		err := get(txn, tailKey, func(rec []byte) (err error) {
+			s.tail, err = decodeTail(rec)
+			return err
+		})
+		if err != nil && !errors.Is(err, bdb.ErrKeyNotFound) {
+			return err
+		}
+		// With all versions the iterator does not search for a live record below any
+		// number of deleted ones. It need not: a record that was deleted is not above
+		// the tail that was written with its deletion.
+		it := txn.NewIterator(bdb.IteratorOptions{Reverse: true, AllVersions: true, Prefix: []byte{eventPrefix}})
+		defer it.Close()
+		it.Seek(eventKey(^relay.Seq(0)))
+		if !it.Valid() {
+			return nil
+		}
+		item := it.Item()
+		seq, err := seqOf(item.Key())
+		if err != nil {
+			return &CorruptError{keyName(item.Key()), err}
+		}
+		if seq <= s.tail.last {
+			return nil
+		}
+		return item.Value(func(rec []byte) error {
+			e, err := decodeEvent(item.Key(), rec, placesOnly)
+			if err != nil {
+				return err
+			}
+			s.tail.last, s.tail.ordinal = seq, e.ordinal
+			return nil
+		})
+	})
+}

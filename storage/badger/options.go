@@ -1,0 +1,57 @@
+package badger
+
+import (
+	"time"
+
+	bdb "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"go.uber.org/zap"
+)
+
+// Options are those of a store. The zero value is usable.
+type Options struct {
+	// Logger gets what Badger has to say, and what opening mends. Default: none.
+	Logger *zap.Logger
+	// Clock is where acceptance times come from. Default: time.Now.
+	Clock func() time.Time
+}
+
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+}
+
+const (
+	memTableSize   = 16 << 20
+	valueThreshold = 1 << 20
+)
+
+// badgerOptions are chosen for what was measured, not by Badger's defaults.
+func badgerOptions(dir string, o *Options) bdb.Options {
+	return bdb.DefaultOptions(dir).
+		WithLogger(logger{o.Logger.Named("badger").Sugar()}).
+		// A commit returns when it is on the disk. Badger's own default is off.
+		WithSyncWrites(true).
+		// There is one writer, so nothing can conflict.
+		WithDetectConflicts(false).
+		WithNumVersionsToKeep(1).
+		// Small memtables and caches: the relay lives inside a web server.
+		WithMemTableSize(memTableSize).
+		WithNumMemtables(3).
+		WithBlockCacheSize(16 << 20).
+		WithIndexCacheSize(32 << 20).
+		WithNumCompactors(2).
+		// Values stay out of the value log: a failed sync of it is only logged, and
+		// what is deleted in it hardly ever gives its room back.
+		WithValueThreshold(valueThreshold).
+		WithValueLogFileSize(64 << 20).
+		WithMetricsEnabled(false).
+		WithCompactL0OnClose(false).
+		// By default a flipped bit in a table would be read back without an error.
+		WithChecksumVerificationMode(options.OnTableAndBlockRead).
+		WithVerifyValueChecksum(true)
+}

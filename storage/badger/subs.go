@@ -1,0 +1,239 @@
+package badger
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	bdb "github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// sub is a subscription. It is known by its name outside and by a number in keys.
+type sub struct {
+	id   uint32
+	name string
+
+	// current is what is committed; guarded by table.mu.
+	current state
+
+	// What follows is the committer's alone.
+
+	// next is current with what the group under way changes.
+	next state
+	// touched: next differs from current. dirty: the group writes next's progress,
+	// for which it has reserved so many bytes.
+	touched, dirty bool
+	reserved       int64
+}
+
+// state is what is kept in memory of a subscription. Its slices are replaced, never
+// changed in place, so that a copy of a state is a snapshot.
+type state struct {
+	// progress is as last committed, with the head of the log.
+	progress relay.Progress
+	// floor: every position below it was trimmed.
+	floor uint64
+	// spans are the replays and other spans, by From. There are few of them.
+	spans []relay.Exception
+}
+
+// finished reports whether pos is finished or has an exception.
+func (st *state) finished(pos uint64) bool {
+	if pos <= st.progress.Low {
+		return true
+	}
+	return slices.ContainsFunc(st.progress.Done, func(s relay.Span) bool { return s.From <= pos && pos <= s.To })
+}
+
+// span returns the last span (or replay) that covers pos.
+func (st *state) span(pos uint64, replay bool) (found relay.Exception, ok bool) {
+	for _, e := range st.spans {
+		if e.From <= pos && pos <= e.To && (e.Kind == relay.Replay) == replay {
+			found, ok = e, true
+		}
+	}
+	return found, ok
+}
+
+// table holds the subscriptions.
+type table struct {
+	mu     sync.RWMutex
+	byName map[string]*sub
+	byID   []*sub // the id is the index plus one
+}
+
+func (t *table) get(name string) *sub {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.byName[name]
+}
+
+// state returns the committed state of a subscription.
+func (t *table) state(name string) (*sub, state) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if u := t.byName[name]; u != nil {
+		return u, u.current
+	}
+	return nil, state{}
+}
+
+// all returns the subscriptions by id. Entries are only ever added.
+func (t *table) all() []*sub {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.byID
+}
+
+func (t *table) add(u *sub) {
+	t.byName[u.name] = u
+	t.byID = append(t.byID, u)
+}
+
+// named finds a subscription by its id in what all returned.
+func named(all []*sub, id uint32) (*sub, error) {
+	if id == 0 || int(id) > len(all) {
+		return nil, fmt.Errorf("there is no subscription with the id %d", id)
+	}
+	return all[id-1], nil
+}
+
+// loadSubs reads names, progress and spans, and finds the heads of the logs.
+func (s *Store) loadSubs() error {
+	return s.view(func(txn *bdb.Txn) error {
+		if err := s.loadNames(txn); err != nil {
+			return err
+		}
+		err := scan(txn, []byte{progressPrefix}, func(key, rec []byte) error {
+			if len(key) != progressKeyLen {
+				return &CorruptError{keyName(key), errShort}
+			}
+			u, err := named(s.subs.byID, binary.BigEndian.Uint32(key[1:]))
+			if err != nil {
+				return &CorruptError{keyName(key), err}
+			}
+			st, err := decodeProgress(key, rec)
+			if err != nil {
+				return err
+			}
+			st.progress.Subscription = u.name
+			u.current = st
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, c := range []class{classReplay, classSpan} {
+			if err := scan(txn, []byte{exceptPrefix, byte(c)}, s.loadSpan); err != nil {
+				return err
+			}
+		}
+		for _, u := range s.subs.byID {
+			if err := findHead(txn, u); err != nil {
+				return err
+			}
+			u.next = u.current
+		}
+		return nil
+	})
+}
+
+func (s *Store) loadNames(txn *bdb.Txn) error {
+	var all []*sub
+	err := scan(txn, []byte{namePrefix}, func(key, rec []byte) error {
+		id, err := decodeNumber(key, rec)
+		if err != nil {
+			return err
+		}
+		name := string(key[1:])
+		all = append(all, &sub{id: uint32(id), name: name, current: state{progress: relay.Progress{Subscription: name}}})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(all, func(a, b *sub) int { return int(a.id) - int(b.id) })
+	for i, u := range all {
+		if int(u.id) != i+1 {
+			return fmt.Errorf("the names of subscriptions are not complete: %d of them, and %q has the id %d; the store has lost records, restore a backup", len(all), u.name, u.id)
+		}
+		s.subs.add(u)
+	}
+	return nil
+}
+
+func (s *Store) loadSpan(key, rec []byte) error {
+	_, id, _, err := splitExceptKey(key)
+	if err != nil {
+		return &CorruptError{keyName(key), err}
+	}
+	u, err := named(s.subs.byID, id)
+	if err != nil {
+		return &CorruptError{keyName(key), err}
+	}
+	e, err := decodeException(key, rec)
+	if err != nil {
+		return err
+	}
+	u.current.spans = withSpan(u.current.spans, e)
+	return nil
+}
+
+// findHead finds the last position of a log. Every position between the head in the
+// record of progress and the true one has an entry: positions are contiguous, and
+// trimming writes the head along. So they are found by doubling steps and halving
+// them, and never by a search backwards through what was deleted.
+func findHead(txn *bdb.Txn, u *sub) error {
+	exists := func(pos uint64) (bool, error) {
+		_, err := txn.Get(logKey(u.id, pos))
+		if errors.Is(err, bdb.ErrKeyNotFound) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	p := &u.current.progress
+	low, step := p.Head, uint64(1)
+	for {
+		ok, err := exists(low + step)
+		if err != nil {
+			return fmt.Errorf("finding the head of the log of %q: %w", u.name, err)
+		}
+		if ok {
+			low, step = low+step, step*2
+			continue
+		}
+		if step == 1 {
+			p.Head = low
+			return nil
+		}
+		step /= 2
+	}
+}
+
+// withSpan returns spans with e in place of one of the same From and sort.
+func withSpan(spans []relay.Exception, e relay.Exception) []relay.Exception {
+	out, _ := withoutSpan(spans, e.From, classOf(&e))
+	at, _ := slices.BinarySearchFunc(out, e.From, func(x relay.Exception, from uint64) int {
+		if x.From < from {
+			return -1
+		}
+		return 1
+	})
+	return slices.Insert(out, at, e)
+}
+
+// withoutSpan returns a copy of spans without that of the given From and class, and
+// whether there was one.
+func withoutSpan(spans []relay.Exception, from uint64, c class) ([]relay.Exception, bool) {
+	out := make([]relay.Exception, 0, len(spans)+1)
+	for _, x := range spans {
+		if x.From != from || classOf(&x) != c {
+			out = append(out, x)
+		}
+	}
+	return out, len(out) < len(spans)
+}

@@ -1,0 +1,432 @@
+package storagetest
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// Memory is a [relay.Store] in memory. It is the reference for what a store does,
+// written to be read and not to be fast. It has no goroutines, and blocks only on
+// its own mutexes, so that it may be used inside testing/synctest.
+type Memory struct {
+	clock func() time.Time
+
+	// writing is held over a whole write with its callback, which puts callbacks in
+	// commit order; mu guards the data alone, so that a callback may read.
+	writing sync.Mutex
+	mu      sync.RWMutex
+	closed  bool
+	fail    error
+	content *content
+}
+
+var _ relay.Store = (*Memory)(nil)
+
+// content is what outlives a [Memory.Reopen].
+type content struct {
+	tag     uint16
+	last    relay.Seq
+	ordinal uint64
+	events  []*relay.Event // ascending
+	names   []string       // in order of their first use
+	subs    map[string]*subscription
+	keys    map[keyID]*keyRecord
+	// attempts by delivery, ascending by number.
+	attempts map[delivery][]relay.Attempt
+}
+
+type subscription struct {
+	progress relay.Progress
+	log      []relay.LogEntry // ascending
+	// at holds open and closed exceptions by From, of which a position has at most
+	// one; replays stand beside them.
+	at, replays map[uint64]relay.Exception
+}
+
+type delivery struct {
+	seq          relay.Seq
+	subscription string
+}
+
+type keyID struct {
+	kind relay.KeyKind
+	text string
+}
+
+type keyRecord struct {
+	sum      [32]byte
+	receipts []relay.Receipt
+	stored   time.Time
+}
+
+// NewMemory returns an empty store that takes the time from clock.
+func NewMemory(clock func() time.Time) *Memory {
+	return &Memory{clock: clock, content: &content{
+		tag:      0x4d45,
+		subs:     make(map[string]*subscription),
+		keys:     make(map[keyID]*keyRecord),
+		attempts: make(map[delivery][]relay.Attempt),
+	}}
+}
+
+// Fail makes Append and Commit return err and store nothing, and Err report it,
+// until it is called with nil.
+func (m *Memory) Fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail = err
+}
+
+// Reopen closes the store and returns another one with its content, as a process
+// finds it that starts again.
+func (m *Memory) Reopen() *Memory {
+	_ = m.Close()
+	return &Memory{clock: m.clock, content: m.content}
+}
+
+// writable says why nothing can be written, or returns nil. The caller holds mu.
+func (m *Memory) writable(ctx context.Context) error {
+	switch {
+	case m.closed:
+		return relay.ErrClosed
+	case m.fail != nil:
+		return m.fail
+	}
+	return ctx.Err()
+}
+
+// read runs fn under the read lock, unless the store is closed.
+func (m *Memory) read(ctx context.Context, fn func(c *content) error) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.closed {
+		return relay.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return fn(m.content)
+}
+
+// write runs fn under both locks, unless the store cannot be written.
+func (m *Memory) write(ctx context.Context, fn func(c *content) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.writable(ctx); err != nil {
+		return err
+	}
+	return fn(m.content)
+}
+
+// sub returns the subscription of that name and makes it if it is new.
+func (c *content) sub(name string) *subscription {
+	s := c.subs[name]
+	if s == nil {
+		s = &subscription{
+			progress: relay.Progress{Subscription: name},
+			at:       make(map[uint64]relay.Exception),
+			replays:  make(map[uint64]relay.Exception),
+		}
+		c.subs[name] = s
+		c.names = append(c.names, name)
+	}
+	return s
+}
+
+// Append implements [relay.Store].
+func (m *Memory) Append(ctx context.Context, b relay.Batch, stored func([]*relay.Event)) ([]relay.Receipt, error) {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	var receipts []relay.Receipt
+	var fresh []*relay.Event
+	err := m.write(ctx, func(c *content) (err error) {
+		receipts, fresh, err = c.append(b, m.clock())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(fresh) > 0 && stored != nil {
+		stored(fresh)
+	}
+	return receipts, nil
+}
+
+func (c *content) append(b relay.Batch, now time.Time) ([]relay.Receipt, []*relay.Event, error) {
+	if b.Key != nil {
+		if known := c.keys[keyID{b.Key.Kind, b.Key.Text}]; known != nil {
+			if known.sum != b.Key.Sum {
+				return nil, nil, &relay.KeyReusedError{Item: -1}
+			}
+			return duplicates(known.receipts), nil, nil
+		}
+	}
+	// First is the index of the first item with a key, by which the repeats within
+	// the batch are known.
+	first := make(map[keyID]int)
+	for i, item := range b.Items {
+		if item.Key == nil {
+			continue
+		}
+		id := keyID{item.Key.Kind, item.Key.Text}
+		sum := item.Key.Sum
+		if known := c.keys[id]; known != nil {
+			sum = known.sum
+		} else if j, ok := first[id]; ok {
+			sum = b.Items[j].Key.Sum
+		} else {
+			first[id] = i
+		}
+		if sum != item.Key.Sum {
+			return nil, nil, &relay.KeyReusedError{Item: i}
+		}
+	}
+
+	floor := max(relay.SeqAt(now), c.last)
+	receipts := make([]relay.Receipt, len(b.Items))
+	var fresh []*relay.Event
+	for i, item := range b.Items {
+		if item.Key != nil {
+			id := keyID{item.Key.Kind, item.Key.Text}
+			if known := c.keys[id]; known != nil {
+				receipts[i] = duplicates(known.receipts)[0]
+				continue
+			}
+			receipts[i] = c.add(item, now)
+			c.keys[id] = &keyRecord{sum: item.Key.Sum, receipts: receipts[i : i+1], stored: floor.Time()}
+		} else {
+			receipts[i] = c.add(item, now)
+		}
+		fresh = append(fresh, item.Event)
+	}
+	if b.Key != nil {
+		c.keys[keyID{b.Key.Kind, b.Key.Text}] = &keyRecord{
+			sum: b.Key.Sum, receipts: slices.Clone(receipts), stored: floor.Time(),
+		}
+	}
+	return receipts, fresh, nil
+}
+
+// add stores the event of one item.
+func (c *content) add(item relay.Item, now time.Time) relay.Receipt {
+	e := item.Event
+	c.last = max(relay.SeqAt(now), c.last+1)
+	c.ordinal++
+	e.Seq, e.ID, e.Accepted = c.last, relay.FormatID(c.last, c.tag), c.last.Time()
+	e.Deliveries = make([]relay.Placement, len(item.Subscriptions))
+	for i, name := range item.Subscriptions {
+		s := c.sub(name)
+		s.progress.Head++
+		s.log = append(s.log, relay.LogEntry{Pos: s.progress.Head, Seq: e.Seq})
+		e.Deliveries[i] = relay.Placement{Subscription: name, Pos: s.progress.Head}
+	}
+	kept := *e
+	c.events = append(c.events, &kept)
+	return relay.Receipt{ID: e.ID, Type: e.Type, Matched: e.Matched()}
+}
+
+func duplicates(receipts []relay.Receipt) []relay.Receipt {
+	out := slices.Clone(receipts)
+	for i := range out {
+		out[i].Duplicate = true
+		out[i].Matched = slices.Clone(out[i].Matched)
+	}
+	return out
+}
+
+// Commit implements [relay.Store].
+func (m *Memory) Commit(ctx context.Context, updates []relay.Update) error {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	return m.write(ctx, func(c *content) error {
+		for i := range updates {
+			c.update(&updates[i])
+		}
+		return nil
+	})
+}
+
+func (c *content) update(u *relay.Update) {
+	s := c.sub(u.Progress.Subscription)
+	head := s.progress.Head
+	s.progress = u.Progress
+	s.progress.Head = head
+	s.progress.Done = slices.Clone(u.Progress.Done)
+	// Drop comes first, so that an update can move a replay and at the same time say
+	// what became of the delivery at its old beginning.
+	for _, from := range u.Drop {
+		delete(s.at, from)
+		delete(s.replays, from)
+	}
+	for _, e := range u.Put {
+		if e.Kind == relay.Replay {
+			s.replays[e.From] = e
+		} else {
+			s.at[e.From] = e
+		}
+	}
+	for _, a := range u.Attempts {
+		d := delivery{a.Seq, u.Progress.Subscription}
+		c.attempts[d] = slices.DeleteFunc(c.attempts[d], func(old relay.Attempt) bool {
+			return old.Number == a.Number || old.Number == relay.Forgotten(a.Number)
+		})
+		at, _ := slices.BinarySearchFunc(c.attempts[d], a.Number, func(old relay.Attempt, n int) int { return old.Number - n })
+		a.Excerpt = slices.Clone(a.Excerpt)
+		c.attempts[d] = slices.Insert(c.attempts[d], at, a.Attempt)
+	}
+}
+
+// Progress implements [relay.Store].
+func (m *Memory) Progress(ctx context.Context) iter.Seq2[relay.Progress, error] {
+	return func(yield func(relay.Progress, error) bool) {
+		var all []relay.Progress
+		err := m.read(ctx, func(c *content) error {
+			for _, name := range c.names {
+				p := c.subs[name].progress
+				p.Done = slices.Clone(p.Done)
+				all = append(all, p)
+			}
+			return nil
+		})
+		if err != nil {
+			yield(relay.Progress{}, err)
+			return
+		}
+		for _, p := range all {
+			if !yield(p, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Trim implements [relay.Store]. It needs one step only.
+func (m *Memory) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, error) {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return relay.Trimmed{}, relay.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return relay.Trimmed{}, err
+	}
+	c := m.content
+	before := len(c.events)
+	c.events = slices.DeleteFunc(c.events, func(e *relay.Event) bool {
+		if !c.trimmable(e, p) {
+			return false
+		}
+		for _, at := range e.Deliveries {
+			s := c.subs[at.Subscription]
+			s.log = slices.DeleteFunc(s.log, func(l relay.LogEntry) bool { return l.Pos == at.Pos })
+			delete(c.attempts, delivery{e.Seq, at.Subscription})
+			if x, ok := s.at[at.Pos]; ok && x.From == x.To {
+				delete(s.at, at.Pos)
+			}
+		}
+		return true
+	})
+	keys := len(c.keys)
+	maps.DeleteFunc(c.keys, func(_ keyID, k *keyRecord) bool { return k.stored.Before(p.KeysBefore) })
+	return relay.Trimmed{Events: before - len(c.events), Keys: keys - len(c.keys)}, nil
+}
+
+// trimmable reports whether p lets e go.
+func (c *content) trimmable(e *relay.Event, p relay.TrimPolicy) bool {
+	limit := p.DeliveredBefore
+	for _, at := range e.Deliveries {
+		s := c.subs[at.Subscription]
+		if !finished(&s.progress, at.Pos) {
+			return false
+		}
+		for _, x := range s.at {
+			if x.From <= at.Pos && at.Pos <= x.To {
+				if !x.Kind.Closed() {
+					return false
+				}
+				limit = p.FailedBefore
+			}
+		}
+		for _, x := range s.replays {
+			if x.From <= at.Pos && at.Pos <= x.To {
+				return false
+			}
+		}
+	}
+	return e.Accepted.Before(limit)
+}
+
+// finished reports whether pos is finished or has an exception.
+func finished(p *relay.Progress, pos uint64) bool {
+	if pos <= p.Low {
+		return true
+	}
+	return slices.ContainsFunc(p.Done, func(s relay.Span) bool { return s.From <= pos && pos <= s.To })
+}
+
+// Stats implements [relay.Store].
+func (m *Memory) Stats(ctx context.Context) (stats relay.StoreStats, err error) {
+	err = m.read(ctx, func(c *content) error {
+		var size int64
+		for _, e := range c.events {
+			size += int64(len(e.Data))
+		}
+		stats = relay.StoreStats{
+			Engine: "memory",
+			Size:   map[string]int64{"events": size},
+			Free:   -1,
+			Events: c.ordinal,
+		}
+		return nil
+	})
+	return stats, err
+}
+
+// Err implements [relay.Store].
+func (m *Memory) Err() error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.closed {
+		return relay.ErrClosed
+	}
+	return m.fail
+}
+
+// Close implements [relay.Store].
+func (m *Memory) Close() error {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return relay.ErrClosed
+	}
+	m.closed = true
+	return nil
+}
+
+// find returns the index of the event at s.
+func (c *content) find(s relay.Seq) (int, error) {
+	i, ok := slices.BinarySearchFunc(c.events, s, func(e *relay.Event, s relay.Seq) int {
+		switch {
+		case e.Seq < s:
+			return -1
+		case e.Seq > s:
+			return 1
+		}
+		return 0
+	})
+	if !ok {
+		return i, fmt.Errorf("event at %d: %w", s, relay.ErrNotFound)
+	}
+	return i, nil
+}
