@@ -5,3 +5,5 @@
 //
 // finds them. See https://pkg.go.dev/github.com/caddyrelay/caddyrelay/caddymodule.
 package caddyrelay
+
+import _ "github.com/caddyrelay/caddyrelay/caddymodule" // registers the modules

@@ -40,7 +40,6 @@ type job struct {
 	step     int
 	since    time.Time
 	stored   bool
-	size     int64
 
 	plan *Plan
 	sub  *Subscription

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,9 +229,9 @@ func TestPausedSubscriptionHoldsAndDropsNothing(t *testing.T) {
 
 func TestNoUsableAddressHoldsWithoutCharge(t *testing.T) {
 	run(t, func(w *world) {
-		back := false
+		var back atomic.Bool
 		to := receiver{answer: func(n int, r *http.Request) (*http.Response, error) {
-			if !back {
+			if !back.Load() {
 				return nil, &net.OpError{Op: "dial", Err: &egress.UnavailableError{Region: "eu", Reason: "192.0.2.10 is not here"}}
 			}
 			return answer(200), nil
@@ -243,7 +244,7 @@ func TestNoUsableAddressHoldsWithoutCharge(t *testing.T) {
 			!strings.Contains(status.Detail, "192.0.2.10") {
 			t.Errorf("status %+v", status)
 		}
-		back = true
+		back.Store(true)
 		w.wait(5 * time.Second)
 		w.expect(id, relay.StateDelivered, "", 1)
 		if status := w.status("crm"); status.Reason != "" {

@@ -59,6 +59,8 @@ type Event struct {
 	ContentType string
 	// Data is the payload, byte for byte as received.
 	Data []byte
+	// Size is that of Data, in bytes; also where Data was left out. The store sets it.
+	Size int
 	// Extensions are CloudEvents extension attributes, or nil.
 	Extensions map[string]string
 	// TraceParent and TraceState are the W3C trace context of the request that
@@ -127,7 +129,7 @@ func CheckType(typ string) error {
 	if slices.Contains(strings.Split(typ, "."), "") {
 		return fmt.Errorf("the event type %q has an empty segment; segments are separated by single dots, e.g. order.paid", typ)
 	}
-	if len(typ) >= len(ReservedPrefix) && strings.EqualFold(typ[:len(ReservedPrefix)], ReservedPrefix) {
+	if first, _, _ := strings.Cut(typ, "."); strings.EqualFold(first+".", ReservedPrefix) {
 		return fmt.Errorf("the event type %q is reserved: types under %q are made by the relay itself", typ, ReservedPrefix)
 	}
 	return nil

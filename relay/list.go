@@ -11,9 +11,30 @@ import (
 // scanBound is the number of records that one page of a list looks at, at most.
 const scanBound = 2000
 
-// Events lists events, newest first, without their data.
-func (r *Relay) Events(ctx context.Context, q EventQuery) (EventPage, error) {
-	return r.store.Events(ctx, q)
+// ListedEvent is an event without its data, with its deliveries without their attempts.
+type ListedEvent struct {
+	Event      *Event
+	Deliveries []Delivery
+}
+
+// Events lists events, newest first. The second result is Before of the next page, 0 at
+// the end; see [EventPage].
+func (r *Relay) Events(ctx context.Context, q EventQuery) ([]ListedEvent, Seq, error) {
+	r.Flush()
+	page, err := r.store.Events(ctx, q)
+	if err != nil {
+		return nil, 0, err
+	}
+	listed := make([]ListedEvent, len(page.Events))
+	for i, e := range page.Events {
+		listed[i].Event = e
+		for _, p := range e.Deliveries {
+			if listed[i].Deliveries, err = r.list(ctx, listed[i].Deliveries, e, p, ""); err != nil {
+				return nil, 0, err
+			}
+		}
+	}
+	return listed, page.Next, nil
 }
 
 // DeliveryQuery selects deliveries for a list, newest first.

@@ -24,6 +24,9 @@ type Observer interface {
 	Attempted(s *Subscription, o Outcome, kind ErrorKind, took time.Duration)
 	// Settled is called when a delivery is finished, with the time since acceptance.
 	Settled(subscription string, state State, latency time.Duration)
+	// StoreFailed is called when an operation of the store fails: "append", "commit",
+	// "read" or "trim".
+	StoreFailed(operation string)
 }
 
 // NopObserver ignores everything.
@@ -40,3 +43,6 @@ func (NopObserver) Attempted(*Subscription, Outcome, ErrorKind, time.Duration) {
 
 // Settled implements [Observer].
 func (NopObserver) Settled(string, State, time.Duration) {}
+
+// StoreFailed implements [Observer].
+func (NopObserver) StoreFailed(string) {}

@@ -1,6 +1,9 @@
 package relay
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Publication is one event to be published.
 type Publication struct {
@@ -34,6 +37,9 @@ func (r *Relay) Publish(ctx context.Context, events []Publication, whole *Key) (
 	}
 	receipts, err := r.store.Append(ctx, batch, r.offer)
 	if err != nil {
+		if errors.Is(err, ErrBroken) {
+			r.storeFailed("append", err)
+		}
 		return nil, err
 	}
 	for _, receipt := range receipts {

@@ -30,7 +30,7 @@ func (l *lane) refill(after uint64) {
 	case errors.Is(err, ErrClosed):
 		return
 	case err != nil:
-		l.engine.logger.Error("reading the log failed", zap.String("subscription", l.name), zap.Error(err))
+		l.engine.storeFailed("read", err, zap.String("subscription", l.name))
 		l.engine.schedule.set(l, time.Now().Add(storePause))
 		return
 	case len(entries) == 0:
@@ -146,9 +146,7 @@ func (l *lane) scanRetries() {
 		l.retries.spill(time.Now())
 		l.engine.schedule.set(l, time.Now().Add(storePause))
 		l.mu.Unlock()
-		if !errors.Is(err, ErrClosed) {
-			l.engine.logger.Error("reading retries failed", zap.String("subscription", l.name), zap.Error(err))
-		}
+		l.engine.storeFailed("read", err, zap.String("subscription", l.name))
 		return
 	}
 	l.wake()

@@ -159,11 +159,24 @@ func (r *Relay) attempt(j *job) (Attempt, verdict) {
 				zap.String("subscription", j.sub.Name), zap.Uint64("seq", uint64(j.seq)), zap.Error(err))
 			return Attempt{}, verdict{end: endUnreadable}
 		case err != nil:
+			r.storeFailed("read", err, zap.String("subscription", j.sub.Name))
 			return Attempt{}, verdict{end: endCut, message: err.Error(), wait: storePause}
 		}
 		j.event = e
 	}
 	return j.attempt(r.attempts)
+}
+
+// storeFailed logs a failure of the store and counts it. That the store was closed is
+// none.
+func (r *Relay) storeFailed(operation string, err error, fields ...zap.Field) {
+	if errors.Is(err, ErrClosed) {
+		return
+	}
+	if plan := r.matching.Load(); plan != nil {
+		plan.observer.StoreFailed(operation)
+	}
+	r.logger.Error("the store failed", append(fields, zap.String("operation", operation), zap.Error(err))...)
 }
 
 func isUnreadable(err error) bool {

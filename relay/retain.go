@@ -2,10 +2,7 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 // retainEvery is how often finished records are looked at for their age.
@@ -20,8 +17,8 @@ func (r *Relay) retain() {
 			return
 		case <-time.After(retainEvery):
 		}
-		if err := r.trim(context.Background()); err != nil && !errors.Is(err, ErrClosed) {
-			r.logger.Error("removing old records failed", zap.Error(err))
+		if err := r.trim(context.Background()); err != nil {
+			r.storeFailed("trim", err)
 		}
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 // settleDelay is how long outcomes wait for company. They need no sync of their own: a
@@ -92,7 +90,7 @@ func (s *settler) flush(stop <-chan struct{}) {
 			break
 		}
 		s.engine.setStalled(true)
-		s.engine.logger.Error("writing outcomes failed; attempts wait until it succeeds", zap.Error(err))
+		s.engine.storeFailed("commit", err)
 		if errors.Is(err, ErrClosed) {
 			return
 		}

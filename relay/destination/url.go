@@ -1,6 +1,7 @@
 package destination
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -114,7 +115,7 @@ func escapeTail(tail string) string {
 
 // parseReason returns the error of url.Parse without the URL.
 func parseReason(err error) string {
-	if e, ok := err.(*url.Error); ok { //nolint:errorlint // url.Parse documents it
+	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
 	}
 	return err.Error()

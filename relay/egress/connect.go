@@ -39,7 +39,9 @@ func (d *Dialer) connectFirst(ctx context.Context, host string, port uint16, tar
 			gone = append(gone, unavailable)
 		}
 		errs = append(errs, err)
-		if ctx.Err() != nil {
+		// The clock is looked at too: where the last share ended with the dial, the
+		// context may not have noticed yet.
+		if ctx.Err() != nil || !time.Now().Before(end) {
 			break
 		}
 	}
@@ -94,10 +96,7 @@ func answered(err error) bool {
 // connectSocket makes one TCP connection to target, bound to source if that is
 // valid.
 func (d *Dialer) connectSocket(ctx context.Context, source netip.Addr, target netip.AddrPort) (net.Conn, error) {
-	dialer := net.Dialer{ControlContext: d.control(source)}
-	if source.IsValid() {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
-	}
+	dialer := net.Dialer{LocalAddr: localAddr("tcp", source), ControlContext: d.control(source)}
 	return dialer.DialContext(ctx, "tcp", target.String())
 }
 

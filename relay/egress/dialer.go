@@ -31,7 +31,8 @@ type Dialer struct {
 	Region *Region
 	// Guard judges destinations. It is required.
 	Guard *destination.Guard
-	// Resolver looks names up. Default: [net.DefaultResolver].
+	// Resolver looks names up. Default: [net.DefaultResolver], whose questions do
+	// not leave from the region; those of [NewResolver] do.
 	Resolver Resolver
 	// ConnectTimeout bounds the lookup and the connecting to all addresses
 	// together. Default: 5s.
@@ -103,6 +104,9 @@ func (d *Dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 	found, err := resolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		if _, ok := errors.AsType[*net.DNSError](err); ok {
+			return nil, err
+		}
+		if _, ok := errors.AsType[*UnavailableError](err); ok {
 			return nil, err
 		}
 		return nil, &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: host, IsTimeout: errors.Is(err, context.DeadlineExceeded)}

@@ -3,6 +3,7 @@ package intake
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -64,13 +65,14 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, id string) {
 		h.refuse(w, r, refuse(problemNoEvent, "There is no event with this id, or it is no longer kept. An id begins with evt_ and stands in the answer to the POST."))
 		return
 	}
-	if err != nil {
-		h.refuse(w, r, publishRefusal(err))
-		return
+	var body []byte
+	if err == nil {
+		body, err = json.Marshal(view.NewEvent(event, deliveries))
 	}
-	body, err := json.Marshal(view.NewEvent(event, deliveries))
 	if err != nil {
-		h.refuse(w, r, publishRefusal(err))
+		ref := publishRefusal(err)
+		ref.detail = "The event cannot be read at present; the relay's log says why."
+		h.refuse(w, r, ref)
 		return
 	}
 	header := w.Header()
@@ -84,9 +86,9 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, id string) {
 func unescape(segment string) (string, error) { return url.PathUnescape(segment) }
 
 func unknownPath(r *http.Request) *refusal {
-	return refuse(problemNotFound, "There is nothing at "+r.URL.Path+" for "+r.Method+". POST the data to /v1/events/{type}, or an envelope to /v1/events.")
+	return refuse(problemNotFound, fmt.Sprintf("There is nothing at %.255q. POST the data to /v1/events/{type}, or an envelope to /v1/events.", r.URL.Path))
 }
 
 func wrongMethod(method, allowed string) *refusal {
-	return refuse(problemMethod, method+" is not a method of this path; it takes "+allowed+".").with("Allow", allowed)
+	return refuse(problemMethod, fmt.Sprintf("%.40q is not a method of this path; it takes %s.", method, allowed)).with("Allow", allowed)
 }

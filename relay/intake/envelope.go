@@ -49,7 +49,7 @@ func parseEnvelope(body []byte) (envelope, *refusal) {
 	if !r.read(c) {
 		return envelope{}, diagnose(body)
 	}
-	if r.typ == "" && !r.wrongType {
+	if !r.typeGiven {
 		r.fault("/type", `missing; give it as "type", or POST the data to /v1/events/{type}`)
 	}
 	if r.data == nil {
@@ -64,7 +64,7 @@ func parseEnvelope(body []byte) (envelope, *refusal) {
 // envelopeReader collects the members and what is wrong with them.
 type envelopeReader struct {
 	envelope
-	wrongType bool
+	typeGiven bool // also if it is wrong, so that it is not told as missing too
 	faults    []fault
 	count     int
 }
@@ -105,7 +105,7 @@ func (r *envelopeReader) member(name string, value jsontext.Value) {
 	case "id":
 		take = r.takeID
 	case "source":
-		take = func(s string) error { r.source = s; return checkSource(s) }
+		take = func(s string) error { r.source = s; return checkAttribute(s) }
 	case "subject":
 		take = func(s string) error { r.subject = s; return checkAttribute(s) }
 	case "time":
@@ -123,16 +123,15 @@ func (r *envelopeReader) member(name string, value jsontext.Value) {
 		}
 		return
 	}
-	r.wrongType = r.wrongType || name == "type"
+	r.typeGiven = r.typeGiven || name == "type"
 	r.fault("/"+name, "must be a string")
 }
 
 func (r *envelopeReader) takeType(s string) error {
-	r.typ = s
-	r.wrongType = s != ""
 	if s == "" {
 		return nil // told as missing
 	}
+	r.typ, r.typeGiven = s, true
 	return relay.CheckType(s)
 }
 
@@ -169,7 +168,7 @@ func (r *envelopeReader) refusal() *refusal {
 	if r.count == 1 {
 		detail = fmt.Sprintf("The envelope's %s: %s.", r.faults[0].Pointer, r.faults[0].Detail)
 	}
-	if r.typ == "" {
+	if !r.typeGiven {
 		detail += " If the body is itself the data, POST it to /v1/events/{type}."
 	}
 	return &refusal{kind: problemEnvelope, detail: detail, faults: r.faults}
@@ -189,9 +188,6 @@ func isSyntax(err error) bool {
 	var syntax *jsontext.SyntacticError
 	return errors.As(err, &syntax)
 }
-
-// checkSource is for the attribute source, which may be empty.
-func checkSource(s string) error { return checkAttribute(s) }
 
 // checkAttribute refuses what no header could carry on.
 func checkAttribute(s string) error {

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"strings"
@@ -68,6 +69,9 @@ func (s *submission) chooseFormat() (format, *refusal) {
 		return nil, s.wrongMedia("The request has more than one Content-Type.")
 	}
 	s.contentType = values[0]
+	if len(s.contentType) > maxContentType {
+		return nil, s.wrongMedia("The Content-Type is too long.")
+	}
 	media := s.contentType
 	if media != "application/json" {
 		var err error
@@ -80,12 +84,16 @@ func (s *submission) chooseFormat() (format, *refusal) {
 	case s.typ == "" && (isCloudEvents(media) || s.header["Ce-Specversion"] != nil):
 		return nil, s.wrongMedia("CloudEvents are not taken on this path.")
 	case !isJSON(media):
-		return nil, s.wrongMedia("The Content-Type " + s.contentType + " is not taken.")
+		return nil, s.wrongMedia(fmt.Sprintf("The Content-Type %q is not taken.", s.contentType))
 	case s.typ != "":
 		return (*Handler).parseData, nil
 	}
 	return (*Handler).parseOpen, nil
 }
+
+// maxContentType bounds what is stored with the event, in bytes. A record has little
+// room beside the data.
+const maxContentType = 255
 
 // isJSON reports whether a media type is JSON or built on it (RFC 6839 section 3.1).
 func isJSON(media string) bool {
@@ -119,7 +127,7 @@ func checkCoding(header http.Header) *refusal {
 		if coding != "" && !strings.EqualFold(strings.TrimSpace(coding), "identity") {
 			return &refusal{
 				kind:   problemCoding,
-				detail: "The Content-Encoding " + coding + " is not taken: data is kept, signed and delivered byte for byte. Send the body as it is.",
+				detail: fmt.Sprintf("The Content-Encoding %.100q is not taken: data is kept, signed and delivered byte for byte. Send the body as it is.", coding),
 				faults: []fault{{Header: "Content-Encoding", Detail: "not taken"}},
 				field:  "Accept-Encoding",
 				value:  "identity",

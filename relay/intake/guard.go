@@ -26,7 +26,7 @@ func (h *Handler) guard(r *http.Request) *refusal {
 	// resolves to 127.0.0.1, from an application.
 	if h.hosts != nil || len(h.tokens) == 0 && came != overUnix {
 		if !h.knownHost(r.Host) {
-			return refuse(problemForeignHost, fmt.Sprintf("The host %q is not one of this intake's. Send to localhost or 127.0.0.1, or add the name to hosts in relay_intake.", r.Host))
+			return refuse(problemForeignHost, fmt.Sprintf("The host %.255q is not one of this intake's. Send to localhost or 127.0.0.1, or add the name to hosts in relay_intake.", r.Host))
 		}
 	}
 	return checkBrowser(r)
@@ -70,7 +70,7 @@ func checkLocal(came way, header http.Header) *refusal {
 	}
 	for name := range header {
 		if name == "Via" || name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-") {
-			return refuse(problemNotLocal, "The request has the header "+name+", so it came through a proxy and may be from anywhere. Send it to the intake directly, or set token in relay_intake and send it as Authorization: Bearer.")
+			return refuse(problemNotLocal, fmt.Sprintf("The request has the header %.100s, so it came through a proxy and may be from anywhere. Send it to the intake directly, or set token in relay_intake and send it as Authorization: Bearer.", name))
 		}
 	}
 	return nil
@@ -142,13 +142,13 @@ func parseHostName(name string) (string, error) {
 func checkBrowser(r *http.Request) *refusal {
 	for _, site := range r.Header["Sec-Fetch-Site"] {
 		if site != "same-origin" && site != "none" {
-			return refuse(problemForeignOrigin, "A web page of another site sent this (Sec-Fetch-Site: "+site+"). Send events from a server.")
+			return refuse(problemForeignOrigin, fmt.Sprintf("A web page of another site sent this (Sec-Fetch-Site: %.40q). Send events from a server.", site))
 		}
 	}
 	for _, origin := range r.Header["Origin"] {
 		// "null", the origin of sandboxed pages, has no host and so is foreign.
 		if u, err := url.Parse(origin); err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {
-			return refuse(problemForeignOrigin, "A web page sent this (Origin: "+origin+"). Send events from a server.")
+			return refuse(problemForeignOrigin, fmt.Sprintf("A web page sent this (Origin: %.255q). Send events from a server.", origin))
 		}
 	}
 	return nil

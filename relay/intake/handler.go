@@ -96,7 +96,7 @@ func New(o Options) (*Handler, error) {
 	if h.maxSize < 0 || h.maxSize > relay.MaxDataSize {
 		return nil, fmt.Errorf("intake: max_event_size is %d bytes; give 1 to %d (1000KiB)", h.maxSize, relay.MaxDataSize)
 	}
-	if err := checkSource(h.source); err != nil {
+	if err := checkAttribute(h.source); err != nil {
 		return nil, fmt.Errorf("intake: default_source %w", err)
 	}
 	for _, token := range o.Tokens {

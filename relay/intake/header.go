@@ -35,6 +35,9 @@ func parseNarrowing(values []string) ([]string, *refusal) {
 // traceContext is the W3C trace context of a request.
 type traceContext struct{ parent, state string }
 
+// maxTraceParent leaves room for what later versions add. In bytes.
+const maxTraceParent = 256
+
 // maxTraceState is what the standard asks everyone to pass on (section 3.3.1.5); what
 // is longer is left out.
 const maxTraceState = 512
@@ -57,7 +60,7 @@ func parseTrace(header http.Header) traceContext {
 // behind a further dash.
 func isTraceParent(s string) bool {
 	const length = 2 + 1 + 32 + 1 + 16 + 1 + 2
-	if len(s) < length || s[2] != '-' || s[35] != '-' || s[52] != '-' {
+	if len(s) < length || len(s) > maxTraceParent || s[2] != '-' || s[35] != '-' || s[52] != '-' {
 		return false
 	}
 	version, trace, parent, flags := s[:2], s[3:35], s[36:52], s[53:55]

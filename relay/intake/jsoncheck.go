@@ -37,19 +37,26 @@ func checkText(body []byte, limit int) *refusal {
 		return wrongEncoding(body)
 	}
 	if at := tooDeep(body, limit); at >= 0 {
-		return &refusal{
-			kind:   problemDeep,
-			detail: fmt.Sprintf("The JSON nests deeper than %d levels at byte %d. Send it flatter, or as a string.", limit, at),
-			faults: []fault{{Pointer: pointerAt(body, at), Offset: &at, Detail: fmt.Sprintf("deeper than %d levels", limit)}},
-		}
+		return tooDeepAt(body, limit, at)
 	}
 	return nil
+}
+
+func tooDeepAt(body []byte, limit, at int) *refusal {
+	return &refusal{
+		kind:   problemDeep,
+		detail: fmt.Sprintf("The JSON nests deeper than %d levels at byte %d. Send it flatter, or as a string.", limit, at),
+		faults: []fault{{Pointer: endOf(body[:at+1]), Offset: &at, Detail: fmt.Sprintf("deeper than %d levels", limit)}},
+	}
 }
 
 var (
 	bom8    = []byte("\xEF\xBB\xBF")
 	bom16le = []byte("\xFF\xFE")
 	bom16be = []byte("\xFE\xFF")
+
+	openObject = []byte("{")
+	openArray  = []byte("[")
 )
 
 // wrongEncoding names what the text is, as far as its first bytes tell (RFC 4627
@@ -73,13 +80,18 @@ func wrongEncoding(body []byte) *refusal {
 	return &refusal{
 		kind:   problemEncoding,
 		detail: fmt.Sprintf("The byte 0x%02x at byte %d is not UTF-8. Send JSON in UTF-8.", body[at], at),
-		faults: []fault{{Pointer: pointerAt(body, at), Offset: &at, Detail: "not UTF-8"}},
+		// Most often it is in a string, which the quote ends before it.
+		faults: []fault{{Pointer: endOf(append(bytes.Clone(body[:at]), '"')), Offset: &at, Detail: "not UTF-8"}},
 	}
 }
 
 // tooDeep returns the position of the bracket that opens a level beyond limit, or -1.
 // It stops there: a body of a million brackets costs no more than a short one.
 func tooDeep(body []byte, limit int) int {
+	// Most bodies have fewer brackets than they may have levels; counting is fast.
+	if bytes.Count(body, openObject)+bytes.Count(body, openArray) <= limit {
+		return -1
+	}
 	depth := 0
 	for i := 0; i < len(body); i++ {
 		switch body[i] {
@@ -162,10 +174,9 @@ func syntaxRefusal(body []byte, err error) *refusal {
 	}
 }
 
-// pointerAt returns the JSON Pointer (RFC 6901) of the value at a position, as far as
-// the text can be read up to there.
-func pointerAt(body []byte, at int) string {
-	c := openCursor(body[:at])
+// endOf returns the JSON Pointer (RFC 6901) of the last thing in a text that breaks off.
+func endOf(text []byte) string {
+	c := openCursor(text)
 	defer c.close()
 	for {
 		if _, err := c.ReadToken(); err != nil {

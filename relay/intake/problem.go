@@ -208,7 +208,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) {
 	if r.Method == http.MethodPost {
 		h.observer.Rejected(p.Slug)
 	}
-	h.log(ref)
+	if r.Context().Err() == nil { // otherwise it is the sender who has gone
+		h.log(ref)
+	}
 	header := w.Header()
 	header.Set("Content-Type", "application/problem+json")
 	header.Set("Cache-Control", "no-store")

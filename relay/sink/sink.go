@@ -75,9 +75,9 @@ func (s *Sink) receive(w http.ResponseWriter, r *http.Request) {
 	if s.options.OnRequest != nil {
 		s.options.OnRequest(record)
 	}
-	switch {
-	case record.Status == 0:
-	case record.Status == http.StatusOK:
+	switch record.Status {
+	case 0:
+	case http.StatusOK:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		_, _ = io.WriteString(w, "received\n") // a sender that is gone needs no answer

@@ -364,7 +364,9 @@ func TestSinkServesManyAtOnce(t *testing.T) {
 		wg.Go(func() {
 			for i := range 50 {
 				deliver(s, fmt.Sprint(g, "_", i), 1)
-				s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+				if i%10 == 0 { // a page of a hundred rows is slow under the race detector
+					get(s, "/", "")
+				}
 			}
 		})
 	}

@@ -16,30 +16,28 @@ type Event struct {
 	// Accepted is when the relay took it.
 	Accepted    Time   `json:"accepted"`
 	ContentType string `json:"content_type"`
-	// Size is that of the data, in bytes. It is left out where the data was not read
-	// (in lists) and where it is no longer kept.
-	Size int `json:"size,omitzero"`
+	// Size is that of the data, in bytes.
+	Size int `json:"size"`
 	// SourceID is the sender's own identifier.
 	SourceID string `json:"source_id,omitempty"`
 	// Extensions are CloudEvents extension attributes.
 	Extensions map[string]string `json:"extensions,omitempty"`
-	// Deliveries are left out (nil) in lists, and may be empty where one event is shown.
-	Deliveries []Delivery `json:"deliveries,omitzero"`
+	// Deliveries have their attempts only where one event is shown.
+	Deliveries []Delivery `json:"deliveries"`
 }
 
 // NewEvent shows one event with its deliveries and their attempts.
 func NewEvent(e *relay.Event, deliveries []relay.Delivery) Event {
-	v := NewListedEvent(e)
-	v.Deliveries = make([]Delivery, len(deliveries))
-	for i := range deliveries {
-		v.Deliveries[i] = NewDelivery(&deliveries[i])
-	}
-	return v
+	return newEvent(e, deliveries, NewDelivery)
 }
 
-// NewListedEvent shows an event as an item of a list: without deliveries.
-func NewListedEvent(e *relay.Event) Event {
-	return Event{
+// NewListedEvent shows an event as an item of a list: its deliveries are without attempts.
+func NewListedEvent(e *relay.Event, deliveries []relay.Delivery) Event {
+	return newEvent(e, deliveries, NewListedDelivery)
+}
+
+func newEvent(e *relay.Event, deliveries []relay.Delivery, show func(*relay.Delivery) Delivery) Event {
+	v := Event{
 		ID:          e.ID,
 		Type:        e.Type,
 		Source:      e.Source,
@@ -47,8 +45,13 @@ func NewListedEvent(e *relay.Event) Event {
 		Time:        Time{e.Time},
 		Accepted:    Time{e.Accepted},
 		ContentType: e.ContentType,
-		Size:        len(e.Data),
+		Size:        e.Size,
 		SourceID:    e.SourceID,
 		Extensions:  e.Extensions,
+		Deliveries:  make([]Delivery, len(deliveries)),
 	}
+	for i := range deliveries {
+		v.Deliveries[i] = show(&deliveries[i])
+	}
+	return v
 }

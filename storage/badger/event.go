@@ -174,6 +174,7 @@ func decodeEventField(e *relay.Event, f *field, part eventPart) (err error) {
 	case eventOnly:
 		e.Only = append(e.Only, f.string())
 	case eventData:
+		e.Size = len(f.bytes)
 		if part == wholeEvent {
 			e.Data = bytes.Clone(f.bytes)
 		}

@@ -17,17 +17,22 @@ type sub struct {
 	id   uint32
 	name string
 
-	// current is what is committed; guarded by table.mu.
+	// current is what is committed; guarded by table.mu, like what follows.
 	current state
+	// openFloor: no single delivery below it has an open exception, as found by the last
+	// search from there. Without it each search from the beginning would step over all
+	// that were ever retried. openPuts counts the groups that added open exceptions:
+	// a search is out of date if it has changed.
+	openFloor, openPuts uint64
 
 	// What follows is the committer's alone.
 
 	// next is current with what the group under way changes.
 	next state
-	// touched: next differs from current. dirty: the group writes next's progress,
-	// for which it has reserved so many bytes.
+	// touched: next differs from current. dirty: the group writes next's progress.
 	touched, dirty bool
-	reserved       int64
+	// lowestPut is the lowest open exception that the group adds, 0 if none.
+	lowestPut uint64
 }
 
 // state is what is kept in memory of a subscription. Its slices are replaced, never
@@ -80,6 +85,23 @@ func (t *table) state(name string) (*sub, state) {
 		return u, u.current
 	}
 	return nil, state{}
+}
+
+// floor returns u.openFloor and u.openPuts.
+func (t *table) floor(u *sub) (floor, puts uint64) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return u.openFloor, u.openPuts
+}
+
+// raiseFloor notes that a search begun when openPuts was puts found nothing below
+// floor.
+func (t *table) raiseFloor(u *sub, floor, puts uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if u.openPuts == puts && floor > u.openFloor {
+		u.openFloor = floor
+	}
 }
 
 // all returns the subscriptions by id. Entries are only ever added.
@@ -195,22 +217,26 @@ func findHead(txn *bdb.Txn, u *sub) error {
 		}
 		return err == nil, err
 	}
-	p := &u.current.progress
-	low, step := p.Head, uint64(1)
-	for {
+	low, step := u.current.progress.Head, uint64(1)
+	for halving := false; ; {
 		ok, err := exists(low + step)
 		if err != nil {
 			return fmt.Errorf("finding the head of the log of %q: %w", u.name, err)
 		}
 		if ok {
-			low, step = low+step, step*2
-			continue
+			low += step
+		} else {
+			halving = true
 		}
-		if step == 1 {
-			p.Head = low
+		switch {
+		case !halving:
+			step *= 2
+		case step == 1:
+			u.current.progress.Head = low
 			return nil
+		default:
+			step /= 2
 		}
-		step /= 2
 	}
 }
 

@@ -220,6 +220,7 @@ func (c *content) add(item relay.Item, now time.Time) relay.Receipt {
 	c.last = max(relay.SeqAt(now), c.last+1)
 	c.ordinal++
 	e.Seq, e.ID, e.Accepted = c.last, relay.FormatID(c.last, c.tag), c.last.Time()
+	e.Size = len(e.Data)
 	e.Deliveries = make([]relay.Placement, len(item.Subscriptions))
 	for i, name := range item.Subscriptions {
 		s := c.sub(name)

@@ -1,0 +1,143 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+func init() { caddy.RegisterModule(Admin{}) }
+
+// Admin adds the relay's routes to Caddy's admin endpoint, under /relay/. They always
+// answer from the configuration that is running.
+type Admin struct{}
+
+// CaddyModule returns the Caddy module information.
+func (Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.relay",
+		New: func() caddy.Module { return Admin{} },
+	}
+}
+
+// Routes implements [caddy.AdminRouter].
+func (Admin) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: adminPrefix, Handler: caddy.AdminHandlerFunc(serveAdmin)}}
+}
+
+const adminPrefix = "/relay/"
+
+// adminHandler answers one route from a running engine.
+type adminHandler func(w http.ResponseWriter, r *http.Request, a *App, engine *relay.Relay) error
+
+// adminRoutes are the routes of the API, in the patterns of [http.ServeMux].
+var adminRoutes = map[string]adminHandler{
+	"GET /relay/status":           adminStatus,
+	"GET /relay/events":           adminEvents,
+	"POST /relay/events":          adminPublish,
+	"GET /relay/events/{id}":      adminEvent,
+	"GET /relay/events/{id}/data": adminEventData,
+	"GET /relay/deliveries":       adminDeliveries,
+	"GET /relay/health/live":      adminLive,
+	"GET /relay/health/ready":     adminReady,
+}
+
+// adminMux finds the route of a request; the routes' errors go back to Caddy's admin
+// endpoint, which is why they do not answer through the mux itself.
+var adminMux = func() *http.ServeMux {
+	mux := http.NewServeMux()
+	for pattern := range adminRoutes {
+		mux.Handle(pattern, http.NotFoundHandler())
+	}
+	return mux
+}()
+
+func serveAdmin(w http.ResponseWriter, r *http.Request) error {
+	_, pattern := adminMux.Handler(r)
+	handler := adminRoutes[pattern]
+	if handler == nil {
+		return unknownRoute(r)
+	}
+	a, engine, err := runningRelay(r.Context())
+	if err != nil {
+		return err
+	}
+	// The mux finds routes, and sets path values only where it serves them itself.
+	if id := pathID(r.URL.Path); id != "" {
+		r.SetPathValue("id", id)
+	}
+	return handler(w, r, a, engine)
+}
+
+// unknownRoute tells a path that does not exist from one that takes another method.
+func unknownRoute(r *http.Request) error {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := adminMux.Handler(other); pattern != "" && adminRoutes[pattern] != nil {
+			return adminError(http.StatusMethodNotAllowed, fmt.Errorf("%s takes %s, not %s", r.URL.Path, method, r.Method))
+		}
+	}
+	return adminError(http.StatusNotFound, fmt.Errorf("there is no %s; see the admin API's page in the documentation", r.URL.Path))
+}
+
+// runningRelay returns the app of the configuration that is running, with its engine.
+func runningRelay(ctx context.Context) (*App, *relay.Relay, error) {
+	app, err := caddy.ActiveContext().AppIfConfigured("relay")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return nil, nil, adminError(http.StatusNotFound, errors.New("the running configuration has no relay; add the global option: relay { ... }"))
+	}
+	if err != nil {
+		return nil, nil, adminError(http.StatusInternalServerError, err)
+	}
+	a := app.(*App)
+	engine, err := a.Relay(ctx)
+	if err != nil {
+		return nil, nil, adminError(http.StatusServiceUnavailable, err)
+	}
+	return a, engine, nil
+}
+
+// adminError is an error as Caddy's admin endpoint gives them. It must be this value:
+// neither a pointer nor a wrapped one is recognised there.
+func adminError(status int, err error) error {
+	return caddy.APIError{HTTPStatus: status, Err: err}
+}
+
+// engineError translates an error of the engine.
+func engineError(err error) error {
+	status := http.StatusInternalServerError
+	var cursor *relay.CursorError
+	switch {
+	case errors.Is(err, relay.ErrNotFound):
+		status = http.StatusNotFound
+	case errors.As(err, &cursor):
+		status = http.StatusBadRequest
+	case errors.Is(err, relay.ErrClosed), errors.Is(err, relay.ErrBroken), errors.Is(err, relay.ErrFull):
+		status = http.StatusServiceUnavailable
+	}
+	return adminError(status, err)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return adminError(http.StatusInternalServerError, err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	if _, err := w.Write(append(body, '\n')); err != nil {
+		caddy.Log().Named("relay").Debug("an answer of the admin API was not read", zap.Error(err))
+	}
+	return nil
+}
+
+// Interface guard.
+var _ caddy.AdminRouter = Admin{}

@@ -1,0 +1,123 @@
+package caddymodule
+
+import (
+	"net/http"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/view"
+)
+
+// status is what GET /relay/status answers.
+type status struct {
+	Version       string               `json:"version"`
+	Storage       storageStatus        `json:"storage"`
+	Regions       []regionStatus       `json:"regions"`
+	Subscriptions []subscriptionStatus `json:"subscriptions"`
+}
+
+type storageStatus struct {
+	Engine    string           `json:"engine"`
+	Location  string           `json:"location"`
+	SizeBytes map[string]int64 `json:"size_bytes"`
+	// FreeBytes is -1 if unknown.
+	FreeBytes int64 `json:"free_bytes"`
+	// Events counts all that were ever stored.
+	Events uint64 `json:"events"`
+	// Error is why no events are accepted; empty while they are.
+	Error string `json:"error"`
+}
+
+type regionStatus struct {
+	Name      string          `json:"name"`
+	Addresses []addressStatus `json:"addresses"`
+}
+
+type addressStatus struct {
+	Address string `json:"address"`
+	// Public is the address that receivers see.
+	Public string `json:"public"`
+	Up     bool   `json:"up"`
+	// Error is why it is not up.
+	Error string `json:"error,omitempty"`
+}
+
+type subscriptionStatus struct {
+	Name        string                  `json:"name"`
+	State       relay.SubscriptionState `json:"state"`
+	Reason      relay.Reason            `json:"reason"`
+	Detail      string                  `json:"detail,omitempty"`
+	Pending     uint64                  `json:"pending"`
+	InFlight    int                     `json:"in_flight"`
+	Failed      uint64                  `json:"failed"`
+	OldestDue   view.Time               `json:"oldest_due"`
+	LastSuccess view.Time               `json:"last_success"`
+}
+
+// adminStatus answers GET /relay/status.
+func adminStatus(w http.ResponseWriter, r *http.Request, a *App, engine *relay.Relay) error {
+	subscriptions, err := engine.Status(r.Context())
+	if err != nil {
+		return engineError(err)
+	}
+	stats, err := engine.Stats(r.Context())
+	if err != nil {
+		return engineError(err)
+	}
+	s := status{
+		Version: version(),
+		Storage: storageStatus{
+			Engine: stats.Engine, Location: stats.Location, SizeBytes: stats.Size, FreeBytes: stats.Free, Events: stats.Events,
+		},
+		Regions:       a.regionStatus(),
+		Subscriptions: make([]subscriptionStatus, len(subscriptions)),
+	}
+	if err := engine.Err(); err != nil {
+		s.Storage.Error = err.Error()
+	}
+	for i, sub := range subscriptions {
+		s.Subscriptions[i] = subscriptionStatus{
+			Name: sub.Name, State: sub.State, Reason: sub.Reason, Detail: sub.Detail,
+			Pending: sub.Pending, InFlight: sub.InFlight, Failed: sub.Failed,
+			OldestDue: view.Time{Time: sub.OldestDue}, LastSuccess: view.Time{Time: sub.LastSuccess},
+		}
+	}
+	return writeJSON(w, http.StatusOK, s)
+}
+
+// regionStatus asks the kernel about the addresses of all regions.
+func (a *App) regionStatus() []regionStatus {
+	all := make([]regionStatus, len(a.Regions))
+	for i, r := range a.Regions {
+		all[i] = regionStatus{Name: r.Name, Addresses: []addressStatus{}}
+		region, err := r.build()
+		if err != nil {
+			continue // Provision has refused it: there is no such region here
+		}
+		for _, s := range region.Status() {
+			address := addressStatus{Address: s.Address.String(), Public: s.Address.String(), Up: s.Up}
+			if s.Err != nil {
+				address.Error = s.Err.Error()
+			}
+			all[i].Addresses = append(all[i].Addresses, address)
+		}
+	}
+	return all
+}
+
+// health is what the health routes answer.
+type health struct {
+	Status string `json:"status"`
+}
+
+// adminLive answers GET /relay/health/live.
+func adminLive(w http.ResponseWriter, _ *http.Request, _ *App, _ *relay.Relay) error {
+	return writeJSON(w, http.StatusOK, health{Status: "ok"})
+}
+
+// adminReady answers GET /relay/health/ready: 503 while events are not accepted.
+func adminReady(w http.ResponseWriter, _ *http.Request, _ *App, engine *relay.Relay) error {
+	if err := engine.Err(); err != nil {
+		return adminError(http.StatusServiceUnavailable, err)
+	}
+	return writeJSON(w, http.StatusOK, health{Status: "ok"})
+}

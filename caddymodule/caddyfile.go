@@ -1,0 +1,235 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+func init() { httpcaddyfile.RegisterGlobalOption("relay", parseOption) }
+
+func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		d.Next()
+		return nil, d.Err("relay: the option stands twice; put everything into one block (import works inside it)")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "relay", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile reads the global option:
+//
+//	relay {
+//		storage badger [<directory>]
+//		retention {
+//			delivered <duration>
+//			failed <duration>
+//			idempotency_keys <duration>
+//		}
+//		region <name> [<ip>...] {
+//			egress <ip>...
+//		}
+//		defaults {
+//			<any word of a subscription>
+//		}
+//		subscription <name> <url> [<topic>...] {
+//			description <text>
+//			contact <url>...
+//			topics <pattern>...
+//			region <name>
+//			method POST|PUT|PATCH|GET|DELETE
+//			header [+|-]<field> [<value>]
+//			secret_header <field> <value>
+//			sign <scheme> [<secret>] {
+//				secret <secret> [from <time>] [until <time>]
+//			}
+//			retry off|[<delay>...] {
+//				jitter <share>
+//				on_status <status>...
+//				give_up_after <duration>
+//			}
+//			timeout <duration>
+//			connect_timeout <duration>
+//			max_in_flight <number>
+//			allow_ips <prefix>...
+//			allow_hosts <name>...
+//			paused [<reason>]
+//		}
+//	}
+//
+// What the text tells is judged here, with file and line, by the functions that
+// Provision calls for JSON.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	p := &optionParser{app: a, d: d, regions: make(map[string]int)}
+	if err := bareBlock(d, p.words()); err != nil {
+		return p.explain(err)
+	}
+	return p.finish()
+}
+
+// optionParser is what is known of the option while it is read.
+type optionParser struct {
+	app *App
+	d   *caddyfile.Dispenser
+	// regions has the line of each region.
+	regions map[string]int
+	// declared are the subscriptions, in their order, and the defaults.
+	declared []*declaration
+	defaults *declaration
+	// open is the line of the last subscription, if it had no block.
+	open string
+}
+
+// declaration is a set of settings with where it stands.
+type declaration struct {
+	subscription *Subscription // nil: the defaults
+	at           caddyfile.Dispenser
+	// region is where the word region stands, nil if it does not.
+	region *caddyfile.Dispenser
+}
+
+func (p *optionParser) words() vocabulary {
+	return vocabulary{
+		"storage":      {usage: "storage <engine> ...", most: -1, block: true, parse: p.storage},
+		"retention":    {usage: "retention { ... }", block: true, parse: p.retention},
+		"region":       {usage: "region <name> [<ip>...]", most: -1, many: true, block: true, parse: p.region},
+		"defaults":     {usage: "defaults { ... }", block: true, parse: p.defaultSettings},
+		"subscription": {usage: "subscription <name> <url> [<topic>...]", most: -1, many: true, block: true, parse: p.subscription},
+	}
+}
+
+// explain tells of a brace that is missing, where a word of a subscription stands
+// outside of one.
+func (p *optionParser) explain(err error) error {
+	unknown, ok := errors.AsType[*unknownWordError](err)
+	if !ok || unknown.within != "relay" {
+		return err
+	}
+	words := slices.Collect(maps.Keys(settingsWords(p.d, new(Settings), nil)))
+	if !slices.Contains(words, unknown.word) {
+		return err
+	}
+	return place(p.d, fmt.Errorf("relay: %q belongs inside a subscription%s", unknown.word, p.braceHint()))
+}
+
+func (p *optionParser) braceHint() string {
+	if p.open == "" {
+		return " (or inside defaults)"
+	}
+	return fmt.Sprintf("; is a \"{\" missing after %s?", p.open)
+}
+
+// finish judges what only the whole option tells.
+func (p *optionParser) finish() error {
+	if p.defaults != nil {
+		if err := p.app.checkDefaults(); err != nil {
+			return p.defaults.place(err)
+		}
+	}
+	for _, decl := range p.declared {
+		s := decl.subscription
+		// Which addresses are this machine's is nothing that the text tells.
+		if err := p.app.checkWithin(s, s.URL, nil); err != nil {
+			return decl.place(err)
+		}
+	}
+	return nil
+}
+
+// place gives an error about a region the line of that word, and any other the line on
+// which the declaration begins.
+func (decl *declaration) place(err error) error {
+	if _, ok := errors.AsType[errRegion](err); ok && decl.region != nil {
+		return place(decl.region, err)
+	}
+	return place(&decl.at, err)
+}
+
+func (p *optionParser) storage(args []string) error {
+	raw, err := parseGuest(p.d, "storage", storageNamespace, "engine", args)
+	p.app.StorageRaw = raw
+	return err
+}
+
+func (p *optionParser) retention([]string) error {
+	r := new(Retention)
+	p.app.Retention = r
+	return nestedBlock(p.d, "retention", vocabulary{
+		"delivered":        durationWord("delivered", &r.Delivered),
+		"failed":           durationWord("failed", &r.Failed),
+		"idempotency_keys": durationWord("idempotency_keys", &r.IdempotencyKeys),
+	})
+}
+
+func (p *optionParser) region(args []string) error {
+	r := new(Region)
+	at := *p.d
+	if len(args) > 0 {
+		r.Name = args[0]
+		args = args[1:]
+	}
+	if err := checkName("region", r.Name); err != nil {
+		return err
+	}
+	if line, again := p.regions[r.Name]; again {
+		return fmt.Errorf("region %q is declared twice (first on line %d); put its addresses into one", r.Name, line)
+	}
+	p.regions[r.Name] = p.d.Line()
+	add := func(texts []string) error {
+		for _, text := range texts {
+			r.Egress = append(r.Egress, Egress{Address: text})
+		}
+		return r.check()
+	}
+	if len(args) > 0 {
+		if err := add(args); err != nil {
+			return err
+		}
+	}
+	err := nestedBlock(p.d, fmt.Sprintf("region %q", r.Name), vocabulary{
+		"egress": {usage: "egress <ip>...", least: 1, most: -1, many: true, parse: add},
+	})
+	if err != nil {
+		return err
+	}
+	if len(r.Egress) == 0 && p.open != "" {
+		// The word also belongs into subscriptions.
+		return place(&at, fmt.Errorf("region %q has no address%s", r.Name, p.braceHint()))
+	}
+	p.app.Regions = append(p.app.Regions, r)
+	return place(&at, r.check())
+}
+
+func (p *optionParser) defaultSettings([]string) error {
+	p.defaults = &declaration{at: *p.d}
+	p.app.Defaults = new(Settings)
+	return nestedBlock(p.d, "defaults", settingsWords(p.d, p.app.Defaults, &p.defaults.region))
+}
+
+func (p *optionParser) subscription(args []string) error {
+	s := new(Subscription)
+	decl := &declaration{subscription: s, at: *p.d}
+	if err := s.declare(args); err != nil {
+		return err
+	}
+	for _, other := range p.declared {
+		if other.subscription.Name == s.Name {
+			return fmt.Errorf("subscription %q is declared twice (first on line %d); names are unique", s.Name, other.at.Line())
+		}
+	}
+	p.open = ""
+	if !opensBlock(p.d) {
+		p.open = fmt.Sprintf("%q on line %d", "subscription "+s.Name+" ...", p.d.Line())
+	}
+	p.app.Subscriptions = append(p.app.Subscriptions, s)
+	p.declared = append(p.declared, decl)
+	return nestedBlock(p.d, fmt.Sprintf("subscription %q", s.Name), settingsWords(p.d, &s.Settings, &decl.region))
+}

@@ -1,0 +1,141 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// vocabulary holds the words that may stand in a block.
+type vocabulary map[string]word
+
+// word is one line of a block, or a line with a block of its own.
+type word struct {
+	// usage is the line as it should be, for errors.
+	usage string
+	// least and most bound the number of arguments; most < 0: any number.
+	least, most int
+	// many says that the word may stand more than once.
+	many bool
+	// block says that parse reads the block that may follow.
+	block bool
+	// parse takes the arguments. Its error gets file and line of the word, unless it
+	// has them already.
+	parse func(args []string) error
+}
+
+// parseBlock reads the block that may follow the cursor. Each word consumes exactly
+// its own line, so that the order of lines never decides what is accepted.
+func parseBlock(d *caddyfile.Dispenser, within string, words vocabulary) error {
+	nesting := d.Nesting()
+	lines := make(map[string]int)
+	for d.NextBlock(nesting) {
+		name := d.Val()
+		w, ok := words[name]
+		if !ok {
+			return place(d, unknownWord(within, name, words))
+		}
+		if line, again := lines[name]; again && !w.many {
+			return place(d, fmt.Errorf("%s: %q stands twice (first on line %d); leave out one of them", within, name, line))
+		}
+		lines[name] = d.Line()
+		args, err := w.line(d, name)
+		if err == nil {
+			err = place(d, w.parse(args))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if d.Nesting() > nesting {
+		return place(d, fmt.Errorf("%s: the block is not closed; a \"}\" is missing", within))
+	}
+	return nil
+}
+
+// nestedBlock is parseBlock whose errors begin with what the block is about. Those of a
+// whole option or directive need not: Caddy adds its name.
+func nestedBlock(d *caddyfile.Dispenser, within string, words vocabulary) error {
+	err := parseBlock(d, within, words)
+	if err == nil || strings.HasPrefix(err.Error(), within) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", within, err)
+}
+
+// line reads the arguments of the word under the cursor.
+func (w word) line(d *caddyfile.Dispenser, name string) ([]string, error) {
+	args := d.RemainingArgs()
+	switch {
+	case len(args) < w.least:
+		return nil, place(d, fmt.Errorf("%q lacks an argument; write: %s (%s)", name, w.usage, unsetHint))
+	case w.most >= 0 && len(args) > w.most:
+		// None of them is shown: any could be a secret.
+		return nil, place(d, fmt.Errorf("%q has %d arguments, but takes at most %d; write: %s (text with spaces stands in quotes)", name, len(args), w.most, w.usage))
+	case !w.block && opensBlock(d):
+		return nil, place(d, fmt.Errorf("%q takes no block; write: %s", name, w.usage))
+	}
+	return args, nil
+}
+
+// unsetHint explains what vanished: Caddy replaces {$VAR} before anybody sees it.
+const unsetHint = "if it comes from {$VAR}, that variable is not set where Caddy reads the Caddyfile"
+
+// opensBlock reports whether a block begins after the cursor. It moves nothing.
+func opensBlock(d *caddyfile.Dispenser) bool {
+	probe := *d
+	return !probe.NextLine() && probe.Next() && probe.Val() == "{"
+}
+
+// placedError is an error that names file and line.
+type placedError struct{ error }
+
+func (e placedError) Unwrap() error { return e.error }
+
+// place adds the file and line of the cursor to an error that has none.
+func place(d *caddyfile.Dispenser, err error) error {
+	var placed placedError
+	if err == nil || errors.As(err, &placed) {
+		return err
+	}
+	return placedError{d.WrapErr(err)}
+}
+
+// bareBlock parses the word and the block of a directive or option that takes no
+// arguments of its own.
+func bareBlock(d *caddyfile.Dispenser, words vocabulary) error {
+	d.Next()
+	name := d.Val()
+	if args := d.RemainingArgs(); len(args) > 0 {
+		return place(d, fmt.Errorf("%s takes no arguments; its options stand in a block, each on a line of its own", name))
+	}
+	return parseBlock(d, name, words)
+}
+
+// parseDuration reads a duration that must be longer than zero.
+func parseDuration(name, text string) (caddy.Duration, error) {
+	d, err := caddy.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %q is no duration; write a number with its unit, e.g. 500ms, 15s, 5m, 2h or 7d", name, text)
+	}
+	return caddy.Duration(d), checkDuration(name, d)
+}
+
+func checkDuration(name string, d time.Duration) error {
+	if d <= 0 {
+		return fmt.Errorf("%s: %s is not longer than zero", name, d)
+	}
+	return nil
+}
+
+// durationWord is a word that sets a duration.
+func durationWord(name string, target *caddy.Duration) word {
+	return word{usage: name + " <duration>", least: 1, most: 1, parse: func(args []string) (err error) {
+		*target, err = parseDuration(name, args[0])
+		return err
+	}}
+}

@@ -1,0 +1,219 @@
+package caddymodule
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// Grades of a finding.
+const (
+	gradeOK   = "ok"
+	gradeWarn = "warn"
+	gradeFail = "FAIL"
+)
+
+// finding is the result of one check of the doctor.
+type finding struct {
+	Grade  string `json:"grade"`
+	Check  string `json:"check"`
+	Detail string `json:"detail"`
+	// Fix is what to do, where there is something.
+	Fix string `json:"fix,omitempty"`
+}
+
+func doctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Check the configuration and the running relay, and say how to mend what is wrong",
+		Long: `Checks the configuration file, if one is given with --config, and the running instance:
+storage, egress addresses, subscriptions. It exits with 1 if a check fails.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var d doctor
+			if err := d.examine(cmd); err != nil {
+				return err
+			}
+			if wantsJSON(cmd) {
+				if err := writeIndented(cmd.OutOrStdout(), d.findings); err != nil {
+					return err
+				}
+			} else {
+				d.print(cmd.OutOrStdout())
+			}
+			if n := d.count(gradeFail); n > 0 {
+				return fmt.Errorf("%d of %d checks failed", n, len(d.findings))
+			}
+			return nil
+		},
+	}
+}
+
+// doctor collects findings.
+type doctor struct{ findings []finding }
+
+func (d *doctor) note(grade, check, detail, fix string) {
+	d.findings = append(d.findings, finding{Grade: grade, Check: check, Detail: detail, Fix: fix})
+}
+
+func (d *doctor) examine(cmd *cobra.Command) error {
+	flags := cmd.Flags()
+	file, err := flags.GetString("config")
+	if err != nil {
+		return err
+	}
+	adapter, err := flags.GetString("adapter")
+	if err != nil {
+		return err
+	}
+	if file != "" {
+		d.config(file, adapter)
+	}
+	d.environment(os.Getenv)
+	c, err := newClient(cmd)
+	if err != nil {
+		d.note(gradeFail, "running instance", err.Error(), "mend the configuration first")
+		return nil
+	}
+	var s status
+	if err := c.get("/relay/status", &s); err != nil {
+		d.note(gradeFail, "running instance", err.Error(), "start it with: caddy run --config <file>, or give its admin address with --address")
+		return nil
+	}
+	d.note(gradeOK, "running instance", fmt.Sprintf("caddy-relay %s at %s", s.Version, c.address), "")
+	d.storage(&s.Storage)
+	d.regions(s.Regions)
+	for i := range s.Subscriptions {
+		d.subscription(&s.Subscriptions[i])
+	}
+	return nil
+}
+
+// config checks a configuration file as caddy validate does.
+func (d *doctor) config(file, adapter string) {
+	loaded, name, _, err := caddycmd.LoadConfig(file, adapter)
+	if err == nil {
+		var config caddy.Config
+		if err = caddy.StrictUnmarshalJSON(loaded, &config); err == nil {
+			err = caddy.Validate(&config)
+		}
+	}
+	if err != nil {
+		d.note(gradeFail, "config", err.Error(), "mend what the message names; check with: caddy validate --config "+file)
+		return
+	}
+	d.note(gradeOK, "config", name+" is valid", "")
+}
+
+// environment says that proxy variables, which other programs obey, change nothing here.
+func (d *doctor) environment(getenv func(string) string) {
+	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"} {
+		if getenv(name) != "" {
+			d.note(gradeOK, "proxy variables", name+" is set; deliveries ignore it, as they must", "")
+			return
+		}
+	}
+}
+
+// littleSpace is when the doctor warns of a volume's free space, in bytes.
+const littleSpace = 1 << 30
+
+func (d *doctor) storage(s *storageStatus) {
+	detail := fmt.Sprintf("%s in %s, %d events so far", s.Engine, s.Location, s.Events)
+	if s.FreeBytes >= 0 {
+		detail += ", " + humanize.IBytes(uint64(s.FreeBytes)) + " free"
+	}
+	switch {
+	case s.Error != "":
+		d.note(gradeFail, "storage", detail+": "+s.Error, "see the log of "+relayLogger+".storage for the cause; no event is accepted until it is mended")
+	case s.FreeBytes >= 0 && s.FreeBytes < littleSpace:
+		d.note(gradeWarn, "storage", detail, "make room on this volume, or shorten retention")
+	default:
+		d.note(gradeOK, "storage", detail, "")
+	}
+}
+
+// relayLogger is the name of the relay's loggers.
+const relayLogger = "relay"
+
+func (d *doctor) regions(regions []regionStatus) {
+	if len(regions) == 0 {
+		d.note(gradeWarn, "egress", "no region is declared: the kernel chooses the address that deliveries leave from",
+			"add to the relay option: region <name> <ip>")
+	}
+	for _, r := range regions {
+		for _, a := range r.Addresses {
+			check := "egress " + r.Name
+			if a.Up {
+				d.note(gradeOK, check, a.Address+" can be used", "")
+				continue
+			}
+			bits := "/32"
+			if strings.Contains(a.Address, ":") {
+				bits = "/128"
+			}
+			d.note(gradeFail, check, a.Address+": "+a.Error,
+				fmt.Sprintf("ip addr add %s%s dev <interface>, and make it permanent; deliveries of the region are held meanwhile", a.Address, bits))
+		}
+	}
+}
+
+func (d *doctor) subscription(s *subscriptionStatus) {
+	check := "subscription " + s.Name
+	detail := fmt.Sprintf("%s, %d pending, %d failed", s.State, s.Pending, s.Failed)
+	if s.Detail != "" {
+		detail += ": " + s.Detail
+	}
+	switch {
+	case s.State == relay.SubscriptionGone:
+		d.note(gradeWarn, check, detail, "put the subscription back into the configuration; its deliveries are kept")
+	case s.State == relay.SubscriptionDisabled:
+		d.note(gradeFail, check, detail, "ask the endpoint's owner; then give the subscription its new URL and resume it")
+	case s.Reason == relay.ReasonEgress:
+		d.note(gradeFail, check, detail, "give the region a usable address of the endpoint's family")
+	case s.State == relay.SubscriptionPaused:
+		d.note(gradeWarn, check, detail, "")
+	default:
+		d.note(gradeOK, check, detail, "")
+	}
+}
+
+func (d *doctor) count(grade string) int {
+	n := 0
+	for _, f := range d.findings {
+		if f.Grade == grade {
+			n++
+		}
+	}
+	return n
+}
+
+func (d *doctor) print(w io.Writer) {
+	width := 0
+	for _, f := range d.findings {
+		width = max(width, len(f.Check))
+	}
+	for _, f := range d.findings {
+		fmt.Fprintf(w, " %-5s %-*s  %s\n", f.Grade, width, f.Check, f.Detail)
+		if f.Fix != "" {
+			fmt.Fprintf(w, "       %*s  fix: %s\n", width, "", f.Fix)
+		}
+	}
+	fmt.Fprintf(w, "%s, %s\n", plural(d.count(gradeFail), "failure"), plural(d.count(gradeWarn), "warning"))
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

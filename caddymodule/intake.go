@@ -1,0 +1,170 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/intake"
+)
+
+func init() { caddy.RegisterModule(new(Intake)) }
+
+// Intake takes events for the relay app: `POST /v1/events/{type}` with JSON, and others.
+// It answers 202 once an event is safe on disk. It answers every request that reaches
+// it, with 404 where it does not know the path.
+//
+// Without a token it only takes requests that arrived on a loopback address or a unix
+// socket and passed no proxy.
+type Intake struct {
+	// Tokens that senders may use as `Authorization: Bearer`; several for a rotation.
+	// They should be placeholders, `{file.*}` or `{env.*}`. Default: none; only this
+	// machine may send.
+	Tokens []string `json:"tokens,omitempty"`
+
+	// The largest body that is taken, in bytes, at most 1024000. Default: 524288
+	MaxEventSize int64 `json:"max_event_size,omitempty"`
+
+	// The source of events that name none.
+	DefaultSource string `json:"default_source,omitempty"`
+
+	// Where the type of an event stands in a request to `/v1/events` whose body is the
+	// data; the first that finds something counts.
+	TypeFrom []intake.Locator `json:"type_from,omitempty"`
+
+	// Where an idempotency key stands, if `Idempotency-Key` does not say.
+	KeyFrom []intake.Locator `json:"key_from,omitempty"`
+
+	// Systems whose webhooks are taken as they are, `phraseanet` or `contentful`: where
+	// they carry type and key is added to type_from and key_from.
+	Accept []string `json:"accept,omitempty"`
+
+	// Host names that requests may be addressed to, beside localhost and loopback
+	// addresses.
+	Hosts []string `json:"hosts,omitempty"`
+
+	app     *App
+	handler *intake.Handler
+}
+
+// accepted are the values of accept.
+var accepted = map[string]func() (typeFrom, keyFrom []intake.Locator){
+	"phraseanet": intake.AcceptPhraseanet,
+	"contentful": intake.AcceptContentful,
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Intake) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.relay_intake",
+		New: func() caddy.Module { return new(Intake) },
+	}
+}
+
+// Provision checks the options, resolves tokens and finds the app.
+func (h *Intake) Provision(ctx caddy.Context) error {
+	if err := h.check(); err != nil {
+		return fmt.Errorf("relay_intake: %w", err)
+	}
+	// Not ctx.App: it would make up a relay without subscriptions.
+	app, err := ctx.AppIfConfigured("relay")
+	switch {
+	case errors.Is(err, caddy.ErrNotConfigured):
+		return errors.New("relay_intake needs the relay itself; write the global option at the top of the Caddyfile: { relay { subscription <name> <url> } }, each brace on a line of its own")
+	case err != nil:
+		return err
+	}
+	h.app = app.(*App)
+	options, err := h.options()
+	if err != nil {
+		return fmt.Errorf("relay_intake: %w", err)
+	}
+	logger := ctx.Logger()
+	for _, token := range h.Tokens {
+		if !hasPlaceholder(token) {
+			logger.Warn("relay_intake: token: " + literalWarning)
+		}
+		resolved, err := resolve(token)
+		if err != nil {
+			return fmt.Errorf("relay_intake: token: %w", err)
+		}
+		options.Tokens = append(options.Tokens, resolved)
+	}
+	// The relay's own logger, so that one log collects all that it says.
+	options.Logger = h.app.logger.Named("intake")
+	options.Observer = h.app.intakeObserver()
+	options.Engine = func(ctx context.Context) (intake.Engine, error) {
+		engine, err := h.app.Relay(ctx)
+		if err != nil {
+			return nil, err // and no nil *Relay in an interface
+		}
+		return engine, nil
+	}
+	if h.handler, err = newIntake(options); err != nil {
+		return fmt.Errorf("relay_intake: %w", err)
+	}
+	return nil
+}
+
+// check judges everything but the tokens.
+func (h *Intake) check() error {
+	if h.MaxEventSize < 0 || h.MaxEventSize > relay.MaxDataSize {
+		return fmt.Errorf("max_event_size: %d bytes are not possible; write a size from 1B to 1000KiB", h.MaxEventSize)
+	}
+	options, err := h.options()
+	if err != nil {
+		return err
+	}
+	options.Engine = func(context.Context) (intake.Engine, error) { return nil, errNotStarted }
+	_, err = newIntake(options)
+	return err
+}
+
+// options returns those of the handler that need no secret.
+func (h *Intake) options() (intake.Options, error) {
+	o := intake.Options{
+		MaxEventSize:  int(h.MaxEventSize),
+		DefaultSource: h.DefaultSource,
+		TypeFrom:      h.TypeFrom,
+		KeyFrom:       h.KeyFrom,
+		Hosts:         h.Hosts,
+	}
+	for _, name := range h.Accept {
+		locators, ok := accepted[name]
+		if !ok {
+			return o, fmt.Errorf("accept: unknown system %q; known: %s", name, knownNames(accepted))
+		}
+		types, keys := locators()
+		o.TypeFrom = append(o.TypeFrom[:len(o.TypeFrom):len(o.TypeFrom)], types...)
+		o.KeyFrom = append(o.KeyFrom[:len(o.KeyFrom):len(o.KeyFrom)], keys...)
+	}
+	return o, nil
+}
+
+// newIntake is intake.New with errors in the words of a configuration.
+func newIntake(o intake.Options) (*intake.Handler, error) {
+	h, err := intake.New(o)
+	if err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "intake: "))
+	}
+	return h, nil
+}
+
+// ServeHTTP takes a request; there is no next handler for it.
+func (h *Intake) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	h.handler.ServeHTTP(w, r)
+	return nil
+}
+
+var (
+	_ caddy.Provisioner           = (*Intake)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Intake)(nil)
+	_ caddyfile.Unmarshaler       = (*Intake)(nil)
+)

@@ -1,0 +1,155 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// Times of the lifecycle.
+const (
+	// defaultGrace is how long attempts in flight may take when the process exits, if
+	// grace_period does not say: Caddy's own default has no end.
+	defaultGrace = 30 * time.Second
+	// startPatience is how long a request waits for the app to start. Apps start in
+	// random order, so that the listener may be open first.
+	startPatience = 10 * time.Second
+)
+
+// lifecycle is what one configuration has taken from the process. Caddy calls Start,
+// Stop and Cleanup one after the other; handlers read it from other goroutines, once
+// ready is closed.
+type lifecycle struct {
+	ready     chan struct{}
+	readyOnce sync.Once
+
+	// Set before ready is closed, and never after.
+	engine *engine
+	err    error
+
+	// key is that of the reference to be released; empty if there is none.
+	key      string
+	attached bool
+}
+
+// settle lets those that wait for the start go on, with the engine or an error.
+func (l *lifecycle) settle(e *engine, err error) {
+	l.readyOnce.Do(func() {
+		l.engine, l.err = e, err
+		if l.ready != nil {
+			close(l.ready)
+		}
+	})
+}
+
+// Start takes the engine of the configured store, and opens that if it is the first to
+// do so. From then on this configuration is the active one.
+func (a *App) Start() error {
+	err := a.start()
+	if err != nil {
+		a.running.settle(nil, err) // nobody shall wait for what failed
+	}
+	return err
+}
+
+func (a *App) start() error {
+	key, err := a.opener.StoreKey()
+	if err != nil {
+		return err
+	}
+	e, err := acquire(key, a.opener, a.logger)
+	if err != nil {
+		return err
+	}
+	a.running.key = key
+	e.attach(a.plan, a.logger)
+	a.running.attached = true
+	a.running.settle(e, nil)
+	return nil
+}
+
+// Stop takes this configuration away from the engine. It returns at once, so that no
+// reload waits for receivers; only where the process exits are attempts in flight given
+// time to end.
+func (a *App) Stop() error {
+	a.detach()
+	if a.running.engine == nil || !exiting() {
+		return nil
+	}
+	grace := a.grace()
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	a.running.engine.relay.Drain(ctx)
+	if ctx.Err() != nil {
+		a.logger.Warn("attempts in flight were cut when the grace period ended; they are made again after the next start, and not counted as failed",
+			zap.Duration("grace_period", grace))
+	}
+	return nil
+}
+
+// Cleanup releases what this instance acquired, and nothing else: Caddy also calls it
+// where Start, Stop or even Provision did not happen or failed.
+func (a *App) Cleanup() error {
+	a.running.settle(nil, errNotStarted)
+	a.detach()
+	for _, t := range a.transports {
+		t.CloseIdleConnections() // attempts in flight go on with theirs
+	}
+	if a.running.key == "" {
+		return nil
+	}
+	key := a.running.key
+	a.running.key = ""
+	return release(key)
+}
+
+func (a *App) detach() {
+	if !a.running.attached {
+		return
+	}
+	a.running.attached = false
+	a.running.engine.detach(a.plan, a.logger)
+}
+
+// grace returns Caddy's grace_period, if there is one.
+func (a *App) grace() time.Duration {
+	if app, err := a.ctx.AppIfConfigured("http"); err == nil {
+		if server, ok := app.(*caddyhttp.App); ok && server.GracePeriod > 0 {
+			return time.Duration(server.GracePeriod)
+		}
+	}
+	return defaultGrace
+}
+
+var (
+	errNotStarted = errors.New("the relay was not started")
+	errStarting   = errors.New("the relay is still starting")
+)
+
+// Relay returns the engine as soon as this configuration has started, or an error if it
+// could not, or when ctx ends or ten seconds have passed.
+func (a *App) Relay(ctx context.Context) (*relay.Relay, error) {
+	select {
+	case <-a.running.ready:
+	default:
+		timer := time.NewTimer(startPatience)
+		defer timer.Stop()
+		select {
+		case <-a.running.ready:
+		case <-timer.C:
+			return nil, errStarting
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	if a.running.err != nil {
+		return nil, a.running.err
+	}
+	return a.running.engine.relay, nil
+}

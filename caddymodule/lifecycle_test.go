@@ -1,0 +1,279 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/badger"
+)
+
+func TestReloadKeepsTheEngineAndUsesTheNewPlan(t *testing.T) {
+	first, second := newReceiver(t), newReceiver(t)
+	c := startCaddy(t)
+	c.load(config{subscriptions: "[" + first.subscription("crm") + "]"})
+	before := c.engine()
+	c.publish("order.paid")
+	first.want(t, 1)
+
+	c.load(config{subscriptions: "[" + second.subscription("crm") + "]"})
+	if c.engine() != before {
+		t.Error("the reload made another engine")
+	}
+	if n := references(c.dir); n != 1 {
+		t.Errorf("%d configurations have the store; want 1", n)
+	}
+	c.publish("order.paid")
+	second.want(t, 1)
+	if n := len(first.headers()); n != 1 {
+		t.Errorf("the old URL got %d deliveries; want 1", n)
+	}
+}
+
+func TestFailedReloadLeavesTheOldPlanActive(t *testing.T) {
+	old, rejected := newReceiver(t), newReceiver(t)
+	c := startCaddy(t)
+	c.load(config{subscriptions: "[" + old.subscription("crm") + "]"})
+	// Apps start in random order: some of these begin with the relay, some with the other.
+	for range 8 {
+		err := caddy.Load([]byte(c.json(config{
+			subscriptions: "[" + rejected.subscription("crm") + "]",
+			apps:          `, "relay_test_failing": {}`,
+		})), true)
+		if err == nil || !strings.Contains(err.Error(), "this app never starts") {
+			t.Fatalf("loading: %v", err)
+		}
+		if n := references(c.dir); n != 1 {
+			t.Fatalf("%d configurations have the store; want 1", n)
+		}
+	}
+	c.publish("order.paid")
+	old.want(t, 1)
+	if n := len(rejected.headers()); n != 0 {
+		t.Errorf("the rejected configuration got %d deliveries", n)
+	}
+}
+
+func TestReloadThatIsNotProvisionedTouchesNothing(t *testing.T) {
+	r := newReceiver(t)
+	c := startCaddy(t)
+	c.load(config{subscriptions: "[" + r.subscription("crm") + "]"})
+	err := caddy.Load([]byte(c.json(config{subscriptions: `[{"name": "crm", "url": "https://10.0.0.1/"}]`})), true)
+	if err == nil || !strings.Contains(err.Error(), `subscription "crm": destination 10.0.0.1 is refused`) {
+		t.Fatalf("loading: %v", err)
+	}
+	c.publish("order.paid")
+	r.want(t, 1)
+}
+
+func TestValidateBesideARunningOne(t *testing.T) {
+	r := newReceiver(t)
+	c := startCaddy(t)
+	o := config{subscriptions: "[" + r.subscription("crm") + "]"}
+	c.load(o)
+	if err := validate(c.json(o)); err != nil {
+		t.Fatalf("validating: %v", err)
+	}
+	if n := references(c.dir); n != 1 {
+		t.Errorf("%d configurations have the store; want 1", n)
+	}
+	c.publish("order.paid")
+	r.want(t, 1)
+}
+
+func TestReloadDoesNotWaitForReceivers(t *testing.T) {
+	slow, next := newReceiver(t), newReceiver(t)
+	slow.hold = make(chan struct{})
+	c := startCaddy(t)
+	c.load(config{subscriptions: "[" + slow.subscription("crm") + "]"})
+	c.publish("order.paid")
+	<-slow.came
+	begun := time.Now()
+	c.load(config{subscriptions: "[" + next.subscription("crm") + "]"})
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("the reload took %s", took)
+	}
+	close(slow.hold)
+	slow.want(t, 1)
+	time.Sleep(50 * time.Millisecond)
+	if n := len(next.headers()); n != 0 {
+		t.Errorf("what was in flight over the reload was sent again, %d times", n)
+	}
+}
+
+func TestExitWaitsForAttemptsInFlight(t *testing.T) {
+	exiting = func() bool { return true }
+	t.Cleanup(func() { exiting = caddy.Exiting })
+	r := newReceiver(t)
+	r.hold = make(chan struct{})
+	c := startCaddy(t)
+	c.load(config{subscriptions: "[" + r.subscription("crm") + "]"})
+	c.publish("order.paid")
+	<-r.came
+	time.AfterFunc(200*time.Millisecond, func() { close(r.hold) })
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.headers()); n != 1 {
+		t.Fatalf("%d deliveries had ended when Stop returned; want 1", n)
+	}
+	// It was recorded as delivered: the next start has nothing left to do.
+	exiting = func() bool { return false }
+	c.load(config{subscriptions: "[" + r.subscription("crm") + "]"})
+	if n := c.engine().Unfinished(); n != 0 {
+		t.Errorf("%d deliveries are unfinished after the restart", n)
+	}
+}
+
+func TestExitCutsAttemptsAfterTheGracePeriod(t *testing.T) {
+	exiting = func() bool { return true }
+	t.Cleanup(func() { exiting = caddy.Exiting })
+	r := newReceiver(t)
+	r.hold = make(chan struct{})
+	t.Cleanup(func() { close(r.hold) })
+	c := startCaddy(t)
+	c.load(config{
+		subscriptions: "[" + r.subscription("crm") + "]",
+		apps:          `, "http": {"grace_period": "200ms"}`,
+	})
+	c.publish("order.paid")
+	<-r.came
+	begun := time.Now()
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took < 200*time.Millisecond || took > 5*time.Second {
+		t.Errorf("stopping took %s; want the grace period, 200ms", took)
+	}
+	c.wantLog("were cut when the grace period ended")
+}
+
+func TestStopReleasesTheStore(t *testing.T) {
+	c := startCaddy(t)
+	c.load(config{})
+	engine := c.engine()
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if n := references(c.dir); n != 0 {
+		t.Errorf("%d configurations have the store", n)
+	}
+	_, err := engine.Publish(context.Background(), []relay.Publication{{Event: &relay.Event{Type: "a", Data: []byte("1")}}}, nil)
+	if !errors.Is(err, relay.ErrClosed) {
+		t.Errorf("publishing after Stop: %v; want ErrClosed", err)
+	}
+	store, err := badger.Open(c.dir, badger.Options{})
+	if err != nil {
+		t.Fatalf("the directory is still locked: %v", err)
+	}
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnotherDirectoryWarnsOfWhatStaysBehind(t *testing.T) {
+	r := newReceiver(t)
+	c := startCaddy(t)
+	c.load(config{subscriptions: "[" + r.subscription("crm", `"paused": true`) + "]"})
+	c.publish("order.paid")
+	other := filepath.Join(t.TempDir(), "other")
+	c.load(config{dir: other})
+	if a, b := references(c.dir), references(other); a != 0 || b != 1 {
+		t.Errorf("references: %d of the old store, %d of the new; want 0 and 1", a, b)
+	}
+	c.wantLog("deliveries stay behind")
+	c.wantLog(`"unfinished":1`)
+}
+
+func TestTwoWaysToWriteADirectoryAreOneStore(t *testing.T) {
+	c := startCaddy(t)
+	c.load(config{})
+	before := c.engine()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Dir(c.dir), link); err != nil {
+		t.Skip(err)
+	}
+	c.load(config{dir: filepath.Join(link, "..", filepath.Base(link), "store")})
+	if c.engine() != before {
+		t.Error("the same directory was opened twice")
+	}
+}
+
+func TestStoreThatCannotBeOpenedFailsTheLoad(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := startCaddy(t)
+	err := caddy.Load([]byte(c.json(config{dir: file})), true)
+	if err == nil || !strings.Contains(err.Error(), "opening storage badger "+file) {
+		t.Fatalf("loading: %v", err)
+	}
+	if n := references(file); n != 0 {
+		t.Errorf("%d configurations have the store", n)
+	}
+}
+
+func TestManyReloadsReleaseWhatTheyTake(t *testing.T) {
+	r := newReceiver(t)
+	c := startCaddy(t)
+	for range 20 {
+		c.load(config{subscriptions: "[" + r.subscription("crm") + "]"})
+		c.publish("order.paid")
+	}
+	r.want(t, 20)
+	if n := references(c.dir); n != 1 {
+		t.Errorf("%d configurations have the store; want 1", n)
+	}
+}
+
+func TestCleanupWithoutStart(t *testing.T) {
+	a := new(App)
+	for range 2 {
+		if err := a.Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a = &App{running: lifecycle{ready: make(chan struct{})}, logger: zap.NewNop()}
+	if err := a.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Relay(context.Background()); !errors.Is(err, errNotStarted) {
+		t.Errorf("waiting for an app that was cleaned up: %v", err)
+	}
+}
+
+func TestRequestsWaitForTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &App{running: lifecycle{ready: make(chan struct{})}}
+		begun := time.Now()
+		if _, err := a.Relay(context.Background()); !errors.Is(err, errStarting) {
+			t.Errorf("waiting for ever: %v", err)
+		}
+		if waited := time.Since(begun); waited != startPatience {
+			t.Errorf("waited %s; want %s", waited, startPatience)
+		}
+
+		ctx, cancel := context.WithCancelCause(context.Background())
+		gone := errors.New("the client went away")
+		time.AfterFunc(time.Second, func() { cancel(gone) })
+		if _, err := a.Relay(ctx); !errors.Is(err, gone) {
+			t.Errorf("waiting for a client that went away: %v", err)
+		}
+
+		failure := errors.New("no such disk")
+		time.AfterFunc(time.Second, func() { a.running.settle(nil, failure) })
+		if _, err := a.Relay(context.Background()); !errors.Is(err, failure) {
+			t.Errorf("waiting for a start that failed: %v", err)
+		}
+	})
+}

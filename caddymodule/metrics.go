@@ -1,0 +1,199 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/intake"
+)
+
+// metrics are the counters and histograms. They belong to the process and are registered
+// again with the registry of each configuration, so that they survive reloads. Labels
+// are bounded by the configuration: never an event id, a URL or the text of an error.
+var metrics = newCollectors()
+
+type collectors struct {
+	accepted, duplicate, unmatched prometheus.Counter
+	rejected                       *prometheus.CounterVec
+	intakeDuration                 prometheus.Histogram
+
+	attempts        *prometheus.CounterVec
+	attemptDuration *prometheus.HistogramVec
+	deliveries      *prometheus.CounterVec
+	latency         *prometheus.HistogramVec
+	storageErrors   *prometheus.CounterVec
+}
+
+const (
+	metricsNamespace = "caddy"
+	metricsSubsystem = "relay"
+)
+
+// Buckets in seconds. Deliveries take from a millisecond to days.
+var (
+	intakeBuckets  = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}
+	attemptBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30, 60}
+	latencyBuckets = []float64{.001, .005, .01, .05, .1, .5, 1, 5, 30, 60, 300, 1800, 7200, 21600, 86400, 345600}
+)
+
+func newCollectors() *collectors {
+	counter := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help}
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.HistogramOpts {
+		return prometheus.HistogramOpts{
+			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help, Buckets: buckets,
+		}
+	}
+	return &collectors{
+		accepted:  prometheus.NewCounter(counter("events_accepted_total", "Events stored and answered with 202.")),
+		duplicate: prometheus.NewCounter(counter("events_duplicate_total", "Events that were known by their idempotency key.")),
+		unmatched: prometheus.NewCounter(counter("events_unmatched_total", "Events stored that matched no subscription.")),
+		rejected: prometheus.NewCounterVec(
+			counter("events_rejected_total", "Requests to intake that were refused, by problem type."), []string{"reason"}),
+		intakeDuration: prometheus.NewHistogram(
+			histogram("intake_duration_seconds", "Time from an accepted request's first byte to its answer, sync included.", intakeBuckets)),
+		attempts: prometheus.NewCounterVec(
+			counter("attempts_total", "Attempts made, by outcome."), []string{"subscription", "region", "outcome", "error_kind"}),
+		attemptDuration: prometheus.NewHistogramVec(
+			histogram("attempt_duration_seconds", "Time that attempts took.", attemptBuckets), []string{"subscription"}),
+		deliveries: prometheus.NewCounterVec(
+			counter("deliveries_total", "Deliveries finished, by result."), []string{"subscription", "result"}),
+		latency: prometheus.NewHistogramVec(
+			histogram("delivery_latency_seconds", "Time from acceptance to a delivery's success.", latencyBuckets), []string{"subscription"}),
+		storageErrors: prometheus.NewCounterVec(
+			counter("storage_errors_total", "Operations of the storage that failed."), []string{"operation"}),
+	}
+}
+
+func (c *collectors) all() []prometheus.Collector {
+	return []prometheus.Collector{
+		c.accepted, c.duplicate, c.unmatched, c.rejected, c.intakeDuration,
+		c.attempts, c.attemptDuration, c.deliveries, c.latency, c.storageErrors,
+	}
+}
+
+// registerMetrics shows the process's metrics, and this configuration's gauges, at the
+// metrics endpoint of this configuration.
+func (a *App) registerMetrics(registry *prometheus.Registry) error {
+	if registry == nil {
+		return nil
+	}
+	for _, c := range append(metrics.all(), prometheus.Collector(&gauges{app: a})) {
+		var registered prometheus.AlreadyRegisteredError
+		if err := registry.Register(c); err != nil && !errors.As(err, &registered) {
+			return err
+		}
+	}
+	for _, operation := range []string{"append", "commit", "read", "trim"} {
+		metrics.storageErrors.WithLabelValues(operation)
+	}
+	for _, p := range intake.ProblemTypes() {
+		metrics.rejected.WithLabelValues(p.Slug)
+	}
+	return nil
+}
+
+// deliveryMetrics are those of one subscription, looked up once.
+type deliveryMetrics struct {
+	duration, latency prometheus.Observer
+	delivered         prometheus.Counter
+	// attempted counts the usual attempt: one that delivered.
+	attempted prometheus.Counter
+}
+
+// planObserver tells the metrics what one configuration's plan sees.
+type planObserver struct {
+	bySubscription map[string]*deliveryMetrics
+}
+
+// observer returns what the engine tells about this configuration's deliveries. Every
+// subscription has its series from the start, at 0.
+func (a *App) observer() relay.Observer {
+	o := &planObserver{bySubscription: make(map[string]*deliveryMetrics, len(a.Subscriptions))}
+	for _, s := range a.Subscriptions {
+		for _, result := range relay.States {
+			if result.Finished() {
+				metrics.deliveries.WithLabelValues(s.Name, string(result))
+			}
+		}
+		o.bySubscription[s.Name] = &deliveryMetrics{
+			duration:  metrics.attemptDuration.WithLabelValues(s.Name),
+			latency:   metrics.latency.WithLabelValues(s.Name),
+			delivered: metrics.deliveries.WithLabelValues(s.Name, string(relay.StateDelivered)),
+			attempted: metrics.attempts.WithLabelValues(s.Name, a.regionNameOf(s), string(relay.OutcomeDelivered), ""),
+		}
+	}
+	return o
+}
+
+// regionNameOf returns the name of the region that a subscription's attempts leave from,
+// empty if there is none.
+func (a *App) regionNameOf(s *Subscription) string {
+	region, err := a.regionOf(s.effective.Region)
+	if err != nil || region == nil {
+		return ""
+	}
+	return region.Name
+}
+
+// Accepted implements [relay.Observer].
+func (*planObserver) Accepted(deliveries int) {
+	metrics.accepted.Inc()
+	if deliveries == 0 {
+		metrics.unmatched.Inc()
+	}
+}
+
+// Duplicate implements [relay.Observer].
+func (*planObserver) Duplicate() { metrics.duplicate.Inc() }
+
+// Attempted implements [relay.Observer].
+func (o *planObserver) Attempted(s *relay.Subscription, outcome relay.Outcome, kind relay.ErrorKind, took time.Duration) {
+	m := o.bySubscription[s.Name]
+	m.duration.Observe(took.Seconds())
+	if outcome == relay.OutcomeDelivered {
+		m.attempted.Inc()
+		return
+	}
+	metrics.attempts.WithLabelValues(s.Name, s.Region, string(outcome), string(kind)).Inc()
+}
+
+// Settled implements [relay.Observer].
+func (o *planObserver) Settled(subscription string, state relay.State, latency time.Duration) {
+	m := o.bySubscription[subscription]
+	if state == relay.StateDelivered && m != nil {
+		m.delivered.Inc()
+		m.latency.Observe(latency.Seconds())
+		return
+	}
+	metrics.deliveries.WithLabelValues(subscription, string(state)).Inc()
+}
+
+// StoreFailed implements [relay.Observer].
+func (*planObserver) StoreFailed(operation string) {
+	metrics.storageErrors.WithLabelValues(operation).Inc()
+}
+
+// requestObserver tells the metrics what intake handlers see.
+type requestObserver struct{}
+
+// intakeObserver returns what intake handlers tell about requests.
+func (*App) intakeObserver() intake.Observer { return requestObserver{} }
+
+// Rejected implements [intake.Observer].
+func (requestObserver) Rejected(reason string) { metrics.rejected.WithLabelValues(reason).Inc() }
+
+// Took implements [intake.Observer].
+func (requestObserver) Took(d time.Duration) { metrics.intakeDuration.Observe(d.Seconds()) }
+
+// scrapeTimeout bounds what a scrape may ask of the store.
+const scrapeTimeout = 5 * time.Second
+
+func scrapeContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), scrapeTimeout)
+}

@@ -1,0 +1,131 @@
+package caddymodule
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/destination"
+	"github.com/caddyrelay/caddyrelay/relay/topic"
+)
+
+// newPlan makes the plan of a configuration that was checked and whose guests are
+// loaded. It resolves secrets; they are kept in the plan, and nowhere else.
+func (a *App) newPlan() (*relay.Plan, error) {
+	transports := newTransports()
+	subscriptions := make([]*relay.Subscription, len(a.Subscriptions))
+	for i, s := range a.Subscriptions {
+		built, err := a.build(s, transports)
+		if err != nil {
+			return nil, err
+		}
+		subscriptions[i] = built
+	}
+	a.transports = transports.all()
+	return relay.NewPlan(relay.PlanOptions{
+		Subscriptions: subscriptions,
+		Retention:     a.Retention.build(),
+		UserAgent:     "caddy-relay/" + version(),
+		Logger:        a.logger.Named("delivery"),
+		Observer:      a.observer(),
+	})
+}
+
+// build makes what the engine knows of a subscription.
+func (a *App) build(s *Subscription, transports *transports) (*relay.Subscription, error) {
+	settings := &s.effective
+	region, err := a.regionOf(settings.Region)
+	if err != nil {
+		return nil, s.wrap(err)
+	}
+	rules, err := settings.rules()
+	if err != nil {
+		return nil, s.wrap(err)
+	}
+	rules.Own = destination.OwnAddresses
+	guard, err := destination.New(rules)
+	if err != nil {
+		return nil, s.wrap(err)
+	}
+	target, err := a.resolveURL(s, guard)
+	if err != nil {
+		return nil, err
+	}
+	header, err := settings.headerRules()
+	if err != nil {
+		return nil, s.wrap(err)
+	}
+	topics, err := parseTopics(settings.Topics)
+	if err != nil {
+		return nil, s.wrap(err)
+	}
+	maxInFlight := cmp.Or(settings.MaxInFlight, relay.DefaultMaxInFlight)
+	transport, err := transports.get(route{
+		region:         region,
+		guard:          guard,
+		rules:          rules,
+		connectTimeout: cmp.Or(time.Duration(settings.ConnectTimeout), relay.DefaultConnectTimeout),
+		maxIdle:        maxInFlight,
+	})
+	if err != nil {
+		return nil, s.wrap(err)
+	}
+	built := &relay.Subscription{
+		Name:         s.Name,
+		Description:  settings.Description,
+		Contacts:     settings.Contacts,
+		Topics:       topics,
+		Method:       settings.Method,
+		URL:          target,
+		Header:       header,
+		Signers:      settings.signers,
+		Retry:        settings.Retry.policy(),
+		Timeout:      time.Duration(settings.Timeout),
+		MaxInFlight:  maxInFlight,
+		Paused:       settings.Paused,
+		PausedReason: settings.PausedReason,
+		Transport:    transport,
+	}
+	if region != nil {
+		built.Region = region.Name
+	}
+	return built, nil
+}
+
+// resolveURL returns the URL in its canonical form. One that came from a placeholder
+// may be a secret: no error holds it.
+func (a *App) resolveURL(s *Subscription, guard *destination.Guard) (*url.URL, error) {
+	resolved := s.URL
+	if hasPlaceholder(s.URL) {
+		var err error
+		if resolved, err = resolve(s.URL); err != nil {
+			return nil, s.wrap(fmt.Errorf("URL: %w", err))
+		}
+		// A file may end in more line breaks than the one that Caddy cuts off.
+		resolved = strings.TrimSpace(resolved)
+		if hasPlaceholder(resolved) {
+			return nil, s.wrap(errors.New("URL: what its placeholder holds has a placeholder in it; only the configuration may name those"))
+		}
+		if err = a.checkWithin(s, resolved, destination.OwnAddresses); err != nil {
+			return nil, err
+		}
+	}
+	target, err := guard.CheckURL(resolved)
+	return target, s.wrap(err)
+}
+
+func parseTopics(patterns []string) ([]topic.Pattern, error) {
+	topics := make([]topic.Pattern, len(patterns))
+	for i, text := range patterns {
+		p, err := topic.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		topics[i] = p
+	}
+	return topics, nil
+}

@@ -1,0 +1,230 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyrelay/caddyrelay/relay/destination"
+	"github.com/caddyrelay/caddyrelay/relay/signature"
+	"github.com/caddyrelay/caddyrelay/relay/topic"
+)
+
+// Settings are what can be said of a subscription beside its name and URL, either
+// for itself or, in `defaults`, for all.
+//
+// What a subscription says wins over `defaults`. Lists are not merged: those of
+// `defaults` (contacts, topics, header, secret_header, sign, allow_ips,
+// allow_hosts) are used only where the subscription has none of that name. The same
+// holds for retry, as a whole.
+type Settings struct {
+	// What the receiver is, for people.
+	Description string `json:"description,omitempty"`
+
+	// Who is told when egress addresses change: `mailto:` or other URLs.
+	Contacts []string `json:"contacts,omitempty"`
+
+	// Patterns of event types, compared without regard to case. `*` alone is every
+	// type but those under `relay.`; a `.*` at the end is this and all below;
+	// elsewhere `*` is one segment. Default: `*`
+	Topics []string `json:"topics,omitempty"`
+
+	// The region that deliveries leave from. Default: the only region there is;
+	// required where there are several.
+	Region string `json:"region,omitempty"`
+
+	// The HTTP method: POST, PUT, PATCH, GET or DELETE. GET and DELETE are sent
+	// without a body. Default: POST
+	Method string `json:"method,omitempty"`
+
+	// Changes to the header fields of each request, in order.
+	Header []HeaderChange `json:"header,omitempty"`
+
+	// Header fields whose values are secret. They are set after those of header, and
+	// masked wherever they could be seen.
+	SecretHeader []SecretHeader `json:"secret_header,omitempty"`
+
+	// How requests are signed; each scheme at most once. Guests are modules that
+	// implement [SignerProvider]. Default: not at all, with a warning.
+	SignRaw []json.RawMessage `json:"sign,omitempty" caddy:"namespace=relay.signers inline_key=scheme"`
+
+	// When failed attempts are made again. Default: ten attempts over three and a
+	// half days.
+	Retry *Retry `json:"retry,omitempty"`
+
+	// The time that one attempt may take in all: connecting, TLS, request, response
+	// and its body. Default: 15s
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// The part of it that connecting may take. Default: 5s
+	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
+
+	// The number of attempts that may be under way at once, 1 to 1000. Default: 16
+	MaxInFlight int `json:"max_in_flight,omitempty"`
+
+	// Addresses or prefixes that may be dialled although they are not public.
+	AllowIPs []string `json:"allow_ips,omitempty"`
+
+	// Host names, or `*.suffix`, that may stand in the URL although they are none of
+	// the public Internet. Their addresses must still be public, or in allow_ips.
+	AllowHosts []string `json:"allow_hosts,omitempty"`
+
+	// Holds all deliveries. None is lost: they are made when this is taken out.
+	Paused bool `json:"paused,omitempty"`
+
+	// Why it is paused, for people.
+	PausedReason string `json:"paused_reason,omitempty"`
+
+	signers       []signature.Signer
+	guestWarnings []string
+}
+
+// maxMaxInFlight bounds max_in_flight: a subscription must not be able to use up the
+// sockets of the process.
+const maxMaxInFlight = 1000
+
+var methods = []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodGet, http.MethodDelete}
+
+// check judges everything that can be judged without the rest of the configuration,
+// and without secrets. The Caddyfile's words call the same functions line by line.
+func (s *Settings) check() error {
+	errs := []error{
+		eachOf(s.Contacts, checkContact),
+		eachOf(s.Topics, checkTopic),
+		checkMethod(s.Method),
+		eachOf(s.Header, HeaderChange.check),
+		eachOf(s.SecretHeader, SecretHeader.check),
+		checkSchemes(s.SignRaw),
+		s.Retry.check(),
+		checkOptional("timeout", s.Timeout),
+		checkOptional("connect_timeout", s.ConnectTimeout),
+		checkMaxInFlight(s.MaxInFlight),
+		eachOf(s.AllowIPs, checkAllowIP),
+		eachOf(s.AllowHosts, checkAllowHost),
+	}
+	if s.PausedReason != "" && !s.Paused {
+		errs = append(errs, errors.New("paused_reason stands without paused; set paused to true, or leave the reason out"))
+	}
+	// One at a time, in the order of the fields: the first is often the cause.
+	return errs[max(0, slices.IndexFunc(errs, func(err error) bool { return err != nil }))]
+}
+
+// eachOf returns the first error of the items.
+func eachOf[T any](items []T, check func(T) error) error {
+	for _, item := range items {
+		if err := check(item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkContact(contact string) error {
+	u, err := url.Parse(contact)
+	if err != nil || u.Scheme == "" || u.Opaque == "" && u.Host == "" || u.Scheme == "mailto" && !strings.Contains(u.Opaque, "@") {
+		return fmt.Errorf("contact: %q is no URL; write e.g. mailto:ops@example.com or https://example.com/status", contact)
+	}
+	return nil
+}
+
+func checkTopic(pattern string) error {
+	if strings.Contains(pattern, "://") {
+		return fmt.Errorf("%q is a second URL, where topics are expected; a subscription has one URL: declare another one for this", shown(pattern))
+	}
+	_, err := topic.Parse(pattern)
+	return err
+}
+
+func checkMethod(method string) error {
+	if method == "" || slices.Contains(methods, method) {
+		return nil
+	}
+	if upper := strings.ToUpper(method); slices.Contains(methods, upper) {
+		return fmt.Errorf("method: %q must be in upper case: %s", method, upper)
+	}
+	return fmt.Errorf("method: %q is not possible; write one of %s", method, strings.Join(methods, ", "))
+}
+
+func checkOptional(name string, d caddy.Duration) error {
+	if d == 0 {
+		return nil
+	}
+	return checkDuration(name, time.Duration(d))
+}
+
+// checkMaxInFlight takes 0 for the default.
+func checkMaxInFlight(n int) error {
+	if n < 0 || n > maxMaxInFlight {
+		return fmt.Errorf("max_in_flight: %d is not possible; write a number from 1 to %d", n, maxMaxInFlight)
+	}
+	return nil
+}
+
+func checkAllowIP(text string) error {
+	_, err := destination.ParsePrefix(text)
+	return err
+}
+
+func checkAllowHost(pattern string) error {
+	_, err := destination.New(destination.Rules{AllowHosts: []string{pattern}})
+	return err
+}
+
+// over returns s with what it leaves open taken from the defaults, which may be nil.
+func (s Settings) over(defaults *Settings) Settings {
+	if defaults == nil {
+		return s
+	}
+	pick(&s.Description, defaults.Description)
+	pickList(&s.Contacts, defaults.Contacts)
+	pickList(&s.Topics, defaults.Topics)
+	pick(&s.Region, defaults.Region)
+	pick(&s.Method, defaults.Method)
+	pickList(&s.Header, defaults.Header)
+	pickList(&s.SecretHeader, defaults.SecretHeader)
+	pickList(&s.SignRaw, defaults.SignRaw)
+	pickList(&s.signers, defaults.signers)
+	pick(&s.Retry, defaults.Retry)
+	pick(&s.Timeout, defaults.Timeout)
+	pick(&s.ConnectTimeout, defaults.ConnectTimeout)
+	pick(&s.MaxInFlight, defaults.MaxInFlight)
+	pickList(&s.AllowIPs, defaults.AllowIPs)
+	pickList(&s.AllowHosts, defaults.AllowHosts)
+	if !s.Paused {
+		s.Paused, s.PausedReason = defaults.Paused, defaults.PausedReason
+	}
+	return s
+}
+
+func pick[T comparable](own *T, otherwise T) {
+	var none T
+	if *own == none {
+		*own = otherwise
+	}
+}
+
+func pickList[T any](own *[]T, otherwise []T) {
+	if len(*own) == 0 {
+		*own = otherwise
+	}
+}
+
+// rules returns what the destination guard is to open.
+func (s *Settings) rules() (destination.Rules, error) {
+	rules := destination.Rules{AllowHosts: s.AllowHosts}
+	for _, text := range s.AllowIPs {
+		p, err := destination.ParsePrefix(text)
+		if err != nil {
+			return rules, err
+		}
+		rules.AllowIPs = append(rules.AllowIPs, p)
+	}
+	return rules, nil
+}

@@ -1,0 +1,149 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caddyrelay/caddyrelay/relay/destination"
+)
+
+// Subscription is one destination: what it wants, and how it gets it.
+type Subscription struct {
+	// The name, unique in this configuration: 1 to 63 of a-z, 0-9, `-` and `_`,
+	// beginning with a letter or a digit. Deliveries are kept under it: what waits
+	// for a name goes to the URL that the name has when the attempt is made.
+	Name string `json:"name"`
+
+	// Where deliveries go, by http or https. `{env.*}` and `{file.*}` are replaced
+	// when the configuration is loaded.
+	URL string `json:"url"`
+
+	Settings
+
+	// What the subscription comes to, with the defaults.
+	effective Settings
+}
+
+var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+// checkName judges the name of a subscription or region.
+func checkName(kind, name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%s: name missing; %s", kind, unsetHint)
+	case looksLikeURL(name):
+		return fmt.Errorf("%s: name missing before %q; write: %s <name> <url>; %s", kind, shown(name), kind, unsetHint)
+	case !namePattern.MatchString(name):
+		return fmt.Errorf("%s: %q is no name; use 1 to 63 of a-z, 0-9, - and _, beginning with a letter or a digit", kind, name)
+	}
+	return nil
+}
+
+// shown returns as much of what may be a URL as can be shown: its path can be a secret.
+func shown(text string) string {
+	start := 0
+	if i := strings.Index(text, "://"); i >= 0 {
+		start = i + len("://")
+	}
+	authority, _, more := strings.Cut(text[start:], "/")
+	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
+		authority = "..." + authority[i:]
+	}
+	if more {
+		authority += "/..."
+	}
+	return text[:start] + authority
+}
+
+// looksLikeURL is true for what can only have been meant as one.
+func looksLikeURL(text string) bool {
+	return strings.Contains(text, "://") || hasPlaceholder(text)
+}
+
+// checkURLForm tells a missing URL from a wrong one. It takes text with placeholders.
+func checkURLForm(text string) error {
+	switch {
+	case text == "":
+		return errors.New("URL missing; " + unsetHint)
+	case !looksLikeURL(text):
+		return fmt.Errorf("%q is no URL, which must begin with https:// or http://; %s", shown(text), unsetHint)
+	}
+	return nil
+}
+
+// check judges the subscription without the rest of the configuration.
+func (s *Subscription) check() error {
+	if err := checkName("subscription", s.Name); err != nil {
+		return err
+	}
+	err := checkURLForm(s.URL)
+	if err == nil {
+		err = s.Settings.check()
+	}
+	return s.wrap(err)
+}
+
+// wrap names the subscription in an error.
+func (s *Subscription) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("subscription %q: %w", s.Name, err)
+}
+
+// errRegion marks an error about the word region.
+type errRegion struct{ error }
+
+// checkWithin judges the subscription with the rest of the configuration: its region,
+// and its URL, which regions and defaults can forbid or allow. It is called again
+// with the URL resolved.
+func (a *App) checkWithin(s *Subscription, rawURL string, own func() []netip.Addr) error {
+	effective := s.Settings.over(a.Defaults)
+	region, err := a.regionOf(effective.Region)
+	if err != nil {
+		return s.wrap(errRegion{err})
+	}
+	if hasPlaceholder(rawURL) {
+		return nil // judged when it is resolved
+	}
+	rules, err := effective.rules()
+	if err != nil {
+		return s.wrap(err)
+	}
+	rules.Own = own
+	guard, err := destination.New(rules)
+	if err != nil {
+		return s.wrap(err)
+	}
+	u, err := guard.CheckURL(rawURL)
+	if err != nil {
+		return s.wrap(err)
+	}
+	return s.wrap(region.checkLiteral(u.Hostname()))
+}
+
+// regionOf returns the region of that name, the only one if the name is empty, or nil
+// if there is none at all.
+func (a *App) regionOf(name string) (*Region, error) {
+	names := make([]string, len(a.Regions))
+	for i, r := range a.Regions {
+		names[i] = r.Name
+	}
+	switch i := slices.Index(names, name); {
+	case i >= 0:
+		return a.Regions[i], nil
+	case name == "" && len(names) == 0:
+		return nil, nil //nolint:nilnil // no region is a valid choice
+	case name == "" && len(names) == 1:
+		return a.Regions[0], nil
+	case name == "":
+		return nil, fmt.Errorf("region missing; there are several (%s): say which one deliveries leave from, with: region <name>", strings.Join(names, ", "))
+	case len(names) == 0:
+		return nil, fmt.Errorf("region: there is no region %q; declare it beside the subscriptions: region %s <ip>", name, name)
+	}
+	return nil, fmt.Errorf("region: there is no region %q%s", name, didYouMean(name, names))
+}

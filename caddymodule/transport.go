@@ -1,0 +1,80 @@
+package caddymodule
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay/destination"
+	"github.com/caddyrelay/caddyrelay/relay/egress"
+)
+
+// route is all that decides how connections are made.
+type route struct {
+	region         *Region // nil: the kernel chooses
+	guard          *destination.Guard
+	rules          destination.Rules
+	connectTimeout time.Duration
+	maxIdle        int
+}
+
+// key is equal for routes whose connections may be used for one another. The rules are
+// part of it: a pooled connection was judged by those of whoever made it.
+func (r route) key() string {
+	region := ""
+	if r.region != nil {
+		region = r.region.Name
+	}
+	ips := make([]string, len(r.rules.AllowIPs))
+	for i, p := range r.rules.AllowIPs {
+		ips[i] = p.String()
+	}
+	hosts := make([]string, len(r.rules.AllowHosts))
+	for i, h := range r.rules.AllowHosts {
+		hosts[i] = strings.ToLower(h)
+	}
+	return fmt.Sprintf("%q %q %q %d %d", region, distinct(ips), distinct(hosts), r.connectTimeout, r.maxIdle)
+}
+
+func distinct(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// transports are those of one configuration. They are never shared with another one,
+// whose secrets and rules may differ.
+type transports struct {
+	byKey   map[string]*http.Transport
+	regions map[string]*egress.Region
+}
+
+func newTransports() *transports {
+	return &transports{byKey: make(map[string]*http.Transport), regions: make(map[string]*egress.Region)}
+}
+
+func (t *transports) get(r route) (*http.Transport, error) {
+	key := r.key()
+	if found := t.byKey[key]; found != nil {
+		return found, nil
+	}
+	dialer := &egress.Dialer{Guard: r.guard, ConnectTimeout: r.connectTimeout}
+	if r.region != nil {
+		region := t.regions[r.region.Name]
+		if region == nil {
+			var err error
+			if region, err = r.region.build(); err != nil {
+				return nil, err
+			}
+			t.regions[region.Name] = region
+		}
+		dialer.Region = region
+	}
+	made := egress.NewTransport(dialer, egress.TransportOptions{MaxIdlePerHost: r.maxIdle})
+	t.byKey[key] = made
+	return made, nil
+}
+
+func (t *transports) all() []*http.Transport { return slices.Collect(maps.Values(t.byKey)) }

@@ -1,0 +1,49 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// warnings are about what is allowed, but seldom meant. They are logged while the
+// configuration is provisioned, so that caddy validate shows them, too.
+func (a *App) warnings() []string {
+	var all []string
+	if len(a.Regions) == 0 && len(a.Subscriptions) > 0 {
+		all = append(all, "no region is declared: the kernel chooses the address that deliveries leave from, and receivers cannot rely on it; add: region <name> <ip>")
+	}
+	if a.Defaults != nil {
+		for _, text := range a.Defaults.warnings() {
+			all = append(all, "defaults: "+text)
+		}
+	}
+	for _, s := range a.Subscriptions {
+		texts := s.Settings.warnings()
+		if len(s.effective.signers) == 0 {
+			texts = append(texts, "deliveries are not signed, so that the receiver cannot tell them from forged ones; add: sign standard {file./path/to/secret}")
+		}
+		for _, text := range texts {
+			all = append(all, fmt.Sprintf("subscription %q: %s", s.Name, text))
+		}
+	}
+	return all
+}
+
+// warnings are about secrets that can be seen.
+func (s *Settings) warnings() []string {
+	all := s.guestWarnings
+	for _, h := range s.Header {
+		switch http.CanonicalHeaderKey(h.Field) {
+		case "Authorization", "Cookie", "X-Api-Key":
+			if headerOps[h.Op] != '-' {
+				all = append(all, fmt.Sprintf("header %s: the value is not masked; write: secret_header %s <value>", h.Field, h.Field))
+			}
+		}
+	}
+	for _, h := range s.SecretHeader {
+		if !hasPlaceholder(h.Value) {
+			all = append(all, fmt.Sprintf("secret_header %s: %s", h.Field, literalWarning))
+		}
+	}
+	return all
+}

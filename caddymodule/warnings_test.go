@@ -1,0 +1,41 @@
+package caddymodule
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyrelay/caddyrelay/relay/signature"
+)
+
+func TestWarnings(t *testing.T) {
+	newSecret(t, "SECRET")
+	const signed = `"sign": [{"scheme": "standard", "secrets": [{"secret": "{env.SECRET}"}]}]`
+	const region = `"regions": [{"name": "eu", "egress": [{"address": "192.0.2.10"}]}]`
+	for _, c := range []struct {
+		app  string
+		want []string
+	}{
+		{`{` + region + `, "subscriptions": [{"name": "crm", "url": "https://crm.example.com/", ` + signed + `}]}`, nil},
+		{`{` + region + `, "defaults": {` + signed + `}, "subscriptions": [{"name": "crm", "url": "https://crm.example.com/"}]}`, nil},
+		{`{}`, nil},
+		{`{"subscriptions": [{"name": "crm", "url": "https://crm.example.com/"}]}`, []string{"no region is declared", `subscription "crm": deliveries are not signed`}},
+		{
+			`{` + region + `, "subscriptions": [{"name": "crm", "url": "https://crm.example.com/", "sign": [{"scheme": "standard", "secrets": [{"secret": "` + signature.NewStandardSecret() + `"}]}]}]}`,
+			[]string{`subscription "crm": sign standard: a secret is written in clear`},
+		},
+		{
+			`{` + region + `, "subscriptions": [{"name": "crm", "url": "https://crm.example.com/", ` + signed + `, "secret_header": [{"field": "X-A", "value": "b"}]}]}`,
+			[]string{`subscription "crm": secret_header X-A: a secret is written in clear`},
+		},
+		{
+			`{` + region + `, "defaults": {"header": [{"field": "authorization", "value": "b"}]}, "subscriptions": [{"name": "crm", "url": "https://crm.example.com/", ` + signed + `}]}`,
+			[]string{`defaults: header authorization: the value is not masked; write: secret_header authorization`},
+		},
+	} {
+		got := mustProvision(t, c.app).warnings()
+		if !slices.EqualFunc(got, c.want, strings.HasPrefix) {
+			t.Errorf("%s\ngot:  %q\nwant: %q", c.app, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package egress
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestRegionsHaveUnicastAddresses(t *testing.T) {
+	for _, tt := range []struct{ addrs, want string }{
+		{"192.0.2.10 2001:db8::10", ""},
+		{"", ""},
+		{"127.0.0.2", ""},
+		{"192.0.2.10 192.0.2.10", "region eu: the address 192.0.2.10 stands twice"},
+		{"0.0.0.0", "region eu: deliveries cannot leave from 0.0.0.0: this means any address; leave it out to let the kernel choose"},
+		{"::", "leave it out to let the kernel choose"},
+		{"224.0.0.1", "it is not a unicast address"},
+		{"255.255.255.255", "it is not a unicast address"},
+		{"ff02::1", "it is not a unicast address"},
+		{"fe80::1", "a link-local address belongs to one link"},
+		{"fe80::1%eth0", "an address with a zone belongs to one link"},
+		{"::ffff:192.0.2.10", "write it as 192.0.2.10"},
+	} {
+		r, err := NewRegion("eu", addrs(strings.Fields(tt.addrs)...))
+		switch {
+		case tt.want == "" && err != nil:
+			t.Errorf("%s: %v", tt.addrs, err)
+		case tt.want == "" && len(r.Addresses) != len(strings.Fields(tt.addrs)):
+			t.Errorf("%s: got %v", tt.addrs, r.Addresses)
+		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+			t.Errorf("%s: %v, want %q", tt.addrs, err, tt.want)
+		}
+	}
+	if _, err := NewRegion("eu", []netip.Addr{{}}); err == nil {
+		t.Error("the zero address is accepted")
+	}
+}
+
+func TestServes(t *testing.T) {
+	for _, tt := range []struct {
+		region *Region
+		v4, v6 bool
+	}{
+		{region(t), true, true},
+		{region(t, "192.0.2.10"), true, false},
+		{region(t, "2001:db8::10"), false, true},
+		{region(t, "2001:db8::10", "192.0.2.10"), true, true},
+	} {
+		if tt.region.Serves(IPv4) != tt.v4 || tt.region.Serves(IPv6) != tt.v6 {
+			t.Errorf("%v: serves IPv4 %v and IPv6 %v", tt.region.Addresses, tt.region.Serves(IPv4), tt.region.Serves(IPv6))
+		}
+	}
+	if FamilyOf(netip.MustParseAddr("::ffff:192.0.2.1")) != IPv4 {
+		t.Error("an IPv4-mapped address is taken for IPv6")
+	}
+}
+
+// A host sees one address of a region as long as that is up, and all hosts
+// together see all of them.
+func TestSourcesAreStableAndSpread(t *testing.T) {
+	r := region(t, "127.0.0.2", "::1", "127.0.0.3", "127.0.0.4")
+	first := map[netip.Addr]int{}
+	for i := range 300 {
+		host := fmt.Sprintf("h%d.example.com", i)
+		got := r.sources(IPv4, host)
+		if !slices.Equal(got, r.sources(IPv4, host)) {
+			t.Fatalf("%s has no fixed order", host)
+		}
+		first[got[0]]++
+		slices.SortFunc(got, netip.Addr.Compare)
+		if !slices.Equal(got, addrs("127.0.0.2", "127.0.0.3", "127.0.0.4")) {
+			t.Fatalf("%s: %v are not all the addresses", host, got)
+		}
+	}
+	for _, a := range addrs("127.0.0.2", "127.0.0.3", "127.0.0.4") {
+		if first[a] < 50 {
+			t.Errorf("%v is the first for %d of 300 hosts", a, first[a])
+		}
+	}
+	if got := r.sources(IPv6, "x"); !slices.Equal(got, addrs("::1")) {
+		t.Errorf("IPv6: %v", got)
+	}
+}
+
+// 203.0.113.77 is for documentation: no machine has it (RFC 5737).
+func TestStatusTellsWhichAddressesAreUp(t *testing.T) {
+	status := region(t, "127.0.0.2", "203.0.113.77").Status()
+	if len(status) != 2 || !status[0].Up || status[0].Err != nil {
+		t.Errorf("127.0.0.2: %+v", status)
+	}
+	if status[1].Up || status[1].Err == nil || !strings.Contains(status[1].Err.Error(), "binding to 203.0.113.77: bind: ") {
+		t.Errorf("203.0.113.77: %+v", status[1])
+	}
+	if !missing(netip.MustParseAddr("203.0.113.77")) || missing(netip.MustParseAddr("127.0.0.2")) {
+		t.Error("missing does not tell them apart")
+	}
+	if err := Usable(netip.MustParseAddr("::ffff:127.0.0.2")); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,264 @@
+package intake
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// fakeEngine keeps what is published, and knows idempotency keys as a store does.
+type fakeEngine struct {
+	mu        sync.Mutex
+	published []relay.Publication
+	known     map[relay.KeyKind]map[string]stored
+	down      error // what Err returns
+	fails     error // what Publish returns
+	inspect   func(id string) (*relay.Event, []relay.Delivery, error)
+	receipts  func([]relay.Receipt) []relay.Receipt
+}
+
+type stored struct {
+	sum     [32]byte
+	receipt relay.Receipt
+}
+
+func (f *fakeEngine) Publish(_ context.Context, events []relay.Publication, whole *relay.Key) ([]relay.Receipt, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fails != nil {
+		return nil, f.fails
+	}
+	if whole != nil {
+		panic("a single event has its key with itself")
+	}
+	var receipts []relay.Receipt
+	for _, p := range events {
+		if p.Key != nil {
+			if s, ok := f.known[p.Key.Kind][p.Key.Text]; ok {
+				if s.sum != p.Key.Sum {
+					return nil, &relay.KeyReusedError{}
+				}
+				s.receipt.Duplicate = true
+				receipts = append(receipts, s.receipt)
+				continue
+			}
+		}
+		f.published = append(f.published, p)
+		receipt := relay.Receipt{
+			ID:      relay.FormatID(relay.Seq(len(f.published)), 7),
+			Type:    p.Event.Type,
+			Matched: append([]string{}, p.Event.Only...),
+		}
+		if p.Key != nil {
+			if f.known == nil {
+				f.known = map[relay.KeyKind]map[string]stored{}
+			}
+			if f.known[p.Key.Kind] == nil {
+				f.known[p.Key.Kind] = map[string]stored{}
+			}
+			f.known[p.Key.Kind][p.Key.Text] = stored{p.Key.Sum, receipt}
+		}
+		receipts = append(receipts, receipt)
+	}
+	if f.receipts != nil {
+		receipts = f.receipts(receipts)
+	}
+	return receipts, nil
+}
+
+func (f *fakeEngine) Inspect(_ context.Context, id string) (*relay.Event, []relay.Delivery, error) {
+	if f.inspect == nil {
+		return nil, nil, relay.ErrNotFound
+	}
+	return f.inspect(id)
+}
+
+func (f *fakeEngine) Err() error { return f.down }
+
+// last returns what was published last, and how much was.
+func (f *fakeEngine) last(t *testing.T) relay.Publication {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.published) == 0 {
+		t.Fatal("nothing was published")
+	}
+	return f.published[len(f.published)-1]
+}
+
+// tally is an [Observer].
+type tally struct {
+	mu       sync.Mutex
+	rejected []string
+	took     int
+}
+
+func (c *tally) Rejected(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rejected = append(c.rejected, reason)
+}
+
+func (c *tally) Took(time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.took++
+}
+
+// setup is a handler with its surroundings.
+type setup struct {
+	*Handler
+	engine *fakeEngine
+	tally  *tally
+}
+
+func newSetup(t testing.TB, change ...func(*Options)) *setup {
+	t.Helper()
+	s := &setup{engine: &fakeEngine{}, tally: &tally{}}
+	o := Options{
+		Engine:   func(context.Context) (Engine, error) { return s.engine, nil },
+		Observer: s.tally,
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	var err error
+	if s.Handler, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// ask is a request to be made; from this machine unless it says otherwise.
+type ask struct {
+	method string // POST unless given
+	path   string
+	header string // lines; "Content-Type: application/json" for a POST unless given
+	host   string // localhost:4665 unless given
+	body   string
+	local  net.Addr
+}
+
+var loopback = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4665}
+
+func (a ask) request() *http.Request {
+	if a.method == "" {
+		a.method = http.MethodPost
+	}
+	r := httptest.NewRequest(a.method, a.path, strings.NewReader(a.body))
+	r.Host = "localhost:4665"
+	if a.host != "" {
+		r.Host = a.host
+	}
+	if a.local == nil {
+		a.local = loopback
+	}
+	if a.method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for line := range strings.Lines(a.header) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		if value = strings.TrimSpace(value); value == "none" && name == "Content-Type" {
+			r.Header.Del(name)
+		} else if http.CanonicalHeaderKey(name) == "Content-Type" && !strings.HasPrefix(line, "content-type") {
+			r.Header.Set(name, value)
+		} else {
+			r.Header.Add(name, value)
+		}
+	}
+	return r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, a.local))
+}
+
+func (s *setup) do(a ask) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, a.request())
+	return w
+}
+
+// accepted is the body of a 202.
+type accepted struct {
+	ID        string
+	Type      string
+	Matched   []string
+	Duplicate bool
+}
+
+func (s *setup) accept(t *testing.T, a ask) accepted {
+	t.Helper()
+	w := s.do(a)
+	if w.Code != http.StatusAccepted {
+		t.Fatalf("status %d: %s", w.Code, w.Body)
+	}
+	var answer accepted
+	strict := json.NewDecoder(w.Body)
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.Header().Get("Location"); got != "/v1/events/"+answer.ID {
+		t.Errorf("Location %q for id %q", got, answer.ID)
+	}
+	if got := w.Header().Get("Idempotency-Replayed"); (got == "true") != answer.Duplicate {
+		t.Errorf("Idempotency-Replayed %q, duplicate %v", got, answer.Duplicate)
+	}
+	return answer
+}
+
+// problemBody is an answer of the type application/problem+json.
+type problemBody struct {
+	Type, Title, Detail string
+	Status              int
+	Errors              []fault
+	Fits                *int
+}
+
+func (p problemBody) slug() string { return strings.TrimPrefix(p.Type, problemBase) }
+
+// problemOf checks the form of a problem and returns it.
+func problemOf(t *testing.T, w *httptest.ResponseRecorder) problemBody {
+	t.Helper()
+	if got := w.Header().Get("Content-Type"); got != "application/problem+json" {
+		t.Fatalf("status %d, Content-Type %q, body %s", w.Code, got, w.Body)
+	}
+	var p problemBody
+	strict := json.NewDecoder(w.Body)
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(&p); err != nil {
+		t.Fatal(err)
+	}
+	if p.Status != w.Code || p.Title == "" || p.Detail == "" || !strings.HasPrefix(p.Type, problemBase) {
+		t.Fatalf("status %d with %+v", w.Code, p)
+	}
+	return p
+}
+
+// refused expects a problem and that nothing was published.
+func (s *setup) refused(t *testing.T, a ask, status int, slug string) problemBody {
+	t.Helper()
+	before := len(s.engine.published)
+	w := s.do(a)
+	p := problemOf(t, w)
+	if p.Status != status || p.slug() != slug {
+		t.Fatalf("%d %s (%s), want %d %s", p.Status, p.slug(), p.Detail, status, slug)
+	}
+	if len(s.engine.published) != before {
+		t.Error("it was published all the same")
+	}
+	return p
+}
+
+func equal(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: got %#v, want %#v", what, got, want)
+	}
+}

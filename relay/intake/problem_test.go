@@ -1,0 +1,130 @@
+package intake
+
+import (
+	"io"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// Every type of the table is what some request is answered with.
+func TestEveryProblemHappens(t *testing.T) {
+	fails := func(err error) func(*setup) { return func(s *setup) { s.engine.fails = err } }
+	token := func(o *Options) { o.Tokens = []string{"t"} }
+	keyFrom := func(o *Options) { o.KeyFrom = []Locator{{Path: "k"}} }
+	cases := map[string]struct {
+		ask     ask
+		options func(*Options)
+		engine  func(*setup)
+	}{
+		"not-found":               {ask: ask{path: "/v1"}},
+		"no-such-event":           {ask: ask{method: "GET", path: "/v1/events/evt_0"}},
+		"method-not-allowed":      {ask: ask{method: "PUT", path: "/v1/events"}},
+		"unauthorized":            {ask: ask{path: "/v1/events"}, options: token},
+		"not-local":               {ask: ask{path: "/v1/events", local: lan}},
+		"foreign-host":            {ask: ask{path: "/v1/events", host: "attacker.example"}},
+		"foreign-origin":          {ask: ask{path: "/v1/events", header: "Origin: null"}},
+		"unsupported-media-type":  {ask: ask{path: "/v1/events", header: "Content-Type: text/plain"}},
+		"content-encoding":        {ask: ask{path: "/v1/events", header: "Content-Encoding: gzip"}},
+		"body-too-large":          {ask: ask{path: "/v1/events", body: strings.Repeat("1", DefaultMaxEventSize+1)}},
+		"body-unreadable":         {}, // see below
+		"malformed-json":          {ask: ask{path: "/v1/events/a", body: "{"}},
+		"duplicate-name":          {ask: ask{path: "/v1/events/a", body: `{"a":1,"a":1}`}},
+		"too-deep":                {ask: ask{path: "/v1/events/a", body: strings.Repeat("[", 65)}},
+		"not-utf-8":               {ask: ask{path: "/v1/events/a", body: "\"\xff\""}},
+		"invalid-idempotency-key": {ask: ask{path: "/v1/events/a", header: "Idempotency-Key: a b"}},
+		"invalid-key":             {ask: ask{path: "/v1/events/a", body: `{"k":"\n"}`}, options: keyFrom},
+		"invalid-type":            {ask: ask{path: "/v1/events/a..b"}},
+		"invalid-envelope":        {ask: ask{path: "/v1/events", body: "{}"}},
+		"unknown-subscription":    {ask: ask{path: "/v1/events/a", header: "Relay-Subscriptions: x", body: "1"}, engine: fails(&relay.UnknownSubscriptionError{Name: "x"})},
+		"key-reused":              {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(relay.ErrKeyReused)},
+		"batch-too-large":         {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(&relay.BatchTooLargeError{})},
+		"store-full":              {ask: ask{path: "/v1/events/a", body: "1"}, engine: func(s *setup) { s.engine.down = relay.ErrFull }},
+		"store-failed":            {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(relay.ErrBroken)},
+		"not-ready":               {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(relay.ErrClosed)},
+		"internal-error":          {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(io.ErrNoProgress)},
+	}
+	for _, p := range ProblemTypes() {
+		t.Run(p.Slug, func(t *testing.T) {
+			c, ok := cases[p.Slug]
+			if !ok {
+				t.Fatal("nothing here makes it happen")
+			}
+			var options []func(*Options)
+			if c.options != nil {
+				options = append(options, c.options)
+			}
+			s := newSetup(t, options...)
+			if c.engine != nil {
+				c.engine(s)
+			}
+			if p.Slug == "body-unreadable" {
+				c.ask = ask{path: "/v1/events/a"}
+			}
+			r := c.ask.request()
+			if p.Slug == "body-unreadable" {
+				r.Body = io.NopCloser(brokenReader{})
+			}
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, r)
+			got := problemOf(t, w)
+			equal(t, "type", got.Type, p.URI())
+			equal(t, "title", got.Title, p.Title)
+			equal(t, "status", got.Status, p.Status)
+			if r.Method == "POST" {
+				equal(t, "reason", s.tally.rejected, []string{p.Slug})
+			}
+			if p.Status == 503 && w.Header().Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+			// A refusal is never empty of advice, and never ends half-way.
+			if !strings.HasSuffix(got.Detail, ".") {
+				t.Errorf("detail %q", got.Detail)
+			}
+		})
+	}
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+func TestProblemTable(t *testing.T) {
+	slug := regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	seen := map[string]bool{}
+	for _, p := range ProblemTypes() {
+		if !slug.MatchString(p.Slug) || p.Title == "" || p.Description == "" || p.Status < 400 || seen[p.Slug] {
+			t.Errorf("%+v", p)
+		}
+		seen[p.Slug] = true
+	}
+}
+
+// What a request says comes back cut short, and cannot break the JSON.
+func TestProblemsDoNotEchoMuch(t *testing.T) {
+	long := strings.Repeat("x\"\\<é", 50_000)
+	for _, a := range []ask{
+		{path: "/v1/events", host: long},
+		{path: "/v1/events", header: "Origin: " + long},
+		{path: "/v1/events", header: "Sec-Fetch-Site: " + long},
+		{path: "/v1/events", header: "X-Forwarded-" + strings.Repeat("x", 100_000) + ": 1"},
+		{path: "/v1/events", header: "Content-Type: " + long},
+		{path: "/v1/events", header: "Content-Encoding: " + long},
+		{path: "/v1/events", header: "Idempotency-Key: " + long},
+		{path: "/v1/" + strings.Repeat("x", 100_000)},
+		{path: "/v1/events/" + strings.Repeat("x", 100_000)},
+		{path: "/v1/events/" + strings.Repeat(".", 250)},
+		{path: "/v1/events", body: `{"` + strings.Repeat("x", 100_000) + `":1}`},
+		{path: "/v1/events", body: `{"time":"` + strings.Repeat("x", 100_000) + `"}`},
+		{path: "/v1/events/a", body: `{"` + strings.Repeat("x", 100_000) + `":x}`},
+	} {
+		w := newSetup(t).do(a)
+		if n := w.Body.Len(); n > 2500 {
+			t.Errorf("%.40q: %d bytes", a.path+a.header+a.body, n)
+		}
+		problemOf(t, w)
+	}
+}

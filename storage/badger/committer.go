@@ -1,0 +1,267 @@
+package badger
+
+import (
+	"errors"
+	"runtime"
+
+	bdb "github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// request is something to be written. Its methods are called by the committer only,
+// in the order in which they stand here.
+type request interface {
+	// plan adds what is to be written to the committer's group, or says why nothing is
+	// written. It changes the committer's tentative state only once it cannot fail.
+	plan(c *committer) error
+	// settle is called when the group is on the disk, or with the error.
+	settle(err error)
+	// answer is the channel on which release sends.
+	answer() chan error
+}
+
+// committer is the only writer. It gathers requests into a group, which is one
+// transaction and one sync.
+type committer struct {
+	s *Store
+	// commit is a seam for tests, in which it fails.
+	commit func(*bdb.Txn) error
+
+	// groupLimit is where a group ends; batchLimit is the most that a single request
+	// may bring, in a group of its own.
+	groupLimit, batchLimit load
+
+	// broken is the error that every request gets, once there is one.
+	broken error
+
+	// The group under way: its transaction (nil if nothing was looked up or written
+	// yet), what it weighs, who waits for it.
+	txn     *bdb.Txn
+	used    load
+	waiting []waiter
+
+	// State as it will be after the group.
+	tail      tail
+	tailDirty bool
+	touched   []*sub
+	fresh     []*sub // not in the table yet
+	freshName map[string]*sub
+}
+
+type waiter struct {
+	request request
+	err     error // the request's own, from plan
+}
+
+// load is what a transaction weighs in Badger's accounts.
+type load struct{ count, size int64 }
+
+func (l load) plus(m load) load     { return load{l.count + m.count, l.size + m.size} }
+func (l load) fits(limit load) bool { return l.count <= limit.count && l.size <= limit.size }
+
+// record returns the load of one record, whose key and value have together at most
+// size bytes. Badger adds a version to the key and marks to the value.
+func record(size int) load { return load{1, int64(size) + 20} }
+
+// records returns the load of n records of at most size bytes each.
+func records(n, size int) load { return load{int64(n), int64(n) * (int64(size) + 20)} }
+
+func newCommitter(s *Store) *committer {
+	limit := load{s.db.MaxBatchCount(), s.db.MaxBatchSize()}
+	return &committer{
+		s:      s,
+		commit: (*bdb.Txn).Commit,
+		// Half of what Badger takes keeps a group's sync short. One batch may be larger:
+		// an event of the largest size, or for thousands of subscriptions, is not half.
+		groupLimit: load{limit.count / 2, limit.size / 2},
+		batchLimit: load{limit.count * 9 / 10, limit.size * 9 / 10},
+		tail:       s.tail,
+		freshName:  make(map[string]*sub),
+	}
+}
+
+// run takes requests until the channel is closed.
+func (c *committer) run() {
+	defer close(c.s.stopped)
+	for r := range c.s.requests {
+		c.take(r)
+		// Those who were just answered come again at once, if they are let: without this
+		// the first of them would have a sync for itself, and the others the next.
+		runtime.Gosched()
+		for more := true; more && c.used.fits(c.groupLimit); {
+			select {
+			case r, more = <-c.s.requests:
+				if more {
+					c.take(r)
+				}
+			default:
+				more = false
+			}
+		}
+		c.flush()
+	}
+}
+
+func (c *committer) take(r request) {
+	err := c.broken
+	if err == nil {
+		err = r.plan(c)
+	}
+	c.waiting = append(c.waiting, waiter{r, err})
+}
+
+// room makes place for l in the group: if it is too full, it is committed first.
+func (c *committer) room(l load) error {
+	if c.used.count > 0 && !c.used.plus(l).fits(c.groupLimit) {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	c.used = c.used.plus(l)
+	return nil
+}
+
+// transaction returns that of the group. Reading from it sees what the group writes.
+func (c *committer) transaction() *bdb.Txn {
+	if c.txn == nil {
+		c.txn = c.s.db.NewTransaction(true)
+	}
+	return c.txn
+}
+
+// put writes a record for which there is room. An error of Badger's means that the
+// accounts here are wrong: it is kept and fails the group.
+func (c *committer) put(key, rec []byte) {
+	if err := c.transaction().Set(key, rec); err != nil {
+		c.broken = errors.Join(c.broken, err)
+	}
+}
+
+// remove deletes a record. It takes room like one.
+func (c *committer) remove(key []byte) {
+	if err := c.transaction().Delete(key); err != nil {
+		c.broken = errors.Join(c.broken, err)
+	}
+}
+
+// flush commits the group, publishes the state after it, and answers.
+func (c *committer) flush() error {
+	err := c.broken
+	if err == nil {
+		err = c.write()
+	}
+	if err == nil {
+		c.publish()
+	} else if c.s.failure() == nil {
+		c.broken = c.s.breakWith(err)
+	}
+	if c.txn != nil {
+		c.txn.Discard()
+		c.txn = nil
+	}
+	c.used = load{}
+	// All are settled before the first is answered, and in commit order.
+	for i := range c.waiting {
+		if w := &c.waiting[i]; c.broken != nil {
+			w.err = c.broken
+		}
+		c.waiting[i].request.settle(c.waiting[i].err)
+	}
+	for i, w := range c.waiting {
+		w.request.answer() <- w.err
+		c.waiting[i] = waiter{}
+	}
+	c.waiting = c.waiting[:0]
+	return c.broken
+}
+
+func (c *committer) write() error {
+	for _, u := range c.touched {
+		if u.dirty {
+			key := progressKey(u.id)
+			c.put(key, encodeProgress(key, &u.next))
+		}
+	}
+	if c.tailDirty {
+		c.put(tailKey, encodeTail(c.tail))
+	}
+	if c.broken != nil || c.txn == nil {
+		return c.broken
+	}
+	return c.commit(c.txn)
+}
+
+// publish makes what the group changed visible to readers.
+func (c *committer) publish() {
+	t := &c.s.subs
+	t.mu.Lock()
+	for _, u := range c.fresh {
+		t.add(u)
+	}
+	for _, u := range c.touched {
+		u.current = u.next
+		if u.lowestPut > 0 {
+			u.openFloor = min(u.openFloor, u.lowestPut)
+			u.openPuts++
+		}
+		u.touched, u.dirty, u.lowestPut = false, false, 0
+	}
+	t.mu.Unlock()
+	c.s.mu.Lock()
+	c.s.tail = c.tail
+	c.s.mu.Unlock()
+	clear(c.touched)
+	clear(c.freshName)
+	c.touched, c.fresh, c.tailDirty = c.touched[:0], c.fresh[:0], false
+}
+
+// sub returns the subscription of that name, or makes it; newLoad says what that
+// takes.
+func (c *committer) sub(name string) *sub {
+	if u := c.known(name); u != nil {
+		return u
+	}
+	u := &sub{
+		id:   uint32(len(c.s.subs.all()) + len(c.fresh) + 1),
+		name: name,
+		next: state{progress: relay.Progress{Subscription: name}},
+	}
+	key := nameKey(name)
+	c.put(key, encodeNumber(key, uint64(u.id)))
+	c.fresh = append(c.fresh, u)
+	c.freshName[name] = u
+	return u
+}
+
+func (c *committer) known(name string) *sub {
+	if u := c.s.subs.get(name); u != nil {
+		return u
+	}
+	return c.freshName[name]
+}
+
+// nameLoad is what a subscription takes if it is new.
+func (c *committer) nameLoad(name string) load {
+	if c.known(name) != nil {
+		return load{}
+	}
+	return record(1 + len(name) + numberLen)
+}
+
+// byID returns a subscription that may be of this group.
+func (c *committer) byID(id uint32) (*sub, error) {
+	all := c.s.subs.all()
+	if n := int(id) - len(all) - 1; n >= 0 && n < len(c.fresh) {
+		return c.fresh[n], nil
+	}
+	return named(all, id)
+}
+
+// touch notes that u.next has changed.
+func (c *committer) touch(u *sub) {
+	if !u.touched {
+		u.touched = true
+		c.touched = append(c.touched, u)
+	}
+}

@@ -1,0 +1,187 @@
+package badger
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	bdb "github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// Read implements [relay.Store].
+func (s *Store) Read(ctx context.Context, subscription string, after uint64, limit, maxBytes int) ([]relay.Entry, error) {
+	u, st := s.subs.state(subscription)
+	if u == nil || limit <= 0 || after >= st.progress.Head {
+		return nil, s.check(ctx)
+	}
+	var entries []relay.Entry
+	err := s.read(ctx, func(txn *bdb.Txn) error {
+		places, err := logFrom(txn, u, max(after+1, st.floor), st.progress.Head, limit)
+		if err != nil && len(places) == 0 {
+			return err
+		}
+		entries = make([]relay.Entry, 0, len(places))
+		bytes := 0
+		for _, p := range places {
+			e, err := s.event(txn, p.Seq)
+			if err != nil {
+				if len(entries) > 0 {
+					return nil
+				}
+				return &relay.UnreadableError{Pos: p.Pos, Seq: p.Seq, Err: err}
+			}
+			bytes += len(e.Data)
+			if len(entries) > 0 && bytes > maxBytes {
+				return nil
+			}
+			entries = append(entries, relay.Entry{Pos: p.Pos, Event: e})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return entries, nil
+}
+
+// check returns what a call that reads nothing has to answer.
+func (s *Store) check(ctx context.Context) error {
+	if s.gate.isShut() {
+		return relay.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// logFrom returns entries of a log from a position up to head. With an error it
+// returns those before what cannot be read.
+func logFrom(txn *bdb.Txn, u *sub, from, head uint64, limit int) ([]relay.LogEntry, error) {
+	prefix := logKeys(u.id, logKeyLen)
+	it := txn.NewIterator(bdb.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	entries := make([]relay.LogEntry, 0, min(uint64(limit), head-from+1))
+	for it.Seek(logKey(u.id, from)); it.ValidForPrefix(prefix) && len(entries) < limit; it.Next() {
+		l, err := logEntry(it.Item())
+		if err != nil {
+			return entries, &relay.UnreadableError{Pos: l.Pos, Err: err}
+		}
+		if l.Pos > head {
+			break
+		}
+		if entries = append(entries, l); l.Pos == head {
+			break
+		}
+	}
+	return entries, nil
+}
+
+// logEntry reads an entry of a log. With an error it still has the position.
+func logEntry(item *bdb.Item) (l relay.LogEntry, err error) {
+	key := item.Key()
+	if len(key) != logKeyLen {
+		return l, &CorruptError{keyName(key), errShort}
+	}
+	l.Pos = binary.BigEndian.Uint64(key[5:])
+	err = item.Value(func(rec []byte) error {
+		seq, err := decodeNumber(key, rec)
+		l.Seq = relay.Seq(seq)
+		return err
+	})
+	return l, err
+}
+
+// event reads an event with its data.
+func (s *Store) event(txn *bdb.Txn, seq relay.Seq) (*relay.Event, error) {
+	key := eventKey(seq)
+	var found storedEvent
+	err := get(txn, key, func(rec []byte) (err error) {
+		found, err = decodeEvent(key, rec, wholeEvent)
+		return err
+	})
+	if errors.Is(err, bdb.ErrKeyNotFound) {
+		return nil, fmt.Errorf("event at %d: %w", seq, relay.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.complete(key, &found)
+}
+
+// complete gives an event what does not stand in its record.
+func (s *Store) complete(key []byte, found *storedEvent) (*relay.Event, error) {
+	e := found.event
+	e.ID = relay.FormatID(e.Seq, s.identity.tag)
+	if len(found.places) == 0 {
+		return e, nil
+	}
+	all := s.subs.all()
+	e.Deliveries = make([]relay.Placement, len(found.places))
+	for i, p := range found.places {
+		u, err := named(all, p.sub)
+		if err != nil {
+			return nil, &CorruptError{keyName(key), err}
+		}
+		e.Deliveries[i] = relay.Placement{Subscription: u.name, Pos: p.pos}
+	}
+	return e, nil
+}
+
+// Event implements [relay.Store].
+func (s *Store) Event(ctx context.Context, seq relay.Seq) (e *relay.Event, err error) {
+	if seq > s.committed().last {
+		if err := s.check(ctx); err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("event at %d: %w", seq, relay.ErrNotFound)
+	}
+	err = s.read(ctx, func(txn *bdb.Txn) (err error) {
+		e, err = s.event(txn, seq)
+		return err
+	})
+	return e, err
+}
+
+// Find implements [relay.Store].
+func (s *Store) Find(ctx context.Context, id string) (relay.Seq, error) {
+	if err := s.check(ctx); err != nil {
+		return 0, err
+	}
+	seq, tag, err := relay.ParseID(id)
+	if err != nil || tag != s.identity.tag || seq > s.committed().last {
+		return 0, fmt.Errorf("event %q: %w", id, relay.ErrNotFound)
+	}
+	err = s.read(ctx, func(txn *bdb.Txn) error {
+		ok, err := exists(txn, eventKey(seq))
+		if err == nil && !ok {
+			err = fmt.Errorf("event %q: %w", id, relay.ErrNotFound)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return seq, nil
+}
+
+// Attempts implements [relay.Store].
+func (s *Store) Attempts(ctx context.Context, seq relay.Seq, subscription string) ([]relay.Attempt, error) {
+	u := s.subs.get(subscription)
+	if u == nil {
+		return nil, s.check(ctx)
+	}
+	var attempts []relay.Attempt
+	err := s.read(ctx, func(txn *bdb.Txn) error {
+		key := attemptKey(seq, u.id, 0)
+		return scan(txn, key[:attemptKeyLen-4], func(key, rec []byte) error {
+			a, err := decodeAttempt(key, rec)
+			attempts = append(attempts, a)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return attempts, nil
+}

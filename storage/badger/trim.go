@@ -1,0 +1,384 @@
+package badger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+
+	bdb "github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// Bounds of one step of trimming: events looked at, records stepped over, bytes read.
+const (
+	trimEvents  = 500
+	trimRecords = 20_000
+	trimBytes   = 8 << 20
+)
+
+// trimmer walks the events from the oldest on, a step at a time, and begins again when
+// it has come to what is too young.
+type trimmer struct {
+	mu     sync.Mutex // one step at a time
+	cursor relay.Seq  // next to be looked at; 0: begin again
+	kept   relay.Seq  // lowest event that this walk left, 0 if none yet
+}
+
+// Trim implements [relay.Store].
+func (s *Store) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, error) {
+	if !s.gate.enter() {
+		return relay.Trimmed{}, relay.ErrClosed
+	}
+	defer s.gate.leave()
+	if err := ctx.Err(); err != nil {
+		return relay.Trimmed{}, err
+	}
+	s.trim.mu.Lock()
+	defer s.trim.mu.Unlock()
+	r := &trimRequest{policy: p, walk: &s.trim, done: make(chan error, 1)}
+	more := false
+	err := s.view(func(txn *bdb.Txn) error {
+		moreEvents, err := r.findEvents(s, txn)
+		if err != nil {
+			return err
+		}
+		moreKeys, err := r.findKeys(s, txn)
+		more = moreEvents || moreKeys
+		return err
+	})
+	if err != nil {
+		return relay.Trimmed{}, err
+	}
+	if err := s.submit(ctx, r); err != nil {
+		// What was walked over may not be removed: look at it again.
+		s.trim.cursor, s.trim.kept = 0, 0
+		return relay.Trimmed{}, err
+	}
+	return relay.Trimmed{Events: r.removed, Keys: len(r.keys), More: more}, nil
+}
+
+// trimRequest removes what was found. Whether an event may still go is judged again by
+// the committer: a replay may have been ordered since.
+type trimRequest struct {
+	policy relay.TrimPolicy
+	walk   *trimmer
+	done   chan error
+
+	events []trimmable
+	keys   [][]byte // J keys
+	next   relay.Seq
+	wrap   bool // the walk has come to its end
+
+	removed int
+}
+
+// trimmable is an event that may go, with the keys of its attempts.
+type trimmable struct {
+	seq      relay.Seq
+	places   []place
+	attempts [][]byte
+}
+
+// findEvents looks for events to be removed. It reports whether it stopped at a bound.
+func (r *trimRequest) findEvents(s *Store, txn *bdb.Txn) (more bool, err error) {
+	w := r.walk
+	if w.cursor == 0 {
+		w.cursor, w.kept = max(s.committed().mark, 1), 0
+	}
+	latest := r.policy.DeliveredBefore
+	if r.policy.FailedBefore.After(latest) {
+		latest = r.policy.FailedBefore
+	}
+	attempts := txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{attemptPrefix}})
+	defer attempts.Close()
+	// With all versions, deleted records count as steps too.
+	it := txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{eventPrefix}, AllVersions: true})
+	defer it.Close()
+	var key []byte
+	size, looked := int64(0), 0
+	r.next = w.cursor
+	for steps := 0; ; steps++ {
+		if steps == 0 {
+			it.Seek(eventKey(w.cursor))
+		} else {
+			it.Next()
+		}
+		if !it.Valid() {
+			r.wrap = true
+			return false, nil
+		}
+		item := it.Item()
+		if bytes.Equal(item.Key(), key) {
+			continue // an older version
+		}
+		key = append(key[:0], item.Key()...)
+		seq, err := seqOf(key)
+		if err != nil {
+			return false, &CorruptError{keyName(key), err}
+		}
+		if !seq.Time().Before(latest) {
+			r.wrap = true
+			return false, nil
+		}
+		r.next = seq
+		if looked == trimEvents || steps >= trimRecords || size >= trimBytes {
+			return true, nil
+		}
+		if item.IsDeletedOrExpired() {
+			continue
+		}
+		looked++
+		size += item.EstimatedSize()
+		if err := r.look(s, txn, item, attempts); err != nil {
+			return false, err
+		}
+		r.next = seq + 1
+	}
+}
+
+// look judges one event.
+func (r *trimRequest) look(s *Store, txn *bdb.Txn, item *bdb.Item, attempts *bdb.Iterator) error {
+	var found storedEvent
+	err := item.Value(func(rec []byte) (err error) {
+		found, err = decodeEvent(item.Key(), rec, placesOnly)
+		return err
+	})
+	seq, _ := seqOf(item.Key())
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) {
+		// What it belongs to is not known. It stays, and is found by who reads it.
+		r.keep(seq)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t := trimmable{seq: seq, places: found.places}
+	all := s.subs.all()
+	ok, err := r.policyAllows(txn, &t, func(id uint32) (*sub, state, error) {
+		u, err := named(all, id)
+		if err != nil {
+			return nil, state{}, &CorruptError{keyName(item.Key()), err}
+		}
+		s.subs.mu.RLock()
+		defer s.subs.mu.RUnlock()
+		return u, u.current, nil
+	})
+	if err != nil {
+		return err
+	}
+	if !ok {
+		r.keep(seq)
+		return nil
+	}
+	prefix := attemptKey(seq, 0, 0)[:1+8]
+	for attempts.Seek(prefix); attempts.ValidForPrefix(prefix); attempts.Next() {
+		t.attempts = append(t.attempts, attempts.Item().KeyCopy(nil))
+	}
+	r.events = append(r.events, t)
+	return nil
+}
+
+func (r *trimRequest) keep(seq relay.Seq) {
+	if r.walk.kept == 0 || seq < r.walk.kept {
+		r.walk.kept = seq
+	}
+}
+
+// policyAllows reports whether all deliveries of an event are over, for long enough.
+func (r *trimRequest) policyAllows(txn *bdb.Txn, t *trimmable, find func(id uint32) (*sub, state, error)) (bool, error) {
+	limit := r.policy.DeliveredBefore
+	for _, p := range t.places {
+		_, st, err := find(p.sub)
+		if err != nil || !st.finished(p.pos) {
+			return false, err
+		}
+		if _, ok := st.span(p.pos, true); ok {
+			return false, nil
+		}
+		if e, ok := st.span(p.pos, false); ok {
+			if !e.Kind.Closed() {
+				return false, nil
+			}
+			limit = r.policy.FailedBefore
+		}
+		open, err := exists(txn, exceptKey(classOpen, p.sub, p.pos))
+		if err != nil || open {
+			return false, err
+		}
+		closed, err := exists(txn, exceptKey(classClosed, p.sub, p.pos))
+		if err != nil {
+			return false, err
+		}
+		if closed {
+			limit = r.policy.FailedBefore
+		}
+	}
+	return t.seq.Time().Before(limit), nil
+}
+
+// findKeys looks for idempotency keys to be removed, from the oldest on.
+func (r *trimRequest) findKeys(s *Store, txn *bdb.Txn) (more bool, err error) {
+	it := txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{idemAgePrefix}})
+	defer it.Close()
+	for it.Seek(idemAgeKey(s.committed().keysMark, idemHash{})); it.Valid(); it.Next() {
+		key := it.Item().KeyCopy(nil)
+		stored, err := seqOf(key)
+		if err != nil || len(key) != idemAgeKeyLen {
+			return false, &CorruptError{keyName(key), errShort}
+		}
+		if !stored.Time().Before(r.policy.KeysBefore) {
+			return false, nil
+		}
+		if len(r.keys) == trimEvents {
+			return true, nil
+		}
+		r.keys = append(r.keys, key)
+	}
+	return false, nil
+}
+
+// plan implements request. What is removed of one event may lie in several
+// transactions, its own record in the last.
+func (r *trimRequest) plan(c *committer) error {
+	for i := range r.events {
+		t := &r.events[i]
+		ok, err := r.policyAllows(c.transaction(), t, func(id uint32) (*sub, state, error) {
+			u, err := c.byID(id)
+			if err != nil {
+				return nil, state{}, err
+			}
+			return u, u.next, nil
+		})
+		if err != nil {
+			return err
+		}
+		if !ok {
+			r.keep(t.seq)
+			continue
+		}
+		if err := c.removeEvent(t); err != nil {
+			return err
+		}
+		r.removed++
+	}
+	for _, key := range r.keys {
+		if err := c.room(records(2, idemAgeKeyLen)); err != nil {
+			return err
+		}
+		c.remove(key)
+		c.remove(idemKey(idemHash(key[1+8:])))
+	}
+	return r.mark(c)
+}
+
+// mark notes in the tail how far everything is removed.
+func (r *trimRequest) mark(c *committer) error {
+	t := c.tail
+	if t.mark = max(t.mark, r.next); r.walk.kept > 0 {
+		t.mark = max(c.tail.mark, min(r.walk.kept, t.mark))
+	}
+	if n := len(r.keys); n > 0 {
+		last, err := seqOf(r.keys[n-1])
+		if err != nil {
+			return err
+		}
+		t.keysMark = max(t.keysMark, last)
+	}
+	if t == c.tail && len(r.events) == 0 {
+		return nil
+	}
+	if err := c.room(record(tailSize)); err != nil {
+		return err
+	}
+	c.tail.mark, c.tail.keysMark, c.tailDirty = t.mark, t.keysMark, true
+	// A group is committed only if something opened its transaction.
+	c.transaction()
+	return nil
+}
+
+// removeEvent removes what is kept of an event.
+func (c *committer) removeEvent(t *trimmable) error {
+	for _, key := range t.attempts {
+		if err := c.room(record(attemptKeyLen)); err != nil {
+			return err
+		}
+		c.remove(key)
+	}
+	for _, p := range t.places {
+		u, err := c.byID(p.sub)
+		if err != nil {
+			return err
+		}
+		// The head goes with the entry, so that the position is not given again.
+		need := records(2, exceptKeyLen).plus(record(progressSize(&u.next.progress)))
+		if err := c.room(need); err != nil {
+			return err
+		}
+		c.remove(logKey(p.sub, p.pos))
+		c.remove(exceptKey(classClosed, p.sub, p.pos))
+		c.touch(u)
+		u.dirty = true
+		if err := c.raiseFloor(u, p.pos); err != nil {
+			return err
+		}
+	}
+	// The tail goes with the event for the same reason.
+	if err := c.room(record(eventKeyLen).plus(record(tailSize))); err != nil {
+		return err
+	}
+	c.remove(eventKey(t.seq))
+	c.tailDirty = true
+	return nil
+}
+
+// floorSteps bounds the search for the lowest position that is left. What is left to
+// do is done when that one goes.
+const floorSteps = 64
+
+// raiseFloor moves the floor of a log up if pos was the lowest position, over those
+// that went before it, and removes the closed spans that lie below.
+func (c *committer) raiseFloor(u *sub, pos uint64) error {
+	floor := max(u.next.floor, 1)
+	if pos != floor {
+		return nil
+	}
+	floor++
+	for range floorSteps {
+		if floor > u.next.progress.Low {
+			break
+		}
+		there, err := exists(c.transaction(), logKey(u.id, floor))
+		if err != nil {
+			return err
+		}
+		if there {
+			break
+		}
+		floor++
+	}
+	u.next.floor = floor
+	for _, e := range u.next.spans {
+		if e.To < floor && e.Kind.Closed() {
+			if err := c.room(record(exceptKeyLen)); err != nil {
+				return err
+			}
+			c.removeSpan(u, classSpan, e.From)
+		}
+	}
+	return nil
+}
+
+// settle implements request. The walk goes on behind what was looked at.
+func (r *trimRequest) settle(err error) {
+	if err != nil {
+		return
+	}
+	if r.walk.cursor = r.next; r.wrap {
+		r.walk.cursor = 0
+	}
+}
+
+func (r *trimRequest) answer() chan error { return r.done }

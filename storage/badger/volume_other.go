@@ -1,0 +1,9 @@
+//go:build !(linux || darwin || freebsd)
+
+package badger
+
+import "io/fs"
+
+func freeBytes(string) int64 { return -1 }
+
+func sizeOnDisk(info fs.FileInfo) int64 { return info.Size() }

@@ -1,0 +1,29 @@
+//go:build linux || darwin || freebsd
+
+package badger
+
+import (
+	"io/fs"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// freeBytes returns what an unprivileged process may still write to dir's volume, or
+// -1 if that is unknown.
+func freeBytes(dir string) int64 {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return -1
+	}
+	return int64(st.Bavail) * int64(st.Bsize)
+}
+
+// sizeOnDisk returns what a file takes. Badger's logs are made larger than what is
+// in them.
+func sizeOnDisk(info fs.FileInfo) int64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
+	}
+	return info.Size()
+}
