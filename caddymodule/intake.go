@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/intake"
@@ -50,7 +51,6 @@ type Intake struct {
 	// addresses.
 	Hosts []string `json:"hosts,omitempty"`
 
-	app     *App
 	handler *intake.Handler
 }
 
@@ -81,36 +81,40 @@ func (h *Intake) Provision(ctx caddy.Context) error {
 	case err != nil:
 		return err
 	}
-	h.app = app.(*App)
-	options, err := h.options()
-	if err != nil {
+	if err := h.build(app.(*App), ctx.Logger()); err != nil {
 		return fmt.Errorf("relay_intake: %w", err)
 	}
-	logger := ctx.Logger()
+	return nil
+}
+
+// build resolves the tokens and makes the handler.
+func (h *Intake) build(app *App, logger *zap.Logger) error {
+	options, err := h.options()
+	if err != nil {
+		return err
+	}
 	for _, token := range h.Tokens {
 		if !hasPlaceholder(token) {
 			logger.Warn("relay_intake: token: " + literalWarning)
 		}
 		resolved, err := resolve(token)
 		if err != nil {
-			return fmt.Errorf("relay_intake: token: %w", err)
+			return fmt.Errorf("token: %w", err)
 		}
 		options.Tokens = append(options.Tokens, resolved)
 	}
 	// The relay's own logger, so that one log collects all that it says.
-	options.Logger = h.app.logger.Named("intake")
-	options.Observer = h.app.intakeObserver()
+	options.Logger = app.logger.Named("intake")
+	options.Observer = app.intakeObserver()
 	options.Engine = func(ctx context.Context) (intake.Engine, error) {
-		engine, err := h.app.Relay(ctx)
+		engine, err := app.Relay(ctx)
 		if err != nil {
 			return nil, err // and no nil *Relay in an interface
 		}
 		return engine, nil
 	}
-	if h.handler, err = newIntake(options); err != nil {
-		return fmt.Errorf("relay_intake: %w", err)
-	}
-	return nil
+	h.handler, err = newIntake(options)
+	return err
 }
 
 // check judges everything but the tokens.

@@ -3,8 +3,10 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -194,6 +196,22 @@ func TestAnotherDirectoryWarnsOfWhatStaysBehind(t *testing.T) {
 	c.wantLog(`"unfinished":1`)
 }
 
+func TestRemovingTheOptionWarnsOfWhatStaysBehind(t *testing.T) {
+	r := newReceiver(t)
+	c := startCaddy(t)
+	c.load(config{subscriptions: "[" + r.subscription("crm", `"paused": true`) + "]"})
+	c.publish("order.paid")
+	_, logging, _ := strings.Cut(c.json(config{}), `"logging"`)
+	logging, _, _ = strings.Cut(logging, `"apps"`)
+	if err := caddy.Load([]byte(`{"admin": {"disabled": true, "config": {"persist": false}}, "logging"`+logging+`"apps": {}}`), true); err != nil {
+		t.Fatal(err)
+	}
+	if n := references(c.dir); n != 0 {
+		t.Errorf("%d configurations have the store", n)
+	}
+	c.wantLog("deliveries stay behind")
+}
+
 func TestTwoWaysToWriteADirectoryAreOneStore(t *testing.T) {
 	c := startCaddy(t)
 	c.load(config{})
@@ -226,6 +244,8 @@ func TestStoreThatCannotBeOpenedFailsTheLoad(t *testing.T) {
 func TestManyReloadsReleaseWhatTheyTake(t *testing.T) {
 	r := newReceiver(t)
 	c := startCaddy(t)
+	c.load(config{})
+	before := runtime.NumGoroutine()
 	for range 20 {
 		c.load(config{subscriptions: "[" + r.subscription("crm") + "]"})
 		c.publish("order.paid")
@@ -234,6 +254,12 @@ func TestManyReloadsReleaseWhatTheyTake(t *testing.T) {
 	if n := references(c.dir); n != 1 {
 		t.Errorf("%d configurations have the store; want 1", n)
 	}
+	r.CloseClientConnections()
+	// A lane and the connections of the receiver's test server are new; twenty of
+	// anything would be a leak.
+	eventually(t, func() bool { return runtime.NumGoroutine() < before+15 }, func() string {
+		return fmt.Sprintf("%d goroutines before, %d after", before, runtime.NumGoroutine())
+	})
 }
 
 func TestCleanupWithoutStart(t *testing.T) {

@@ -42,8 +42,8 @@ func TestProvisionTouchesNothing(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("XDG_DATA_HOME", filepath.Join(dir, "data"))
 	t.Setenv("RELAY_DIR", filepath.Join(dir, "relay"))
-	for _, storage := range []string{`null`, `{"engine": "badger"}`, `{"engine": "badger", "directory": "{env.RELAY_DIR}/store"}`} {
-		err := validate(app(`{"storage": ` + storage + `, "subscriptions": [{"name": "crm", "url": "https://crm.example.com/"}]}`))
+	for _, storage := range []string{``, `"storage": {"engine": "badger"},`, `"storage": {"engine": "badger", "directory": "{env.RELAY_DIR}/store"},`} {
+		err := validate(app(`{` + storage + `"subscriptions": [{"name": "crm", "url": "https://crm.example.com/"}]}`))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -208,6 +208,7 @@ func TestWhichAddressesAreConnected(t *testing.T) {
 		{"gone while connecting", region(t, goneA), []string{pub}, map[string]error{goneA: os.ErrDeadlineExceeded}, goneA + ">" + pub, "is not on this machine", true},
 		{"all gone", region(t, goneA, goneB), []string{pub}, map[string]error{goneA: notAvail, goneB: notAvail}, "?", "are not on this machine", true},
 		{"all gone in both families", region(t, goneA, gone6), []string{pub, pub6}, map[string]error{goneA: notAvail, gone6: notAvail}, "?", "its addresses 203.0.113.77, 2001:db8::77 are not on this machine", true},
+		{"refused, and then gone", region(t, goneA), []string{pub}, map[string]error{pub: refused}, goneA + ">" + pub, "connection refused", false},
 		{"no free port", region(t, here), []string{pub}, map[string]error{here: notAvail}, here + ">" + pub, "cannot assign requested address", false},
 		{"refused in one family, gone in the other", region(t, here, gone6), []string{pub6, pub}, map[string]error{here: refused, gone6: notAvail}, "?", "its address 2001:db8::77 is not on this machine; dial tcp " + pub + ":443: connection refused", false},
 	} {

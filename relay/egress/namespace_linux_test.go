@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -56,7 +57,7 @@ func TestNetworkNamespace(t *testing.T) {
 		ip(t, "addr add "+addr+" dev lo")
 	}
 	t.Run("removed and restored", testRemovedAndRestored)
-	t.Run("removed under a pooled connection", testRemovedUnderAConnection)
+	t.Run("removed after a delivery", testRemovedAfterADelivery)
 	t.Run("family mismatch", testFamilyMismatch)
 	t.Run("rebinding to metadata", testRebindingToMetadata)
 	t.Run("proxy of the environment", testProxyOfTheEnvironment)
@@ -127,33 +128,25 @@ func testRemovedAndRestored(t *testing.T) {
 	c.expectVisit(t, first.String())
 }
 
-func testRemovedUnderAConnection(t *testing.T) {
-	from := make(chan string, 10)
-	l, err := net.Listen("tcp", "10.77.0.9:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { from <- r.RemoteAddr })}
-	go server.Serve(l)
-	defer server.Close()
+func testRemovedAfterADelivery(t *testing.T) {
+	r := newReceiverAt(t, "10.77.0.9:0", (*httptest.Server).Start, ok)
 	client := newClient(t, &Dialer{Region: region(t, "10.77.0.2"), Guard: guard(t, "10.77.0.9")}, TransportOptions{})
-	url := "http://" + l.Addr().String()
-	if _, _, err := post(t, client, url); err != nil {
+	if _, _, err := post(t, client, r.URL); err != nil {
 		t.Fatal(err)
 	}
-	<-from
 	ip(t, "addr del 10.77.0.2/32 dev lo")
 	client.CloseIdleConnections()
-	_, _, err = post(t, client, url)
+	_, _, err := post(t, client, r.URL)
 	if _, ok := errors.AsType[*UnavailableError](err); !ok {
 		t.Errorf("after the removal: %v", err)
 	}
 	ip(t, "addr add 10.77.0.2/32 dev lo")
-	if _, _, err := post(t, client, url); err != nil {
+	if _, _, err := post(t, client, r.URL); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-from; !strings.HasPrefix(got, "10.77.0.2:") || len(from) != 0 {
-		t.Errorf("came back from %s, and %d more", got, len(from))
+	from := r.senders()
+	if len(from) != 2 || from[0].Addr().String() != "10.77.0.2" || from[1].Addr() != from[0].Addr() || from[0] == from[1] {
+		t.Errorf("reached from %v", from)
 	}
 }
 
@@ -219,33 +212,26 @@ func testRebindingToMetadata(t *testing.T) {
 }
 
 func testProxyOfTheEnvironment(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:4001") // HTTP_PROXY points here
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	proxy := &canary{l, l.Addr().(*net.TCPAddr).AddrPort()}
-	public := newCanary(t, "93.184.215.14")
+	proxy := newReceiverAt(t, "127.0.0.1:4001", (*httptest.Server).Start, ok) // HTTP_PROXY points here
+	public := newReceiverAt(t, "93.184.215.14:0", (*httptest.Server).Start, ok)
 	d := &Dialer{Region: region(t, "10.77.0.2"), Guard: guard(t, "127.0.0.1")}
-	url := "http://" + public.addr.String()
-
-	visited := make(chan netip.AddrPort, 1)
-	go func() { visited <- public.visitor(t) }()
-	post(t, newClient(t, d, TransportOptions{}), url) // it is hung up on
-	if from := <-visited; from.Addr().String() != "10.77.0.2" {
-		t.Errorf("the receiver was reached from %v", from)
+	if _, _, err := post(t, newClient(t, d, TransportOptions{}), public.URL); err != nil {
+		t.Error(err)
 	}
-	proxy.expectSilence(t)
+	if len(public.senders()) != 1 || len(proxy.senders()) != 0 {
+		t.Errorf("the receiver was reached from %v, the proxy from %v", public.senders(), proxy.senders())
+	}
 
 	// The control: a transport that minds the environment goes to the proxy.
 	transport := NewTransport(d, TransportOptions{})
 	transport.Proxy = http.ProxyFromEnvironment
-	go func() { visited <- proxy.visitor(t) }()
-	post(t, &http.Client{Transport: transport}, url)
-	if from := <-visited; from.Addr().String() != "10.77.0.2" {
-		t.Errorf("the proxy was reached from %v", from)
+	defer transport.CloseIdleConnections()
+	if _, _, err := post(t, &http.Client{Transport: transport}, public.URL); err != nil {
+		t.Error(err)
 	}
-	public.expectSilence(t)
+	if len(public.senders()) != 1 || len(proxy.senders()) != 1 {
+		t.Errorf("the receiver was reached from %v, the proxy from %v", public.senders(), proxy.senders())
+	}
 }
 
 // With all ephemeral ports taken connecting fails with EADDRNOTAVAIL, as it does

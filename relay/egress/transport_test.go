@@ -16,11 +16,12 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay/destination"
 )
 
-// receiver is an HTTP server on 127.0.0.9 that notes where requests come from.
+// receiver is an HTTP server that notes where requests come from.
 type receiver struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -29,6 +30,11 @@ type receiver struct {
 
 func newReceiver(t *testing.T, start func(*httptest.Server), handle http.HandlerFunc) *receiver {
 	t.Helper()
+	return newReceiverAt(t, "127.0.0.9:0", start, handle)
+}
+
+func newReceiverAt(t *testing.T, address string, start func(*httptest.Server), handle http.HandlerFunc) *receiver {
+	t.Helper()
 	r := &receiver{}
 	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.mu.Lock()
@@ -36,7 +42,7 @@ func newReceiver(t *testing.T, start func(*httptest.Server), handle http.Handler
 		r.mu.Unlock()
 		handle(w, req)
 	}))
-	l, err := net.Listen("tcp", "127.0.0.9:0")
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +66,7 @@ func newClient(t *testing.T, d *Dialer, o TransportOptions) *http.Client {
 	t.Helper()
 	transport := NewTransport(d, o)
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport}
+	return &http.Client{Transport: transport, Timeout: time.Minute} // a mistake shall not hang
 }
 
 func post(t *testing.T, client *http.Client, url string) (*http.Response, string, error) {

@@ -120,16 +120,15 @@ func publishRefusal(err error) *refusal {
 
 // unavailable is a 503 with the time after which to come again.
 func unavailable(p problem, cause error) *refusal {
-	ref := &refusal{kind: p, cause: cause}
-	switch p {
-	case problemFull:
-		// Room comes from retention or an operator, not within seconds.
-		ref.detail = "The relay has no room for more events; nothing was stored. Send again later, with the same Idempotency-Key."
-		return ref.with("Retry-After", "30")
-	case problemBroken:
-		ref.detail = "The relay cannot keep events safe at present; nothing is accepted. Send again later, with the same Idempotency-Key."
-		return ref.with("Retry-After", "10")
+	advice := "The relay is starting or stopping, or its store does not answer; nothing was stored. Send again in a moment, with the same Idempotency-Key."
+	after := "5"
+	if p == problemFull {
+		advice = "The relay has no room for more events; nothing was stored. Send again later, with the same Idempotency-Key."
+		after = "30" // room comes from retention or an operator, not within seconds
 	}
-	ref.detail = "The relay is starting or stopping, or its store does not answer; nothing was stored. Send again in a moment, with the same Idempotency-Key."
-	return ref.with("Retry-After", "5")
+	if p == problemBroken {
+		advice = "The relay cannot keep events safe at present; nothing is accepted. Send again later, with the same Idempotency-Key."
+		after = "10"
+	}
+	return (&refusal{kind: p, detail: advice, cause: cause}).with("Retry-After", after)
 }

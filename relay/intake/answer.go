@@ -3,9 +3,7 @@ package intake
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -81,14 +79,4 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, id string) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Length", strconv.Itoa(len(body)+1))
 	_, _ = w.Write(append(body, '\n'))
-}
-
-func unescape(segment string) (string, error) { return url.PathUnescape(segment) }
-
-func unknownPath(r *http.Request) *refusal {
-	return refuse(problemNotFound, fmt.Sprintf("There is nothing at %.255q. POST the data to /v1/events/{type}, or an envelope to /v1/events.", r.URL.Path))
-}
-
-func wrongMethod(method, allowed string) *refusal {
-	return refuse(problemMethod, fmt.Sprintf("%.40q is not a method of this path; it takes %s.", method, allowed)).with("Allow", allowed)
 }

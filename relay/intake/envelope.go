@@ -114,17 +114,17 @@ func (r *envelopeReader) member(name string, value jsontext.Value) {
 		r.unknown(name)
 		return
 	}
-	switch value.Kind() {
-	case jsontext.KindNull: // as if it were absent: what serialisers make of unset fields
-		return
-	case jsontext.KindString:
-		if err := take(unquote(value)); err != nil {
-			r.fault("/"+name, err.Error())
-		}
+	if value.Kind() == jsontext.KindNull {
+		return // as if it were absent: what serialisers make of fields that are not set
+	}
+	if value.Kind() != jsontext.KindString {
+		r.typeGiven = r.typeGiven || name == "type"
+		r.fault("/"+name, "must be a string")
 		return
 	}
-	r.typeGiven = r.typeGiven || name == "type"
-	r.fault("/"+name, "must be a string")
+	if err := take(unquote(value)); err != nil {
+		r.fault("/"+name, err.Error())
+	}
 }
 
 func (r *envelopeReader) takeType(s string) error {
@@ -150,6 +150,10 @@ func (r *envelopeReader) takeTime(s string) error {
 }
 
 func (r *envelopeReader) unknown(name string) {
+	if r.count >= maxFaults {
+		r.count++ // not told, so no hint is sought: there may be a hundred thousand
+		return
+	}
 	detail := "not a member of the envelope; it has " + strings.Join(members, ", ")
 	if near := nearest(name, members); near != "" {
 		detail = fmt.Sprintf("not a member of the envelope; did you mean %q?", near)

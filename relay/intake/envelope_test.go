@@ -23,7 +23,7 @@ func TestEnvelopeFaults(t *testing.T) {
 		{`{"type":"relay.x","data":1}`, []string{"/type: reserved"}},
 		{`{"type":"a","dta":1}`, []string{`/dta: did you mean "data"?`, "/data: missing"}},
 		{`{"Type":"a","data":1}`, []string{`/Type: did you mean "type"?`, "/type: missing"}},
-		{`{"type":"a","data":1,"sorce":"/x","tiem":"x"}`, []string{`/sorce: did you mean "source"?`, `/tiem: did you mean "time"?`}},
+		{`{"type":"a","data":1,"sorce":"/x","timme":"x"}`, []string{`/sorce: did you mean "source"?`, `/timme: did you mean "time"?`}},
 		{`{"type":"a","data":1,"payload":2}`, []string{"/payload: it has type, data, id, source, subject, time"}},
 		{`{"type":"a","data":1,"a/b~c":2}`, []string{"/a~1b~0c: not a member"}},
 		{`{"type":"a","data":1,"":2}`, []string{"/: not a member"}},

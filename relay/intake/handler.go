@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -64,7 +65,7 @@ type Options struct {
 	Observer Observer
 }
 
-// Handler takes events over HTTP. Make it with [New].
+// Handler takes events over HTTP. Make it with [New]. It keeps nothing between requests.
 type Handler struct {
 	engine   func(context.Context) (Engine, error)
 	tokens   [][sha256.Size]byte
@@ -175,7 +176,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serveEvent answers below /v1/events/: the last segment is the type of an event to
 // come, or the ID of one that is here.
 func (h *Handler) serveEvent(w http.ResponseWriter, r *http.Request, segment string) {
-	name, err := unescape(segment)
+	name, err := url.PathUnescape(segment)
 	if err != nil {
 		h.refuse(w, r, unknownPath(r))
 		return
@@ -188,6 +189,14 @@ func (h *Handler) serveEvent(w http.ResponseWriter, r *http.Request, segment str
 	default:
 		h.refuse(w, r, wrongMethod(r.Method, "GET, HEAD, POST"))
 	}
+}
+
+func unknownPath(r *http.Request) *refusal {
+	return refuse(problemNotFound, fmt.Sprintf("There is nothing at %.255q. POST the data to /v1/events/{type}, or an envelope to /v1/events.", r.URL.Path))
+}
+
+func wrongMethod(method, allowed string) *refusal {
+	return refuse(problemMethod, fmt.Sprintf("%.40q is not a method of this path; it takes %s.", method, allowed)).with("Allow", allowed)
 }
 
 type nopObserver struct{}

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"strings"
@@ -74,7 +75,7 @@ func TestEveryProblemHappens(t *testing.T) {
 			equal(t, "type", got.Type, p.URI())
 			equal(t, "title", got.Title, p.Title)
 			equal(t, "status", got.Status, p.Status)
-			if r.Method == "POST" {
+			if r.Method == http.MethodPost {
 				equal(t, "reason", s.tally.rejected, []string{p.Slug})
 			}
 			if p.Status == 503 && w.Header().Get("Retry-After") == "" {

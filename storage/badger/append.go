@@ -79,7 +79,8 @@ func (r *appendRequest) lookUp(c *committer) (hashes []idemHash, repeats []repea
 			return nil, nil, false, err
 		}
 		if found != nil {
-			if found.sum != key.Sum {
+			// The same content gives as many answers; a key of one event for a batch does not.
+			if found.sum != key.Sum || len(found.receipts) != len(r.batch.Items) {
 				return nil, nil, false, &relay.KeyReusedError{Item: -1}
 			}
 			for i := range found.receipts {
@@ -116,10 +117,8 @@ func (r *appendRequest) lookUp(c *committer) (hashes []idemHash, repeats []repea
 			return nil, nil, false, err
 		case found == nil:
 			continue
-		case found.sum != key.Sum:
+		case found.sum != key.Sum || len(found.receipts) != 1:
 			return nil, nil, false, &relay.KeyReusedError{Item: i}
-		case len(found.receipts) != 1:
-			return nil, nil, false, errors.New("the first answer to an idempotency key is missing")
 		}
 		repeats[i].known = &found.receipts[0]
 		if repeats[i].answer, err = c.repeated(repeats[i].known, r.tag); err != nil {

@@ -119,6 +119,20 @@ func batchKey(t *testing.T, h *Harness) {
 	}
 }
 
+// keyOfBatchForItem: a key means one request. That the digests agree, which real
+// ones do not, must not make one answer out of two.
+func keyOfBatchForItem(t *testing.T, h *Harness) {
+	two := relay.Batch{Key: key("batch", 1), Items: []relay.Item{{Event: event("a", "1")}, {Event: event("b", "2")}}}
+	h.append(t, two)
+	_, err := h.Store.Append(t.Context(), keyed(event("a", "1"), "batch", 1), nil)
+	wantError(t, "a batch's key for an item", err, relay.ErrKeyReused)
+
+	h.append(t, keyed(event("a", "1"), "item", 1))
+	two.Key = key("item", 1)
+	_, err = h.Store.Append(t.Context(), two, nil)
+	wantError(t, "an item's key for a batch", err, relay.ErrKeyReused)
+}
+
 func itemKeys(t *testing.T, h *Harness) {
 	first := h.append(t, keyed(event("a", "1"), "k1", 1, "crm"))[0]
 	b := keyed(event("a", "1"), "k1", 1, "crm")

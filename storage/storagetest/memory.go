@@ -162,7 +162,8 @@ func (m *Memory) Append(ctx context.Context, b relay.Batch, stored func([]*relay
 func (c *content) append(b relay.Batch, now time.Time) ([]relay.Receipt, []*relay.Event, error) {
 	if b.Key != nil {
 		if known := c.keys[keyID{b.Key.Kind, b.Key.Text}]; known != nil {
-			if known.sum != b.Key.Sum {
+			// The same content gives as many answers; a key of one event for a batch does not.
+			if known.sum != b.Key.Sum || len(known.receipts) != len(b.Items) {
 				return nil, nil, &relay.KeyReusedError{Item: -1}
 			}
 			return duplicates(known.receipts), nil, nil
@@ -178,7 +179,9 @@ func (c *content) append(b relay.Batch, now time.Time) ([]relay.Receipt, []*rela
 		id := keyID{item.Key.Kind, item.Key.Text}
 		sum := item.Key.Sum
 		if known := c.keys[id]; known != nil {
-			sum = known.sum
+			if sum = known.sum; len(known.receipts) != 1 {
+				return nil, nil, &relay.KeyReusedError{Item: i}
+			}
 		} else if j, ok := first[id]; ok {
 			sum = b.Items[j].Key.Sum
 		} else {

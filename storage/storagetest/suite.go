@@ -48,6 +48,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"KeyKindsDoNotCollide", keyKindsDoNotCollide},
 		{"BatchKey", batchKey},
 		{"ItemKeys", itemKeys},
+		{"KeyOfBatchForItem", keyOfBatchForItem},
 		{"RepeatsWithinBatch", repeatsWithinBatch},
 		{"KeysOutliveEvents", keysOutliveEvents},
 		{"KeysAreForgotten", keysAreForgotten},

@@ -1,0 +1,178 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+func TestExampleIsFormattedAndValid(t *testing.T) {
+	raw, err := os.ReadFile("../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if formatted := caddyfile.Format(raw); string(formatted) != string(raw) {
+		t.Errorf("not formatted; caddy fmt makes of it:\n%s", formatted)
+	}
+	for _, name := range []string{"CRM_WEBHOOK_SECRET", "BILLING_SECRET", "BILLING_SECRET_2027", "WAREHOUSE_SECRET", "DEMO_SECRET"} {
+		newSecret(t, name)
+	}
+	for _, name := range []string{"BILLING_API_KEY", "INTAKE_TOKEN", "INTAKE_TOKEN_OLD"} {
+		t.Setenv(name, "t-0123456789")
+	}
+	if err := validate(mustAdapt(t, string(raw))); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestExampleShowsEveryWord keeps the example and the parser together.
+func TestExampleShowsEveryWord(t *testing.T) {
+	raw, err := os.ReadFile("../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := make(map[string]bool)
+	for line := range strings.Lines(string(raw)) {
+		if fields := strings.Fields(line); len(fields) > 0 {
+			first[fields[0]] = true
+		}
+	}
+	d := caddyfile.NewTestDispenser("")
+	words := []string{
+		"egress", "delivered", "failed", "idempotency_keys", "secret", "jitter", "on_status", "give_up_after",
+		"token", "max_event_size", "default_source", "type_from", "key_from", "accept", "hosts",
+		"relay_sink", "relay_intake", "fail", "delay",
+	}
+	for w := range (&optionParser{d: d}).words() {
+		words = append(words, w)
+	}
+	for w := range settingsWords(d, new(Settings), nil) {
+		words = append(words, w)
+	}
+	for _, w := range words {
+		if !first[w] {
+			t.Errorf("the example does not show %q", w)
+		}
+	}
+}
+
+// TestOrderOfLinesDoesNotMatter shuffles the lines of a block that has every word: a
+// word that ate the line after it would be found.
+func TestOrderOfLinesDoesNotMatter(t *testing.T) {
+	entries := map[string][]string{
+		"subscription": {
+			"description x", "contact mailto:a@example.com", "topics order.*", "region eu", "method PUT",
+			"header X-A b", "header -X-C", "secret_header X-B {env.B}", "sign standard {\nsecret {env.A}\nsecret {env.B} until 2027-01-01T00:00:00Z\n}",
+			"retry 1s {\njitter 0\non_status 5xx\n}", "timeout 1s", "connect_timeout 1s", "max_in_flight 1",
+			"allow_ips 10.0.0.1", "allow_hosts a.internal", "paused x",
+		},
+		"relay": {
+			"storage badger /x", "retention {\ndelivered 1d\n}", "region eu 192.0.2.1", "region us {\negress 192.0.2.2\n}",
+			"defaults {\nregion eu\n}", "subscription a https://a.example.com/", "subscription b https://b.example.com/ x {\nretry off\n}",
+		},
+		"retry": {"jitter 0", "on_status 5xx", "on_status 429", "give_up_after 1d"},
+		"intake": {
+			"token {env.A}", "token {env.B}", "max_event_size 1KiB", "default_source /x", "type_from json a",
+			"key_from header X-A", "accept phraseanet", "accept contentful", "hosts a b",
+		},
+		"sink": {"secret {env.A}", "fail 0.5", "delay 1s"},
+	}
+	wrap := map[string]func(lines string) string{
+		"subscription": func(l string) string {
+			return option("region eu 192.0.2.1\nregion us 192.0.2.2\nsubscription crm https://crm.example.com/ {\n" + l + "\n}")
+		},
+		"relay": option,
+		"retry": func(l string) string {
+			return option("subscription crm https://crm.example.com/ {\nretry 1s {\n" + l + "\n}\n}")
+		},
+		"intake": func(l string) string { return "http://:4665 {\nrelay_intake {\n" + l + "\n}\n}" },
+		"sink":   func(l string) string { return "http://:4665 {\nrelay_sink {\n" + l + "\n}\n}" },
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for name, lines := range entries {
+		for range 50 {
+			random.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+			if _, err := adapt(wrap[name](strings.Join(lines, "\n"))); err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, strings.Join(lines, "\n"))
+			}
+		}
+	}
+}
+
+// TestJSONIsJudgedAsTheCaddyfileIs takes what the Caddyfile refuses through JSON.
+func TestJSONIsJudgedAsTheCaddyfileIs(t *testing.T) {
+	for _, c := range []struct{ line, field string }{
+		{"contact nobody", `"contacts": ["nobody"]`},
+		{"topics a..b", `"topics": ["a..b"]`},
+		{"region nowhere", `"region": "nowhere"`},
+		{"method HEAD", `"method": "HEAD"`},
+		{"header Host x", `"header": [{"field": "Host", "value": "x"}]`},
+		{"secret_header Relay-X x", `"secret_header": [{"field": "Relay-X", "value": "x"}]`},
+		{"sign nope x", `"sign": [{"scheme": "nope"}]`},
+		{"retry -1s", `"retry": {"delays": ["-1s"]}`},
+		{"timeout -1s", `"timeout": "-1s"`},
+		{"connect_timeout -1s", `"connect_timeout": "-1s"`},
+		{"max_in_flight 5000", `"max_in_flight": 5000`},
+		{"allow_ips x", `"allow_ips": ["x"]`},
+		{"allow_hosts *", `"allow_hosts": ["*"]`},
+	} {
+		_, inCaddyfile := adapt(option("subscription crm https://crm.example.com/ {\n" + c.line + "\n}"))
+		_, inJSON := provision(t, `{"subscriptions": [{"name": "crm", "url": "https://crm.example.com/", `+c.field+`}]}`)
+		if inCaddyfile == nil || inJSON == nil {
+			t.Errorf("%s: Caddyfile: %v; JSON: %v", c.line, inCaddyfile, inJSON)
+			continue
+		}
+		text, _, _ := strings.Cut(strings.TrimPrefix(inCaddyfile.Error(), "parsing caddyfile tokens for 'relay': "), ", at Caddyfile:")
+		if text != inJSON.Error() {
+			t.Errorf("the same mistake has two texts:\n%s\n%s", text, inJSON)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	words := []string{"subscription", "storage", "region", "retention", "defaults"}
+	for word, want := range map[string]string{
+		"subscribtion": "subscription", "regoin": "region", "Region": "region", "storag": "storage",
+		"default": "defaults", "retntion": "retention", "xyz": "", "": "", "in": "",
+	} {
+		if got := nearest(word, words); got != want {
+			t.Errorf("nearest(%q) = %q; want %q", word, got, want)
+		}
+	}
+}
+
+func FuzzOption(f *testing.F) {
+	for _, lines := range []string{
+		"subscription crm https://crm.example.com/ a.* {\nsign standard {env.A}\nretry 1s {\njitter 0\n}\n}",
+		"region eu 192.0.2.1 {\negress ::1\n}", "storage badger {\n}", "defaults {\nheader -X\n}", "retention {\nfailed 1d\n}",
+	} {
+		f.Add(lines)
+	}
+	f.Fuzz(func(t *testing.T, lines string) {
+		out, err := adapt(option(lines))
+		if err != nil {
+			return
+		}
+		var config struct {
+			Apps struct{ Relay json.RawMessage }
+		}
+		if err := json.Unmarshal([]byte(out), &config); err != nil || config.Apps.Relay == nil {
+			return
+		}
+		// What is accepted as text is accepted as JSON, but for what needs the machine.
+		_, err = provision(t, string(config.Apps.Relay))
+		if err == nil {
+			return
+		}
+		for _, later := range []string{"placeholder", "{env.", "{file.", "secret", "machine", "control character"} {
+			if strings.Contains(err.Error(), later) {
+				return
+			}
+		}
+		t.Errorf("%s\nis accepted in a Caddyfile, and not as JSON: %v", lines, err)
+	})
+}

@@ -1,0 +1,166 @@
+package badger
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// childEnv makes the test binary a writer to the directory that it names.
+const childEnv = "CADDYRELAY_TEST_WRITE_TO"
+
+// child appends events from many goroutines and prints a line for each that was
+// acknowledged, until it is killed. It commits progress too, as an engine does.
+func child(dir string) {
+	s, err := Open(dir, Options{})
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	fmt.Println("open")
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for w := range 16 {
+		wait.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(w)))
+			for i := 0; ; i++ {
+				data := make([]byte, 1+random.IntN(3000))
+				for j := range data {
+					data[j] = byte(random.Uint32())
+				}
+				e := &relay.Event{Type: "order.paid", Data: data}
+				_, err := s.Append(background, relay.Batch{Items: []relay.Item{{Event: e, Subscriptions: []string{"crm", "billing"}}}}, nil)
+				if err != nil {
+					fmt.Println("error", err)
+					os.Exit(1)
+				}
+				mu.Lock()
+				fmt.Printf("ack %s %x\n", e.ID, sha256.Sum256(data))
+				mu.Unlock()
+				if i%8 == 0 {
+					_ = s.Commit(background, []relay.Update{{
+						Progress: relay.Progress{Subscription: "crm", Low: e.Deliveries[0].Pos},
+						Attempts: []relay.AttemptRecord{{Seq: e.Seq, Attempt: relay.Attempt{Number: 1}}},
+					}})
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// TestAcceptedEventsSurviveKill: what was acknowledged before a kill -9 is there
+// after it, byte for byte, and the logs have no gaps.
+func TestAcceptedEventsSurviveKill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	dir := t.TempDir()
+	acknowledged := make(map[string]string)
+	for round := range 4 {
+		for id, sum := range killed(t, dir, time.Duration(100+rand.IntN(300))*time.Millisecond) {
+			acknowledged[id] = sum
+		}
+		s := openAt(t, dir, nil)
+		for id, sum := range acknowledged {
+			seq, err := s.Find(t.Context(), id)
+			if err != nil {
+				t.Fatalf("round %d: %s was acknowledged and is lost: %v", round, id, err)
+			}
+			e, err := s.Event(t.Context(), seq)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := sha256.Sum256(e.Data); hex.EncodeToString(got[:]) != sum {
+				t.Fatalf("round %d: %s has another body", round, id)
+			}
+		}
+		for _, name := range []string{"crm", "billing"} {
+			checkLog(t, s, name)
+		}
+		stats, err := s.Stats(t.Context())
+		if err != nil || stats.Events < uint64(len(acknowledged)) {
+			t.Fatalf("round %d: %d events ever, %d acknowledged; %v", round, stats.Events, len(acknowledged), err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(acknowledged) < 100 {
+		t.Fatalf("only %d events were acknowledged: this tests nothing", len(acknowledged))
+	}
+	t.Logf("%d events acknowledged over 4 kills", len(acknowledged))
+}
+
+// killed runs a child for some time, kills it, and returns what it acknowledged.
+func killed(t *testing.T, dir string, after time.Duration) map[string]string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	acks := make(map[string]string)
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		word, rest, _ := strings.Cut(lines.Text(), " ")
+		switch word {
+		case "open":
+			timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+			defer timer.Stop()
+		case "ack":
+			// The last line may be cut.
+			if id, sum, ok := strings.Cut(rest, " "); ok && len(sum) == 2*sha256.Size {
+				acks[id] = sum
+			}
+		case "error":
+			t.Errorf("the child says: %s", rest)
+		}
+	}
+	_ = cmd.Wait()
+	return acks
+}
+
+// checkLog fails the test unless the log is contiguous and each entry's event says
+// the same.
+func checkLog(t *testing.T, s *Store, name string) {
+	t.Helper()
+	var after uint64
+	for {
+		entries, err := s.Read(t.Context(), name, after, 1000, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(entries) == 0 {
+			break
+		}
+		for _, e := range entries {
+			if e.Pos != after+1 {
+				t.Fatalf("%s: position %d follows %d", name, e.Pos, after)
+			}
+			after = e.Pos
+		}
+	}
+	for p, err := range s.Progress(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Subscription == name && (p.Head != after || p.Low > p.Head) {
+			t.Fatalf("%s: head %d, low %d; the log ends at %d", name, p.Head, p.Low, after)
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package badger
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		child(dir)
+		return
+	}
+	goleak.VerifyTestMain(m,
+		// Badger leaves these behind: opening a log starts the first for the process.
+		goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
+		goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"),
+	)
+}
+
+// openAt opens a store that is closed at the end of the test, if it was not before.
+func openAt(t testing.TB, dir string, clock *storagetest.Clock) *Store {
+	t.Helper()
+	o := Options{Logger: zap.NewNop()}
+	if clock != nil {
+		o.Clock = clock.Now
+	}
+	s, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestConformance(t *testing.T) {
+	storagetest.Run(t, func(t *testing.T) storagetest.Harness {
+		dir := t.TempDir()
+		clock := storagetest.NewClock(storagetest.Start)
+		store := openAt(t, dir, clock)
+		return storagetest.Harness{
+			Store: store,
+			Clock: clock,
+			Reopen: func(t *testing.T) relay.Store {
+				t.Helper()
+				if err := store.Close(); err != nil {
+					t.Fatal(err)
+				}
+				store = openAt(t, dir, clock)
+				return store
+			},
+		}
+	})
+}
