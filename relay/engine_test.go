@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -227,6 +228,51 @@ func TestAttemptsRestWhileOutcomesCannotBeStored(t *testing.T) {
 		w.expect(second, relay.StateDelivered, "", 1)
 		if n := len(to.all()); n != 2 {
 			t.Errorf("%d requests, want 2", n)
+		}
+	})
+}
+
+// slow is a store that takes its time to read.
+type slow struct{ relay.Store }
+
+func (s *slow) Read(ctx context.Context, name string, after uint64, limit, maxBytes int) ([]relay.Entry, error) {
+	entries, err := s.Store.Read(ctx, name, after, limit, maxBytes)
+	time.Sleep(time.Second)
+	return entries, err
+}
+
+// A lane that is held drops its queue; what was being read for it then is out of date.
+func TestHoldDuringRefillLosesNothing(t *testing.T) {
+	run(t, func(w *world) {
+		var answers atomic.Int64
+		to := receiver{answer: func(n int, r *http.Request) (*http.Response, error) {
+			time.Sleep(5 * time.Millisecond)
+			if answers.Add(1)%100 == 0 {
+				return answer(503, "Retry-After: 1"), nil
+			}
+			return answer(200), nil
+		}}
+		s := subscription("crm", &to)
+		s.Paused = true
+		w.plan(s)
+		const n = 2000
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = w.publish("a", fmt.Sprint(i)).ID
+		}
+		if err := w.engine.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w.store = &slow{w.memory.Reopen()}
+		w.open()
+		open := subscription("crm", &to)
+		open.MaxInFlight = 3
+		w.plan(open)
+		w.wait(time.Hour)
+		for _, id := range ids {
+			if d := w.delivery(id); d.State != relay.StateDelivered {
+				t.Fatalf("%s is %s (%s)", id, d.State, d.Reason)
+			}
 		}
 	})
 }

@@ -3,6 +3,8 @@ package relay
 import (
 	"context"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // Inspect returns an event with its deliveries and their attempts, or [ErrNotFound].
@@ -15,7 +17,7 @@ func (r *Relay) Inspect(ctx context.Context, id string) (*Event, []Delivery, err
 	if err != nil {
 		return nil, nil, err
 	}
-	r.Flush() // so that the store has every attempt that state and counts speak of
+	r.flushForReading(ctx)
 	deliveries := make([]Delivery, len(e.Deliveries))
 	for i, p := range e.Deliveries {
 		d, err := r.delivery(ctx, e, p)
@@ -29,6 +31,17 @@ func (r *Relay) Inspect(ctx context.Context, id string) (*Event, []Delivery, err
 		deliveries[i] = d
 	}
 	return e, deliveries, nil
+}
+
+// flushForReading makes the store have every attempt that states and counts speak of. If
+// it cannot, readers see attempts a little later: that is better than no answer.
+func (r *Relay) flushForReading(ctx context.Context) {
+	if r.stalled.Load() {
+		return
+	}
+	if err := r.Flush(ctx); err != nil {
+		r.logger.Debug("reading before outcomes are stored", zap.Error(err))
+	}
 }
 
 // countAttempts takes the number of attempts from the last record, where there is one:

@@ -20,7 +20,7 @@ type ListedEvent struct {
 // Events lists events, newest first. The second result is Before of the next page, 0 at
 // the end; see [EventPage].
 func (r *Relay) Events(ctx context.Context, q EventQuery) ([]ListedEvent, Seq, error) {
-	r.Flush()
+	r.flushForReading(ctx)
 	page, err := r.store.Events(ctx, q)
 	if err != nil {
 		return nil, 0, err
@@ -68,7 +68,7 @@ func (e *CursorError) Error() string {
 
 // Deliveries lists deliveries, newest first.
 func (r *Relay) Deliveries(ctx context.Context, q DeliveryQuery) (DeliveryPage, error) {
-	r.Flush()
+	r.flushForReading(ctx)
 	if q.Subscription != "" {
 		return r.deliveriesOf(ctx, q)
 	}

@@ -23,6 +23,10 @@ func (l *lane) refill(after uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refilling = false
+	if l.next != after+1 { // held meanwhile, and unloaded: this is no longer what comes next
+		l.advance(time.Now())
+		return
+	}
 	unreadable, bad := errors.AsType[*UnreadableError](err)
 	switch {
 	case bad:
@@ -139,8 +143,11 @@ func (l *lane) known(pos uint64) bool {
 // scanRetries brings into memory what is due first, when something that was left to the
 // store may be due.
 func (l *lane) scanRetries() {
-	l.engine.Flush() // so that the store knows all that memory has let go
-	if err := l.loadRetries(context.Background()); err != nil {
+	err := l.engine.Flush(context.Background()) // so that the store knows all that memory let go
+	if err == nil {
+		err = l.loadRetries(context.Background())
+	}
+	if err != nil {
 		l.mu.Lock()
 		l.retries.left = nil
 		l.retries.spill(time.Now())

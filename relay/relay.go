@@ -196,8 +196,9 @@ func (r *Relay) wakeAll() {
 	}
 }
 
-// Flush writes to the store what was settled so far.
-func (r *Relay) Flush() { r.settler.flush(r.stop) }
+// Flush returns when the store has all that was settled before, or with an error after
+// at most two seconds.
+func (r *Relay) Flush(ctx context.Context) error { return r.settler.wait(ctx, r.stop) }
 
 // Err returns why events are not accepted at present, or nil.
 func (r *Relay) Err() error { return r.store.Err() }
@@ -210,7 +211,9 @@ func (r *Relay) Close() error {
 		end()
 		r.Drain(ended)
 		r.schedule.close()
-		r.Flush()
+		if err := r.Flush(context.Background()); err != nil {
+			r.logger.Error("outcomes were not stored; their attempts will be made again", zap.Error(err))
+		}
 		close(r.stop)
 		<-r.settler.done
 		r.closeErr = r.store.Close()

@@ -15,22 +15,28 @@ const settleDelay = 10 * time.Millisecond
 // commitRetry is the pause after a commit failed.
 const commitRetry = time.Second
 
-// settler writes the outcomes of all lanes to the store, in groups.
+// flushPatience bounds how long a reader waits for what was settled to be stored.
+const flushPatience = 2 * time.Second
+
+// errNotFlushed means that outcomes are waiting to be stored.
+var errNotFlushed = errors.New("the store does not take outcomes at present")
+
+// settler writes the outcomes of all lanes to the store, in groups, from one goroutine.
 type settler struct {
 	engine *Relay
 	kick   chan struct{}
-	done   chan struct{}
+	// requests ask for a flush at once; each is closed when it is done.
+	requests chan chan struct{}
+	done     chan struct{}
 
 	mu    sync.Mutex
 	lanes []*lane
-
-	// flushing makes flushes follow each other, so that a flush that returns has written
-	// everything that was settled before it was called.
-	flushing sync.Mutex
 }
 
 func newSettler(r *Relay) *settler {
-	return &settler{engine: r, kick: make(chan struct{}, 1), done: make(chan struct{})}
+	return &settler{
+		engine: r, kick: make(chan struct{}, 1), requests: make(chan chan struct{}), done: make(chan struct{}),
+	}
 }
 
 // add notes that a lane has outcomes to write. The caller holds the lane's lock.
@@ -52,25 +58,52 @@ func (s *settler) add(l *lane) {
 func (s *settler) run(stop <-chan struct{}) {
 	defer close(s.done)
 	for {
+		var delay <-chan time.Time
 		select {
 		case <-stop:
 			return
+		case request := <-s.requests:
+			s.flush(stop)
+			close(request)
+			continue
 		case <-s.kick:
+			delay = time.After(settleDelay)
 		}
 		select {
 		case <-stop:
 			return
-		case <-time.After(settleDelay):
+		case request := <-s.requests:
+			s.flush(stop)
+			close(request)
+		case <-delay:
+			s.flush(stop)
 		}
-		s.flush(stop)
+	}
+}
+
+// wait returns when everything that was settled before is stored.
+func (s *settler) wait(ctx context.Context, stop <-chan struct{}) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, flushPatience, errNotFlushed)
+	defer cancel()
+	request := make(chan struct{})
+	select {
+	case s.requests <- request:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-stop:
+		return ErrClosed
+	}
+	select {
+	case <-request:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
 // flush writes what was settled so far. It tries until it succeeds, the store is closed
 // or stop is; meanwhile no attempts begin, since their results could not be kept.
 func (s *settler) flush(stop <-chan struct{}) {
-	s.flushing.Lock()
-	defer s.flushing.Unlock()
 	s.mu.Lock()
 	lanes := s.lanes
 	s.lanes = nil

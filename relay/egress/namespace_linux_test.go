@@ -58,6 +58,7 @@ func TestNetworkNamespace(t *testing.T) {
 	}
 	t.Run("removed and restored", testRemovedAndRestored)
 	t.Run("removed after a delivery", testRemovedAfterADelivery)
+	t.Run("removed under a connection", testRemovedUnderAConnection)
 	t.Run("family mismatch", testFamilyMismatch)
 	t.Run("rebinding to metadata", testRebindingToMetadata)
 	t.Run("proxy of the environment", testProxyOfTheEnvironment)
@@ -148,6 +149,33 @@ func testRemovedAfterADelivery(t *testing.T) {
 	if len(from) != 2 || from[0].Addr().String() != "10.77.0.2" || from[1].Addr() != from[0].Addr() || from[0] == from[1] {
 		t.Errorf("reached from %v", from)
 	}
+}
+
+// A connection that was kept alive is silent once its address is gone. It does not
+// move to another address, and the region knows why.
+func testRemovedUnderAConnection(t *testing.T) {
+	r := newReceiverAt(t, "10.77.0.9:0", (*httptest.Server).Start, ok)
+	d := &Dialer{Region: region(t, "10.77.0.2", "10.77.0.3"), Guard: guard(t, "10.77.0.9")}
+	client := newClient(t, d, TransportOptions{})
+	if _, _, err := post(t, client, r.URL); err != nil {
+		t.Fatal(err)
+	}
+	source := r.senders()[0].Addr()
+	if err := d.Region.Lost(source); err != nil {
+		t.Errorf("before the removal: %v", err)
+	}
+	ip(t, "addr del "+source.String()+"/32 dev lo")
+	client.Timeout = 300 * time.Millisecond
+	if _, _, err := post(t, client, r.URL); err == nil {
+		t.Error("a delivery was made without its address")
+	}
+	if _, ok := errors.AsType[*UnavailableError](d.Region.Lost(source)); !ok {
+		t.Error("the region does not know that its address is gone")
+	}
+	if from := r.senders(); len(from) != 1 {
+		t.Errorf("reached from %v", from)
+	}
+	ip(t, "addr add "+source.String()+"/32 dev lo")
 }
 
 func testFamilyMismatch(t *testing.T) {

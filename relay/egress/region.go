@@ -95,6 +95,20 @@ func (r *Region) Status() []AddressStatus {
 	return status
 }
 
+// Lost returns an [*UnavailableError] if local, which a connection of the region
+// has or had, is no longer on this machine, and nil otherwise. It is to be asked
+// when an attempt has failed without an answer: a connection whose address is taken
+// from under it, as one kept alive may be, is silent until a timeout ends it, and
+// that is not the receiver's fault.
+func (r *Region) Lost(local netip.Addr) error {
+	local = local.Unmap()
+	if !local.IsValid() || !missing(local) {
+		return nil
+	}
+	gone := []netip.Addr{local}
+	return &UnavailableError{Region: r.Name, Family: FamilyOf(local), Addresses: gone, Reason: notHere(gone)}
+}
+
 // sources returns the region's addresses of a family in the order in which they
 // are tried for host. The first one is the same for each dial to that host, so
 // that a receiver sees one address as long as it is up.

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -98,5 +99,18 @@ func TestStatusTellsWhichAddressesAreUp(t *testing.T) {
 	}
 	if err := Usable(netip.MustParseAddr("::ffff:127.0.0.2")); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestLostAddresses(t *testing.T) {
+	r := region(t, "127.0.0.2", "203.0.113.77")
+	for _, addr := range []netip.Addr{{}, netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("::ffff:127.0.0.2")} {
+		if err := r.Lost(addr); err != nil {
+			t.Errorf("%v: %v", addr, err)
+		}
+	}
+	err := r.Lost(netip.MustParseAddr("203.0.113.77"))
+	if unavailable, ok := errors.AsType[*UnavailableError](err); !ok || unavailable.Family != IPv4 || len(unavailable.Addresses) != 1 {
+		t.Errorf("%v", err)
 	}
 }

@@ -12,8 +12,8 @@ import (
 
 // Bounds of waiting, so that a sender hears within ten seconds where it stands.
 const (
-	readyWait   = 3 * time.Second
-	publishWait = 6 * time.Second
+	readyWait  = 3 * time.Second // for the engine to be there
+	engineWait = 6 * time.Second // for what it is asked
 )
 
 // Accept takes one POST and answers it, without asking who sends: for callers that
@@ -47,7 +47,7 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, s *submission,
 	if ref != nil {
 		return relay.Receipt{}, ref
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), publishWait)
+	ctx, cancel := context.WithTimeout(r.Context(), engineWait)
 	defer cancel()
 	receipts, err := engine.Publish(ctx, events, nil)
 	if err != nil {

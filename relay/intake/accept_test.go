@@ -188,7 +188,7 @@ func TestManyNarrowingNamesAreCheap(t *testing.T) {
 	}
 	began := time.Now()
 	names, _ := parseNarrowing([]string{b.String()})
-	if took := time.Since(began); len(names) != 200_000 || took > 2*time.Second {
+	if took := time.Since(began); len(names) != 200_000 || took > quadratic {
 		t.Fatalf("%d names in %v", len(names), took)
 	}
 }
@@ -268,10 +268,12 @@ func TestAnEngineThatHangsIsA503(t *testing.T) {
 		s := newSetup(t, func(o *Options) {
 			o.Engine = func(context.Context) (Engine, error) { return hanging{}, nil }
 		})
-		began := time.Now()
-		s.refused(t, ask{path: "/v1/events/a", body: `1`}, 503, "not-ready")
-		if waited := time.Since(began); waited >= 10*time.Second {
-			t.Errorf("answered after %v", waited)
+		for _, method := range []string{"POST", "GET"} {
+			began := time.Now()
+			s.refused(t, ask{method: method, path: "/v1/events/a", body: `1`}, 503, "not-ready")
+			if waited := time.Since(began); waited >= 10*time.Second {
+				t.Errorf("%s: answered after %v", method, waited)
+			}
 		}
 	})
 }
@@ -284,9 +286,12 @@ func (hanging) Publish(ctx context.Context, _ []relay.Publication, _ *relay.Key)
 	return nil, ctx.Err()
 }
 
-func (hanging) Err() error { return nil }
+func (hanging) Inspect(ctx context.Context, _ string) (*relay.Event, []relay.Delivery, error) {
+	<-ctx.Done()
+	return nil, nil, ctx.Err()
+}
 
-func (hanging) Inspect(context.Context, string) (*relay.Event, []relay.Delivery, error) { panic("no") }
+func (hanging) Err() error { return nil }
 
 func TestMissingReceiptIsNoSuccess(t *testing.T) {
 	s := newSetup(t)

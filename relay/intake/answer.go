@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -58,7 +59,9 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, id string) {
 		h.refuse(w, r, ref)
 		return
 	}
-	event, deliveries, err := engine.Inspect(r.Context(), id)
+	ctx, cancel := context.WithTimeout(r.Context(), engineWait)
+	defer cancel()
+	event, deliveries, err := engine.Inspect(ctx, id)
 	if errors.Is(err, relay.ErrNotFound) {
 		h.refuse(w, r, refuse(problemNoEvent, "There is no event with this id, or it is no longer kept. An id begins with evt_ and stands in the answer to the POST."))
 		return

@@ -332,11 +332,11 @@ func (m *Memory) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, e
 		for _, at := range e.Deliveries {
 			s := c.subs[at.Subscription]
 			s.log = slices.DeleteFunc(s.log, func(l relay.LogEntry) bool { return l.Pos == at.Pos })
-			delete(c.attempts, delivery{e.Seq, at.Subscription})
 			if x, ok := s.at[at.Pos]; ok && x.From == x.To {
 				delete(s.at, at.Pos)
 			}
 		}
+		maps.DeleteFunc(c.attempts, func(d delivery, _ []relay.Attempt) bool { return d.seq == e.Seq })
 		return true
 	})
 	keys := len(c.keys)
