@@ -247,7 +247,7 @@ func TestHoldDuringRefillLosesNothing(t *testing.T) {
 		var answers atomic.Int64
 		to := receiver{answer: func(n int, r *http.Request) (*http.Response, error) {
 			time.Sleep(5 * time.Millisecond)
-			if answers.Add(1)%100 == 0 {
+			if answers.Add(1)%150 == 0 {
 				return answer(503, "Retry-After: 1"), nil
 			}
 			return answer(200), nil

@@ -12,10 +12,21 @@ import (
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
+// modelBudget is how long new random runs are begun. A store that syncs is slow.
+const modelBudget = 8 * time.Second
+
 // model does the same to a store and to a Memory, chosen at random, and compares all
 // that can be seen of them.
 func model(t *testing.T, open func(t *testing.T) Harness) {
+	start, runs, failed := time.Now(), 0, false
+	defer func() { t.Logf("%d random runs", runs) }()
 	rapid.Check(t, func(rt *rapid.T) {
+		// A failure is made smaller by running it again and again, however long.
+		if !failed && time.Since(start) > modelBudget {
+			return
+		}
+		runs++
+		defer func() { failed = failed || rt.Failed() }()
 		h := open(t)
 		m := &machine{t: t, h: &h, memory: NewMemory(h.Clock.Now), keys: make(map[string]byte)}
 		defer func() { _ = m.h.Store.Close() }()
