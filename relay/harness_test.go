@@ -78,10 +78,12 @@ func run(t *testing.T, test func(w *world)) {
 		w := &world{t: t, memory: storagetest.NewMemory(time.Now)}
 		w.store = w.memory
 		w.open()
+		defer func() { // also where the test gave up
+			if err := w.engine.Close(); err != nil {
+				t.Errorf("closing: %v", err)
+			}
+		}()
 		test(w)
-		if err := w.engine.Close(); err != nil {
-			t.Errorf("closing: %v", err)
-		}
 	})
 }
 

@@ -1,0 +1,51 @@
+// Package integration tests the relay from outside: Caddy runs as a process of its own,
+// is configured by a Caddyfile, posted to over HTTP and killed by signals. What is
+// expected is what the documentation promises, and nothing of the product's packages is
+// called.
+package integration
+
+import (
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard" // as xcaddy's builds have it
+
+	_ "github.com/caddyrelay/caddyrelay" // the modules under test
+)
+
+// asCaddy makes this test binary behave as the command caddy, so that the tests need no
+// build by xcaddy.
+const asCaddy = "CADDYRELAY_TEST_AS_CADDY"
+
+// lifeline is the descriptor of a pipe whose other end the tests hold.
+const lifeline = 3
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCaddy) == "" {
+		os.Exit(m.Run())
+	}
+	// Tests that panic or run out of time leave no Caddy behind.
+	go func() {
+		_, _ = io.Copy(io.Discard, os.NewFile(lifeline, "lifeline"))
+		os.Exit(98)
+	}()
+	caddycmd.Main()
+}
+
+// patience bounds every wait for something that will happen. It is generous, since the
+// machine may be busy: only what never happens takes so long.
+const patience = 45 * time.Second
+
+// eventually waits until done, and fails the test with what failure says if that takes
+// too long.
+func eventually(t *testing.T, done func() bool, failure func() string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("after " + patience.String() + ": " + failure())
+		}
+	}
+}
