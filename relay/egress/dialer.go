@@ -63,6 +63,24 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	}
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(d.ConnectTimeout, DefaultConnectTimeout))
 	defer cancel()
+	targets, err := d.resolve(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	return d.connectFirst(ctx, host, port, targets)
+}
+
+// Check looks host up and judges it as a dial would, without connecting. Its errors are
+// those of [Dialer.DialContext] that come before a connection.
+func (d *Dialer) Check(ctx context.Context, host string) error {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(d.ConnectTimeout, DefaultConnectTimeout))
+	defer cancel()
+	_, err := d.resolve(ctx, host)
+	return err
+}
+
+// resolve returns the addresses to connect to, all of them judged.
+func (d *Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	answers, err := d.lookup(ctx, host)
 	if err != nil {
 		return nil, err
@@ -72,11 +90,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 			return nil, err
 		}
 	}
-	targets, err := d.targets(host, answers)
-	if err != nil {
-		return nil, err
-	}
-	return d.connectFirst(ctx, host, port, targets)
+	return d.targets(host, answers)
 }
 
 func splitHostPort(address string) (string, uint16, error) {

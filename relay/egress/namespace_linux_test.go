@@ -183,9 +183,13 @@ func testFamilyMismatch(t *testing.T) {
 		t.Skip("this machine has no IPv6")
 	}
 	ip(t, "-6 addr add fd77::9/128 dev lo nodad")
-	// The kernel makes the routes to new IPv6 addresses in its own time.
+	// The kernel makes the local routes to new IPv6 addresses in its own time.
 	for _, addr := range []string{"fd77::2", "fd77::9"} {
-		for exec.CommandContext(t.Context(), "ip", "-6", "route", "get", addr).Run() != nil {
+		for {
+			out, _ := exec.CommandContext(t.Context(), "ip", "-6", "route", "get", addr).Output()
+			if strings.HasPrefix(string(out), "local ") {
+				break
+			}
 			time.Sleep(10 * time.Millisecond)
 		}
 	}

@@ -1,0 +1,138 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// options are those of one run of the command.
+type options struct {
+	rounds   int
+	duration time.Duration
+	warmup   time.Duration
+	posters  int
+	size     int
+	rate     float64
+	fanout   int
+	systems  []system
+	caddy    string
+	dir      string
+	json     string
+	profile  string
+}
+
+// Bounds of the options.
+const (
+	maxPosters = 4096
+	maxFanout  = 1000
+	maxSize    = 500 << 10 // intake takes 512 KiB by default
+)
+
+func defaultOptions() options {
+	return options{
+		rounds: 3, duration: 8 * time.Second, warmup: time.Second,
+		posters: 64, size: 1024, fanout: 1, caddy: "./caddy", dir: ".",
+	}
+}
+
+func parseOptions(args []string) (options, error) {
+	o := defaultOptions()
+	names := ""
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.IntVar(&o.rounds, "rounds", o.rounds, "rounds; each measures every system once, every other one in reverse order")
+	flags.DurationVar(&o.duration, "duration", o.duration, "the measured window of each system in each round")
+	flags.DurationVar(&o.warmup, "warmup", o.warmup, "load before the window")
+	flags.IntVar(&o.posters, "posters", o.posters, "keep-alive connections, each with one request under way at most")
+	flags.IntVar(&o.size, "size", o.size, "bytes of each event's body")
+	flags.Float64Var(&o.rate, "rate", o.rate, "post so many events a second by the clock, answered or not (0: as fast as answers come)")
+	flags.IntVar(&o.fanout, "fanout", o.fanout, "subscriptions that each event is delivered to")
+	flags.StringVar(&names, "systems", "", "what is measured, by commas: "+systemNames()+" (default: what the mode compares)")
+	flags.StringVar(&o.caddy, "caddy", o.caddy, "Caddy built by ./xcaddy.sh; if it is missing or the value empty, this program is Caddy itself")
+	flags.StringVar(&o.dir, "dir", o.dir, "where the temporary folder with the stores is made; the disk counts")
+	flags.StringVar(&o.json, "json", o.json, "also write everything to this file")
+	flags.StringVar(&o.profile, "profile", o.profile, "write pprof profiles of each Caddy to <this>-<system>.<kind>.pprof, during the first round")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return o, err
+		}
+		return o, errors.New("see -help")
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q is one argument too many; see -help", flags.Arg(0))
+	}
+	if err := o.check(); err != nil {
+		return o, err
+	}
+	return o, o.choose(names)
+}
+
+func (o *options) check() error {
+	switch {
+	case o.rounds < 1:
+		return errors.New("-rounds must be 1 or more")
+	case o.duration <= 0 || o.warmup < 0:
+		return errors.New("-duration must be longer than zero, -warmup not below it")
+	case o.posters < 1 || o.posters > maxPosters:
+		return fmt.Errorf("-posters must be from 1 to %d", maxPosters)
+	case o.size < minSize || o.size > maxSize:
+		return fmt.Errorf("-size must be from %d (an id has to fit) to %d", minSize, maxSize)
+	case o.fanout < 1 || o.fanout > maxFanout:
+		return fmt.Errorf("-fanout must be from 1 to %d", maxFanout)
+	case o.rate < 0:
+		return errors.New("-rate must be positive, or 0 for no pacing")
+	}
+	return nil
+}
+
+// choose sets the systems: those named, else those that the mode is about.
+func (o *options) choose(names string) error {
+	if names == "" {
+		switch {
+		case o.fanout > 1: // reverse_proxy delivers to one receiver only
+			names = "relay,relay-defaults,client"
+		case o.rate > 0:
+			names = "relay,proxy,commit"
+		default:
+			names = "relay,proxy,relay-defaults,proxy-defaults"
+		}
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		s, ok := systemNamed(strings.TrimSpace(name))
+		switch {
+		case !ok:
+			return fmt.Errorf("-systems: %q is none of %s", name, systemNames())
+		case o.fanout > 1 && s.kind == kindProxy:
+			return fmt.Errorf("-systems: %s delivers to one receiver and cannot fan out", s.name)
+		}
+		o.systems = append(o.systems, s)
+	}
+	return nil
+}
+
+// caddyCommand returns the program that is Caddy: the binary, or none if it is this
+// program.
+func (o *options) caddyCommand() (path string, self bool, err error) {
+	if o.caddy != "" {
+		info, err := os.Stat(o.caddy)
+		if err == nil && (info.IsDir() || info.Mode().Perm()&0o111 == 0) {
+			return "", false, fmt.Errorf("-caddy: %s is no program", o.caddy)
+		}
+		if err == nil {
+			return o.caddy, false, nil
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return "", false, fmt.Errorf("-caddy: %w", err)
+		}
+	}
+	path, err = os.Executable()
+	if err != nil {
+		return "", false, fmt.Errorf("finding this program, to be Caddy: %w", err)
+	}
+	return path, true, nil
+}
