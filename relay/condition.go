@@ -15,6 +15,11 @@ type condition struct {
 	// unavailableUntil is when to look again.
 	unavailable      string
 	unavailableUntil time.Time
+	// window is what the breaker judges.
+	window window
+	// ramp is the number of attempts that may be in flight while an endpoint comes back:
+	// one at first, one more for each success. 0: as many as the subscription says.
+	ramp int
 }
 
 // held returns why nothing may be attempted now, and until when; the time is zero if
@@ -31,40 +36,106 @@ func (c *condition) held(s *Subscription, now time.Time) (Reason, time.Time) {
 		return ReasonRetryAfter, c.HoldUntil
 	case c.unavailableUntil.After(now):
 		return ReasonEgress, c.unavailableUntil
+	case c.tripped(s) && c.ProbeAt.After(now):
+		return ReasonBreaker, c.ProbeAt
 	default:
 		return ReasonNone, time.Time{}
 	}
 }
 
-// shown is held as users see it: a subscription without a usable address stays held
-// between two looks.
+// tripped reports whether the breaker is open, or waits for its probe.
+func (c *condition) tripped(s *Subscription) bool { return !c.ProbeAt.IsZero() && !s.Breaker.Off }
+
+// shown is held as users see it: what waits for a probe, or for a look at an address,
+// stays held until that has succeeded.
 func (c *condition) shown(s *Subscription, now time.Time) (Reason, time.Time) {
 	reason, until := c.held(s, now)
-	if reason == ReasonNone && c.unavailable != "" {
+	switch {
+	case reason != ReasonNone:
+		return reason, until
+	case c.unavailable != "":
 		return ReasonEgress, c.unavailableUntil
+	case c.tripped(s):
+		return ReasonBreaker, c.ProbeAt
+	default:
+		return ReasonNone, time.Time{}
 	}
-	return reason, until
 }
 
-func (c *condition) succeeded(now time.Time) {
+// limit returns how many attempts may be in flight.
+func (c *condition) limit(s *Subscription) int {
+	switch {
+	case c.tripped(s):
+		return 1 // the probe
+	case c.ramp > 0:
+		return min(c.ramp, s.MaxInFlight)
+	default:
+		return s.MaxInFlight
+	}
+}
+
+// succeeded notes a delivery. It reports whether the endpoint had been failing.
+func (c *condition) succeeded(s *Subscription, now time.Time) (recovered bool) {
+	recovered = c.tripped(s)
 	c.Delivered++
 	c.LastSuccess, c.FailingSince = now, time.Time{}
 	c.unavailable, c.unavailableUntil = "", time.Time{}
+	switch {
+	case recovered:
+		c.ProbeAt, c.window, c.ramp = time.Time{}, window{}, 1
+	case c.ramp > 0:
+		if c.ramp++; c.ramp >= s.MaxInFlight {
+			c.ramp = 0
+		}
+	}
+	if !s.Breaker.Off {
+		c.window.add(now, s.Breaker.Window, true)
+	}
+	return recovered
 }
 
-func (c *condition) failed(v verdict, now time.Time) {
+// failed notes a failed attempt. It reports whether that opened the breaker, and whether
+// it disabled the subscription.
+func (c *condition) failed(s *Subscription, v verdict, now time.Time) (tripped, disabled bool) {
 	c.unavailable, c.unavailableUntil = "", time.Time{}
 	if c.FailingSince.IsZero() {
 		c.FailingSince = now
 	}
-	if v.end == endGone {
-		c.Disabled, c.DisabledReason = true, v.message
-	}
 	if until := now.Add(v.wait); v.wait > 0 && until.After(c.HoldUntil) {
-		c.HoldUntil = until
+		c.HoldUntil, c.ramp = until, 1
 	}
+	switch {
+	case c.Disabled:
+	case v.end == endGone:
+		c.Disabled, c.DisabledReason, disabled = true, v.message, true
+	case s.DisableAfter > 0 && now.Sub(c.FailingSince) >= s.DisableAfter:
+		c.Disabled, disabled = true, true
+		c.DisabledReason = "only failures since " + c.FailingSince.UTC().Format(time.RFC3339) + "; the last: " + v.message
+	}
+	if s.Breaker.Off || v.kind == Kind429 {
+		return false, disabled
+	}
+	c.window.add(now, s.Breaker.Window, false)
+	switch {
+	case c.tripped(s): // the probe failed, or what was in flight when it opened
+		c.ProbeAt = now.Add(s.Breaker.Pause)
+	case c.window.trips(&s.Breaker):
+		c.ProbeAt, c.window, tripped = now.Add(s.Breaker.Pause), window{}, true
+	}
+	return tripped, disabled
 }
 
 func (c *condition) noAddress(v verdict, now time.Time) {
 	c.unavailable, c.unavailableUntil = v.message, now.Add(unavailablePause)
+}
+
+// resume clears what holds the subscription, but for its configuration. Everything
+// retrying is due at once.
+func (c *condition) resume(now time.Time) {
+	c.Paused, c.PausedReason = false, ""
+	c.Disabled, c.DisabledReason = false, ""
+	c.HoldUntil, c.FailingSince, c.ProbeAt = time.Time{}, time.Time{}, time.Time{}
+	c.unavailable, c.unavailableUntil = "", time.Time{}
+	c.window, c.ramp = window{}, 1
+	c.ResumedAt = now
 }

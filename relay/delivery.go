@@ -35,10 +35,12 @@ const (
 	ReasonGone       Reason = "gone"        // its name is not in the configuration
 	ReasonRetryAfter Reason = "retry_after" // the endpoint asked to wait
 	ReasonEgress     Reason = "egress"      // no usable address of the region
+	ReasonBreaker    Reason = "breaker"     // too many attempts failed
 
 	ReasonSchedule    Reason = "schedule"      // the last retry failed
 	ReasonGiveUpAfter Reason = "give_up_after" // the time allowed is over
 	ReasonStatus      Reason = "status"        // a status that is not retried
+	ReasonDropped     Reason = "dropped"       // the operator gave it up
 	ReasonQuarantined Reason = "quarantined"   // its record cannot be read or sent
 )
 

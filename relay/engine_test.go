@@ -85,6 +85,7 @@ func TestRetriesBeyondMemoryComeBackFromTheStore(t *testing.T) {
 		}}
 		s := subscription("crm", &to)
 		s.Retry.Delays = []time.Duration{time.Minute, time.Minute}
+		s.Breaker.Off = true
 		w.plan(s)
 		const n = 200
 		ids := make([]string, n)
@@ -361,7 +362,7 @@ func TestListsOfDeliveries(t *testing.T) {
 		failing := subscription("failing", &receiver{answer: func(int, *http.Request) (*http.Response, error) {
 			return answer(400), nil
 		}}, "a.odd")
-		failing.Retry.Off = true
+		failing.Retry.Off, failing.Breaker.Off = true, true
 		w.plan(subscription("all", &receiver{}), failing)
 		for i := range 25 {
 			w.publish([]string{"a.even", "a.odd"}[i%2], "1")

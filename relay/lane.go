@@ -45,6 +45,7 @@ type lane struct {
 	inFlight   map[uint64]*job
 
 	condition condition
+	pace      pace
 	outbox    outbox
 }
 
@@ -71,6 +72,9 @@ func (l *lane) configure(plan *Plan) {
 	l.plan, l.sub = nil, nil
 	if plan != nil {
 		l.plan, l.sub = plan, plan.byName[l.name]
+	}
+	if l.sub != nil {
+		l.pace.configure(l.sub.RateLimit)
 	}
 	l.advance(time.Now())
 }
@@ -155,6 +159,9 @@ func (l *lane) advance(now time.Time) {
 	case !due.After(now): // waits for a free place, not for the clock
 		due = time.Time{}
 	}
+	if next := l.pace.next; next.After(now) && (due.IsZero() || next.Before(due)) {
+		due = next
+	}
 	l.engine.schedule.set(l, due)
 	if !l.refilling && l.next <= l.head && len(l.queue) < queueEntries/4 && len(l.inFlight) < 2*l.sub.MaxInFlight {
 		l.refilling = true
@@ -165,7 +172,7 @@ func (l *lane) advance(now time.Time) {
 // take returns the next delivery to attempt, or nil if there is none or it is not the
 // time for it. The caller holds the lock.
 func (l *lane) take(now time.Time) *job {
-	if l.sub == nil || len(l.inFlight) >= l.sub.MaxInFlight {
+	if l.sub == nil || len(l.inFlight) >= l.condition.limit(l.sub) {
 		return nil
 	}
 	r := l.retries.first()
@@ -179,6 +186,10 @@ func (l *lane) take(now time.Time) *job {
 		return nil
 	}
 	if !l.engine.enter() {
+		return nil
+	}
+	if !l.pace.take(now) {
+		l.engine.leave()
 		return nil
 	}
 	j := &job{plan: l.plan, sub: l.sub}

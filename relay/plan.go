@@ -20,6 +20,7 @@ const (
 	DefaultConnectTimeout = 5 * time.Second
 	DefaultMaxInFlight    = 16
 	DefaultJitter         = 0.2
+	DefaultDisableAfter   = 5 * 24 * time.Hour
 )
 
 // DefaultSchedule is the example schedule of Standard Webhooks 1.0.0: ten attempts
@@ -64,6 +65,14 @@ type Subscription struct {
 	Timeout time.Duration
 	// MaxInFlight bounds attempts under way at once.
 	MaxInFlight int
+	// RateLimit bounds attempts over time; zero: no bound.
+	RateLimit RateLimit
+	// Breaker leaves an endpoint alone whose attempts fail. The zero value is
+	// [DefaultBreaker].
+	Breaker BreakerPolicy
+	// DisableAfter disables the subscription when there were only failures for so long.
+	// 0: [DefaultDisableAfter]; negative: never.
+	DisableAfter time.Duration
 
 	// Paused holds deliveries by configuration.
 	Paused       bool
@@ -74,6 +83,13 @@ type Subscription struct {
 	// Transport makes the requests. It does not follow redirects, binds to addresses of
 	// the region and refuses forbidden destinations.
 	Transport http.RoundTripper
+}
+
+// RateLimit is a bucket of Events tokens that refills evenly over Window; each attempt
+// takes one.
+type RateLimit struct {
+	Events int
+	Window time.Duration
 }
 
 // HeaderRule changes one field of each request.
@@ -186,6 +202,12 @@ func (s *Subscription) prepare() error {
 	}
 	if s.Retry.Delays == nil && !s.Retry.Off {
 		s.Retry.Delays = DefaultSchedule
+	}
+	if s.Breaker == (BreakerPolicy{}) {
+		s.Breaker = DefaultBreaker
+	}
+	if s.DisableAfter == 0 {
+		s.DisableAfter = DefaultDisableAfter
 	}
 	if len(s.Topics) == 0 {
 		s.Topics = []topic.Pattern{everything}

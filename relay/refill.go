@@ -63,7 +63,7 @@ func (l *lane) quarantine(s Span, seq Seq, err error) {
 		}
 		l.engine.logger.Error("deliveries cannot be read and are set aside as failed",
 			zap.String("subscription", l.name), zap.Uint64("from", from), zap.Uint64("to", to), zap.Error(err))
-		l.outbox.put(Exception{From: from, To: to, Seq: seq, Kind: Quarantined, Reason: string(ReasonQuarantined)})
+		l.outbox.put(Exception{From: from, To: to, Seq: seq, Kind: Quarantined, At: time.Now(), Reason: string(ReasonQuarantined)})
 		l.cur.finishSpan(Span{from, to})
 		l.condition.Failed += to - from + 1
 		l.engine.settler.add(l)
@@ -123,8 +123,12 @@ func (l *lane) retryOf(x Exception) *retry {
 	if x.Kind != Retry || l.known(x.From) {
 		return nil
 	}
+	due := x.Due
+	if resumed := l.condition.ResumedAt; due.After(resumed) && !x.At.After(resumed) {
+		due = resumed
+	}
 	return &retry{
-		pos: x.From, seq: x.Seq, attempts: x.Attempts, step: x.Step, due: x.Due, since: x.Since, stored: true,
+		pos: x.From, seq: x.Seq, attempts: x.Attempts, step: x.Step, due: due, since: x.Since, stored: true,
 	}
 }
 

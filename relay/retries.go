@@ -112,6 +112,19 @@ func (q *retries) remove(r *retry) {
 	}
 }
 
+// dueAll makes everything due now, also what is only in the store.
+func (q *retries) dueAll(now time.Time) {
+	for _, r := range q.heap {
+		if r.due.After(now) {
+			r.due = now
+		}
+	}
+	heap.Init(&q.heap)
+	if !q.spilled.IsZero() {
+		q.spill(now)
+	}
+}
+
 // nextDue returns when the next one is due, in memory or not; zero if there is none.
 func (q *retries) nextDue() time.Time {
 	due := q.spilled

@@ -9,6 +9,8 @@ type settled struct {
 	state   State
 	message string
 	now     time.Time
+	// What happened to the subscription with it.
+	tripped, recovered, disabled bool
 }
 
 // settle records the result of an attempt: in the lane at once, in the store with the
@@ -32,20 +34,20 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 	case endUnreadable:
 		l.condition.Failed++
 		l.outbox.put(Exception{
-			From: j.pos, To: j.pos, Seq: j.seq, Kind: Quarantined, Attempts: j.attempts, Reason: string(ReasonQuarantined),
+			From: j.pos, To: j.pos, Seq: j.seq, Kind: Quarantined, Attempts: j.attempts, At: now, Reason: string(ReasonQuarantined),
 		})
 		result.outcome, result.state = OutcomeFailed, StateFailed
 	case endDelivered:
-		l.condition.succeeded(now)
+		result.recovered = l.condition.succeeded(j.sub, now)
 		l.outbox.drop(j)
 		result.outcome, result.state = OutcomeDelivered, StateDelivered
 	default:
-		l.condition.failed(v, now)
+		result.tripped, result.disabled = l.condition.failed(j.sub, v, now)
 		if j.since.IsZero() {
 			j.since = a.At
 		}
 		x := Exception{
-			From: j.pos, To: j.pos, Seq: j.seq, Attempts: a.Number, Step: j.step + 1, Since: j.since,
+			From: j.pos, To: j.pos, Seq: j.seq, Attempts: a.Number, Step: j.step + 1, Since: j.since, At: now,
 		}
 		x.Kind, x.Due, x.Reason = next(j, v, now)
 		l.outbox.put(x)

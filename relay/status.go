@@ -121,6 +121,8 @@ func (l *lane) status(ctx context.Context) (SubscriptionStatus, error) {
 		s.State, s.Detail = SubscriptionDisabled, c.DisabledReason
 	case ReasonEgress:
 		s.Detail = c.unavailable
+	case ReasonBreaker:
+		s.Detail = "too many attempts failed; the next one probes the endpoint"
 	case ReasonRetryAfter:
 		s.Detail = "the endpoint asked to wait until " + c.HoldUntil.UTC().Format(time.RFC3339)
 	}

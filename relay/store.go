@@ -143,6 +143,12 @@ type Progress struct {
 	// HoldUntil holds the whole subscription until then, because its endpoint asked
 	// for it (Retry-After).
 	HoldUntil time.Time
+	// ProbeAt is when one attempt may probe an endpoint whose breaker is open; zero while
+	// it is closed.
+	ProbeAt time.Time
+	// ResumedAt is when the subscription was last resumed: exceptions that are older are
+	// due since then.
+	ResumedAt time.Time
 	// LastSuccess is the end of the last successful attempt, FailingSince that of the
 	// first failed one after it. Either may be zero.
 	LastSuccess, FailingSince time.Time
@@ -181,7 +187,10 @@ type Exception struct {
 	Attempts int
 	// Step is the index of the next delay in the retry schedule.
 	Step int
-	// Due is when the next attempt may be made.
+	// At is when the exception was recorded.
+	At time.Time
+	// Due is when the next attempt may be made. If the subscription was resumed after At,
+	// it is due since then.
 	Due time.Time
 	// Since is the time of the first attempt of this run through the schedule.
 	Since time.Time

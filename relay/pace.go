@@ -1,0 +1,38 @@
+package relay
+
+import (
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// pace keeps a lane's attempts to the rate limit of its subscription.
+type pace struct {
+	limit   RateLimit
+	limiter *rate.Limiter // nil: no limit
+	// next is when the next attempt may be made, after one was refused.
+	next time.Time
+}
+
+// configure sets the limit. What was used up stays used up if it is the same one.
+func (p *pace) configure(limit RateLimit) {
+	if limit == p.limit {
+		return
+	}
+	p.limit, p.limiter, p.next = limit, nil, time.Time{}
+	if limit.Events > 0 {
+		p.limiter = rate.NewLimiter(rate.Every(limit.Window/time.Duration(limit.Events)), limit.Events)
+	}
+}
+
+// take reports whether an attempt may be made now.
+func (p *pace) take(now time.Time) bool {
+	if p.limiter == nil || p.limiter.AllowN(now, 1) {
+		p.next = time.Time{}
+		return true
+	}
+	r := p.limiter.ReserveN(now, 1)
+	p.next = now.Add(r.DelayFrom(now))
+	r.CancelAt(now)
+	return false
+}
