@@ -18,7 +18,6 @@ var lookup = idna.New(
 	idna.MapForLookup(),
 	idna.Transitional(false),
 	idna.BidiRule(),
-	idna.CheckJoiners(true),
 	idna.CheckHyphens(false),
 	idna.StrictDomainName(false),
 )

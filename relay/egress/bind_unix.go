@@ -31,6 +31,6 @@ func bind(addr netip.Addr) error {
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	defer syscall.Close(fd)
+	defer func() { _ = syscall.Close(fd) }() // nothing was written
 	return os.NewSyscallError("bind", syscall.Bind(fd, sockaddr))
 }

@@ -90,16 +90,16 @@ func (m *Memory) Open(ctx context.Context, name string, after uint64, limit int)
 			}
 			return comparePos(relay.LogEntry{Pos: uint64(a.Kind)}, uint64(b.Kind))
 		})
-		open = CutPage(open, limit)
+		open = cutPage(open, limit)
 		return nil
 	})
 	return open, err
 }
 
-// CutPage cuts a list of open exceptions at limit. A delivery and a replay may begin
+// cutPage cuts a list of open exceptions at limit. A delivery and a replay may begin
 // at the same position; since the next page begins after the last From of this one,
 // the two stay together (unless limit is 1).
-func CutPage(open []relay.Exception, limit int) []relay.Exception {
+func cutPage(open []relay.Exception, limit int) []relay.Exception {
 	if len(open) <= limit {
 		return open
 	}
