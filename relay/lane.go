@@ -43,6 +43,8 @@ type lane struct {
 	cur        cursor
 	retries    retries
 	inFlight   map[uint64]*job
+	// turn alternates between retries and the log, where both have something.
+	turn bool
 
 	condition condition
 	pace      pace
@@ -181,6 +183,9 @@ func (l *lane) take(now time.Time) *job {
 	}
 	if r == nil && len(l.queue) == 0 {
 		return nil
+	}
+	if l.turn = !l.turn; l.turn && len(l.queue) > 0 {
+		r = nil // neither a pile of retries nor a stream of events keeps the other waiting
 	}
 	if reason, _ := l.condition.held(l.sub, now); reason != ReasonNone {
 		return nil

@@ -41,6 +41,10 @@ type Relay struct {
 	attempts context.Context
 	cut      context.CancelCauseFunc
 
+	jobs jobs
+	// background are goroutines that end with attempts' context.
+	background sync.WaitGroup
+
 	stop      chan struct{}
 	closeOnce sync.Once
 	closeErr  error
@@ -210,6 +214,8 @@ func (r *Relay) Close() error {
 		ended, end := context.WithCancel(context.Background())
 		end()
 		r.Drain(ended)
+		r.cut(errDraining)
+		r.background.Wait()
 		r.schedule.close()
 		if err := r.Flush(context.Background()); err != nil {
 			r.logger.Error("outcomes were not stored; their attempts will be made again", zap.Error(err))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -38,6 +39,96 @@ func (r *Relay) Resume(ctx context.Context, name string) (SubscriptionStatus, er
 		l.retries.dueAll(now)
 		return nil
 	})
+}
+
+// Drop gives up everything that a subscription holds or has pending: it is recorded as
+// failed, for the reason "dropped". What is in flight ends by itself.
+func (r *Relay) Drop(ctx context.Context, name string) (SubscriptionStatus, error) {
+	status, err := r.steer(ctx, name, func(l *lane, now time.Time) error {
+		l.dropLog(now)
+		l.dropMemory(now)
+		return nil
+	})
+	if err != nil {
+		return status, err
+	}
+	l := r.lane(name)
+	if err := l.dropStored(ctx); err != nil {
+		return status, fmt.Errorf("dropping what is only in the store: %w", err)
+	}
+	return l.status(ctx)
+}
+
+// dropLog gives up what was not attempted yet. The caller holds the lock.
+func (l *lane) dropLog(now time.Time) {
+	l.unload()
+	busy := l.cur
+	busy.done = slices.Clone(busy.done)
+	for pos := range l.inFlight {
+		busy.finish(pos)
+	}
+	for pos := range l.retries.byPos {
+		busy.finish(pos)
+	}
+	for from := busy.skip(l.cur.low + 1); from <= l.head; from = busy.skip(from) {
+		to := from
+		for to < l.head && !busy.has(to+1) {
+			to++
+		}
+		l.outbox.put(Exception{From: from, To: to, Kind: Failed, At: now, Reason: string(ReasonDropped)})
+		l.condition.Failed += to - from + 1
+		l.cur.finishSpan(Span{from, to})
+		busy.finishSpan(Span{from, to})
+	}
+	l.next = l.cur.skip(l.next)
+}
+
+// dropMemory gives up the retries that are in memory. The caller holds the lock.
+func (l *lane) dropMemory(now time.Time) {
+	for len(l.retries.heap) > 0 {
+		w := l.retries.first()
+		l.retries.remove(w)
+		l.outbox.put(Exception{
+			From: w.pos, To: w.pos, Seq: w.seq, Kind: Failed, Attempts: w.attempts, At: now, Reason: string(ReasonDropped),
+		})
+		l.condition.Failed++
+		if w.stored {
+			l.condition.Open--
+		} else {
+			l.cur.finish(w.pos)
+		}
+	}
+}
+
+// dropPage is the number of exceptions that are given up in one transaction.
+const dropPage = 1000
+
+// dropStored gives up the retries that are only in the store.
+func (l *lane) dropStored(ctx context.Context) error {
+	for after := uint64(0); ; {
+		if err := l.engine.Flush(ctx); err != nil {
+			return err
+		}
+		open, err := l.engine.store.Open(ctx, l.name, after, dropPage)
+		if err != nil || len(open) == 0 {
+			return err
+		}
+		now := time.Now()
+		l.mu.Lock()
+		for _, x := range open {
+			after = x.From
+			if l.known(x.From) {
+				continue
+			}
+			x.Kind, x.At, x.Due, x.Reason = Failed, now, time.Time{}, string(ReasonDropped)
+			l.outbox.put(x)
+			l.condition.Failed++
+			l.condition.Open--
+		}
+		l.retries.spilled = time.Time{}
+		l.engine.settler.add(l)
+		l.mu.Unlock()
+	}
 }
 
 // steer changes a lane, stores the change, and returns the status after it.

@@ -309,6 +309,12 @@ type Store interface {
 	// to the writer: its error too means that nothing was stored.
 	Append(ctx context.Context, b Batch, stored func([]*Event)) ([]Receipt, error)
 
+	// Place adds events that are stored already to the log of one more subscription, at
+	// its head and in the given order, in bounded transactions. Events that have a place
+	// there, or are no longer kept, are left out. placed is called like stored of Append,
+	// with events that have all their data; their Deliveries end with the new place.
+	Place(ctx context.Context, subscription string, events []Seq, placed func([]*Event)) error
+
 	// Commit applies updates, each of them atomically. A crash may undo the newest
 	// commits, which yields repeated attempts, never losses.
 	Commit(ctx context.Context, updates []Update) error

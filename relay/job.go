@@ -1,0 +1,190 @@
+package relay
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// JobState is what a job is in.
+type JobState string
+
+// States of a job.
+const (
+	JobRunning   JobState = "running"
+	JobDone      JobState = "done"
+	JobCancelled JobState = "cancelled"
+	JobFailed    JobState = "failed"
+)
+
+// Job is a replay of many. It lives in memory: a restart ends it, and what it has reopened
+// until then stays reopened.
+type Job struct {
+	ID           string
+	Subscription string
+	Select       Selection
+	State        JobState
+	// Total is the number of deliveries looked at, Done those that were looked at so far,
+	// Replayed those of them that were reopened. Total is 0 until all are found.
+	Total, Done, Replayed int
+	Started, Ended        time.Time
+	// Error says why a failed job has failed.
+	Error string
+}
+
+// keptJobs is how many ended jobs are remembered.
+const keptJobs = 100
+
+// ErrNoJob means that there is no such job, or that it ended long ago.
+var ErrNoJob = errors.New("no such job; ended ones are kept in memory for a while")
+
+// jobs are those of one engine.
+type jobs struct {
+	mu  sync.Mutex
+	all []*runningJob // in order of their start
+}
+
+type runningJob struct {
+	Job
+	cancel context.CancelFunc
+}
+
+// StartReplay begins a replay of many and returns its job.
+func (r *Relay) StartReplay(q ReplayRequest) (Job, error) {
+	if !slices.Contains(Selections, q.Select) {
+		return Job{}, fmt.Errorf("%q selects nothing; there are failed, all and missing", q.Select)
+	}
+	r.mu.RLock()
+	_, known := r.lanes[q.Subscription]
+	r.mu.RUnlock()
+	if !known {
+		return Job{}, &UnknownNameError{q.Subscription}
+	}
+	if q.Rate <= 0 {
+		q.Rate = defaultReplayRate
+	}
+	ctx, cancel := context.WithCancel(r.attempts)
+	j := &runningJob{cancel: cancel, Job: Job{
+		ID: "job_" + strings.ToLower(rand.Text()[:16]), Subscription: q.Subscription, Select: q.Select,
+		State: JobRunning, Started: time.Now(),
+	}}
+	r.jobs.mu.Lock()
+	r.jobs.all = append(r.jobs.all, j)
+	r.jobs.forget()
+	r.jobs.mu.Unlock()
+	r.background.Go(func() {
+		defer cancel()
+		r.jobs.end(j, r.runReplay(ctx, j, &q))
+	})
+	return r.jobs.snapshot(j), nil
+}
+
+// runReplay does the work of a job.
+func (r *Relay) runReplay(ctx context.Context, j *runningJob, q *ReplayRequest) error {
+	entries, err := r.selected(ctx, q)
+	if err != nil {
+		return err
+	}
+	r.jobs.update(j, func() { j.Total = len(entries) })
+	limiter := rate.NewLimiter(rate.Limit(q.Rate), 1)
+	for _, entry := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		did, err := r.apply(ctx, q, entry)
+		if err != nil {
+			return err
+		}
+		r.jobs.update(j, func() {
+			j.Done++
+			if did {
+				j.Replayed++
+			}
+		})
+		if did {
+			if err := limiter.Wait(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Job returns a job by its ID, or [ErrNoJob].
+func (r *Relay) Job(id string) (Job, error) {
+	j := r.jobs.find(id)
+	if j == nil {
+		return Job{}, ErrNoJob
+	}
+	return r.jobs.snapshot(j), nil
+}
+
+// CancelJob ends a job; what it has reopened stays so. It does nothing to one that ended.
+func (r *Relay) CancelJob(id string) (Job, error) {
+	j := r.jobs.find(id)
+	if j == nil {
+		return Job{}, ErrNoJob
+	}
+	j.cancel()
+	r.jobs.end(j, context.Canceled)
+	return r.jobs.snapshot(j), nil
+}
+
+func (s *jobs) find(id string) *runningJob {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range s.all {
+		if j.ID == id {
+			return j
+		}
+	}
+	return nil
+}
+
+func (s *jobs) snapshot(j *runningJob) Job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return j.Job
+}
+
+func (s *jobs) update(j *runningJob, change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+// end notes how a job ended; the first word counts.
+func (s *jobs) end(j *runningJob, err error) {
+	s.update(j, func() {
+		if j.State != JobRunning {
+			return
+		}
+		j.Ended = time.Now()
+		switch {
+		case err == nil:
+			j.State = JobDone
+		case errors.Is(err, context.Canceled):
+			j.State = JobCancelled
+		default:
+			j.State, j.Error = JobFailed, err.Error()
+		}
+	})
+}
+
+// forget drops the oldest jobs that have ended. The caller holds the lock.
+func (s *jobs) forget() {
+	for i := 0; i < len(s.all) && len(s.all) > keptJobs; {
+		if s.all[i].State == JobRunning {
+			i++
+			continue
+		}
+		s.all = slices.Delete(s.all, i, i+1)
+	}
+}

@@ -1,0 +1,204 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Errors of a replay.
+var (
+	// ErrUnfinished means that a delivery is still being made.
+	ErrUnfinished = errors.New("the delivery is not finished; it will be attempted by itself, or resume its subscription")
+	// ErrNoDelivery means that an event was never meant for a subscription.
+	ErrNoDelivery = errors.New("the event has no delivery for the subscription; replay those that are missing")
+)
+
+// Replay reopens one finished delivery: its schedule starts anew, its attempts number on,
+// and the receiver sees the same webhook-id.
+func (r *Relay) Replay(ctx context.Context, id, subscription string) error {
+	seq, err := r.store.Find(ctx, id)
+	if err != nil {
+		return err
+	}
+	e, err := r.store.Event(ctx, seq)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(e.Deliveries, func(p Placement) bool { return p.Subscription == subscription })
+	if i < 0 {
+		return ErrNoDelivery
+	}
+	if err := r.replay(ctx, e.Seq, e.Deliveries[i]); err != nil {
+		return err
+	}
+	return r.Flush(ctx)
+}
+
+// replay reopens the delivery of the event at seq.
+func (r *Relay) replay(ctx context.Context, seq Seq, p Placement) error {
+	if err := r.Flush(ctx); err != nil {
+		return err
+	}
+	attempts, err := r.store.Attempts(ctx, seq, p.Subscription)
+	if err != nil {
+		return err
+	}
+	x, found, err := r.store.Exception(ctx, p.Subscription, p.Pos)
+	if err != nil {
+		return err
+	}
+	made := x.Attempts
+	if n := len(attempts); n > 0 {
+		made = max(made, attempts[n-1].Number)
+	}
+	l := r.lane(p.Subscription)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, changed := l.outbox.exception(p.Pos) // since the store was asked
+	if changed || l.known(p.Pos) || !l.cur.has(p.Pos) || (found && !x.Kind.Closed()) {
+		return ErrUnfinished
+	}
+	now := time.Now()
+	if found {
+		l.condition.Failed--
+		l.outbox.split(x, p.Pos)
+	}
+	l.condition.Open++
+	l.outbox.put(Exception{From: p.Pos, To: p.Pos, Seq: seq, Kind: Retry, Attempts: made, At: now, Due: now})
+	l.retries.add(&retry{pos: p.Pos, seq: seq, attempts: made, due: now, stored: true})
+	l.engine.settler.add(l)
+	l.advance(now)
+	return nil
+}
+
+// split takes one position out of a span that was given up.
+func (o *outbox) split(x Exception, pos uint64) {
+	if x.From == x.To {
+		return // what takes its place is put under the same position
+	}
+	if x.From == pos {
+		o.drops[x.From] = struct{}{}
+	}
+	before, after := x, x
+	before.To, after.From = pos-1, pos+1
+	after.Seq = 0
+	for _, part := range []Exception{before, after} {
+		if part.From <= part.To {
+			o.put(part)
+		}
+	}
+}
+
+// Selection says which deliveries a replay is about.
+type Selection string
+
+// Selections. All of them look at events accepted in a window of time.
+const (
+	SelectFailed  Selection = "failed"  // deliveries that were given up
+	SelectAll     Selection = "all"     // every finished delivery
+	SelectMissing Selection = "missing" // events that match today and have no delivery
+)
+
+// Selections lists all selections.
+var Selections = []Selection{SelectFailed, SelectAll, SelectMissing}
+
+// ReplayRequest asks for a replay of many.
+type ReplayRequest struct {
+	Subscription string
+	Select       Selection
+	// Since is inclusive and Until exclusive, on acceptance time; zero: open.
+	Since, Until time.Time
+	// Rate bounds the deliveries reopened a second. Default: 100.
+	Rate int
+}
+
+// defaultReplayRate is in deliveries a second.
+const defaultReplayRate = 100
+
+func (q *ReplayRequest) covers(s Seq) bool {
+	at := s.Time()
+	return !at.Before(q.Since) && (q.Until.IsZero() || at.Before(q.Until))
+}
+
+// selected returns what a replay is about, oldest first.
+func (r *Relay) selected(ctx context.Context, q *ReplayRequest) ([]LogEntry, error) {
+	if q.Select == SelectMissing {
+		return r.missing(ctx, q)
+	}
+	var all []LogEntry
+	for before := uint64(0); ; {
+		page, err := r.store.Log(ctx, q.Subscription, before, scanBound)
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range page {
+			if q.covers(entry.Seq) {
+				all = append(all, entry)
+			}
+		}
+		if len(page) < scanBound {
+			slices.Reverse(all)
+			return all, nil
+		}
+		before = page[len(page)-1].Pos
+	}
+}
+
+// missing returns the events without a place in the subscription's log that it would
+// match today. Their Pos is 0.
+func (r *Relay) missing(ctx context.Context, q *ReplayRequest) ([]LogEntry, error) {
+	plan := r.matching.Load()
+	if plan == nil || plan.byName[q.Subscription] == nil {
+		return nil, &UnknownNameError{q.Subscription}
+	}
+	var all []LogEntry
+	query := EventQuery{Since: q.Since, Until: q.Until, Limit: scanBound}
+	for {
+		page, err := r.store.Events(ctx, query)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range page.Events {
+			has := slices.ContainsFunc(e.Deliveries, func(p Placement) bool { return p.Subscription == q.Subscription })
+			if !has && slices.Contains(plan.match(e, nil), plan.byName[q.Subscription]) {
+				all = append(all, LogEntry{Seq: e.Seq})
+			}
+		}
+		if page.Next == 0 {
+			slices.Reverse(all)
+			return all, nil
+		}
+		query.Before = page.Next
+	}
+}
+
+// apply replays one of what was selected. It reports whether there was something to do.
+func (r *Relay) apply(ctx context.Context, q *ReplayRequest, entry LogEntry) (bool, error) {
+	if q.Select == SelectMissing {
+		placed := false
+		err := r.store.Place(ctx, q.Subscription, []Seq{entry.Seq}, func(events []*Event) {
+			placed = true
+			for _, e := range events {
+				r.lane(q.Subscription).offer(e.Deliveries[len(e.Deliveries)-1].Pos, e)
+			}
+		})
+		return placed, err
+	}
+	if q.Select == SelectFailed {
+		x, found, err := r.store.Exception(ctx, q.Subscription, entry.Pos)
+		if err != nil || !found || !x.Kind.Closed() {
+			return false, err
+		}
+	}
+	err := r.replay(ctx, entry.Seq, Placement{Subscription: q.Subscription, Pos: entry.Pos})
+	if errors.Is(err, ErrUnfinished) || errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("replaying the event %d: %w", entry.Seq, err)
+	}
+	return true, nil
+}
