@@ -223,6 +223,9 @@ func (l *lane) run(j *job) {
 		l.advance(now)
 		l.mu.Unlock()
 		result.report(j, a)
+		for _, n := range result.notices(j) {
+			l.engine.announcer.announce(n)
+		}
 		j = next
 	}
 }

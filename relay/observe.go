@@ -27,6 +27,8 @@ type Observer interface {
 	// StoreFailed is called when an operation of the store fails: "append", "commit",
 	// "read" or "trim".
 	StoreFailed(operation string)
+	// Noticed is called for each operational event, from a goroutine of its own.
+	Noticed(n Notice)
 }
 
 // NopObserver ignores everything.
@@ -46,3 +48,6 @@ func (NopObserver) Settled(string, State, time.Duration) {}
 
 // StoreFailed implements [Observer].
 func (NopObserver) StoreFailed(string) {}
+
+// Noticed implements [Observer].
+func (NopObserver) Noticed(Notice) {}

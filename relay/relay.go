@@ -41,7 +41,8 @@ type Relay struct {
 	attempts context.Context
 	cut      context.CancelCauseFunc
 
-	jobs jobs
+	jobs      jobs
+	announcer *announcer
 	// background are goroutines that end with attempts' context.
 	background sync.WaitGroup
 
@@ -65,6 +66,7 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 	}
 	r.schedule = newSchedule()
 	r.settler = newSettler(r)
+	r.announcer = newAnnouncer(r)
 	r.attempts, r.cut = context.WithCancelCause(context.Background())
 	for p, err := range store.Progress(ctx) {
 		if err != nil {
@@ -79,6 +81,7 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 		}
 	}
 	go r.settler.run(r.stop)
+	go r.announcer.run(r.stop)
 	go r.retain()
 	return r, nil
 }

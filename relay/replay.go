@@ -179,12 +179,13 @@ func (r *Relay) missing(ctx context.Context, q *ReplayRequest) ([]LogEntry, erro
 func (r *Relay) apply(ctx context.Context, q *ReplayRequest, entry LogEntry) (bool, error) {
 	if q.Select == SelectMissing {
 		placed := false
-		err := r.store.Place(ctx, q.Subscription, []Seq{entry.Seq}, func(events []*Event) {
+		err := r.store.Place(ctx, entry.Seq, Target{Subscription: q.Subscription}, func(e *Event) {
 			placed = true
-			for _, e := range events {
-				r.lane(q.Subscription).offer(e.Deliveries[len(e.Deliveries)-1].Pos, e)
-			}
+			r.lane(q.Subscription).offer(e.Deliveries[len(e.Deliveries)-1].Pos, e)
 		})
+		if errors.Is(err, ErrNotFound) { // removed by age meanwhile
+			return false, nil
+		}
 		return placed, err
 	}
 	if q.Select == SelectFailed {

@@ -92,6 +92,13 @@ type Item struct {
 	Key *Key
 }
 
+// Target is a subscription that an event matched.
+type Target struct {
+	Subscription string
+	// Key is the event's value of the subscription's ordering key, or empty.
+	Key string
+}
+
 // Batch is stored whole or not at all.
 type Batch struct {
 	Items []Item
@@ -309,11 +316,10 @@ type Store interface {
 	// to the writer: its error too means that nothing was stored.
 	Append(ctx context.Context, b Batch, stored func([]*Event)) ([]Receipt, error)
 
-	// Place adds events that are stored already to the log of one more subscription, at
-	// its head and in the given order, in bounded transactions. Events that have a place
-	// there, or are no longer kept, are left out. placed is called like stored of Append,
-	// with events that have all their data; their Deliveries end with the new place.
-	Place(ctx context.Context, subscription string, events []Seq, placed func([]*Event)) error
+	// Place adds an event that is stored already to the log of one more subscription, at
+	// its head. placed is called like stored of Append, with the whole event, whose
+	// Deliveries end with the new place; it is not called if the event has a place there.
+	Place(ctx context.Context, s Seq, to Target, placed func(*Event)) error
 
 	// Commit applies updates, each of them atomically. A crash may undo the newest
 	// commits, which yields repeated attempts, never losses.
