@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -70,13 +71,29 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 	}
 	resp, err := j.sub.Transport.RoundTrip(req)
 	if err != nil {
-		return a, judgeError(ctx, err)
+		return a, j.judgeLost(a.Local, judgeError(ctx, err))
 	}
 	defer resp.Body.Close()
 	a.Status = resp.StatusCode
 	v = judgeStatus(resp.StatusCode, resp.Header, time.Now())
 	a.Excerpt = excerpt(resp.Body, v.end == endDelivered)
 	return a, v
+}
+
+// judgeLost looks whether the address was taken away under a connection that had it: then
+// the failure is not the receiver's, and is not charged.
+func (j *job) judgeLost(local string, v verdict) verdict {
+	if v.end != endRetry || j.sub.Egress == nil {
+		return v
+	}
+	addr, err := netip.ParseAddrPort(local)
+	if err != nil {
+		return v // there was no connection
+	}
+	if err := j.sub.Egress.Lost(addr.Addr()); err != nil {
+		return verdict{end: endUnavailable, message: err.Error()}
+	}
+	return v
 }
 
 // request builds the HTTP request of an attempt and signs it.

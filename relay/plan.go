@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddyrelay/caddyrelay/relay/egress"
 	"github.com/caddyrelay/caddyrelay/relay/signature"
 	"github.com/caddyrelay/caddyrelay/relay/topic"
 )
@@ -80,6 +81,9 @@ type Subscription struct {
 
 	// Region names where the attempts leave from; empty: the kernel chooses.
 	Region string
+	// Egress is that region, asked whether an address is still there when an attempt on a
+	// kept connection fails; nil: not asked.
+	Egress *egress.Region
 	// Transport makes the requests. It does not follow redirects, binds to addresses of
 	// the region and refuses forbidden destinations.
 	Transport http.RoundTripper
