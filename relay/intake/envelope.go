@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/payload"
 )
 
 // envelope is what the JSON form of an event says.
@@ -37,8 +38,8 @@ func parseEnvelope(body []byte) (envelope, *refusal) {
 	if ref := checkText(body, maxDepth+1); ref != nil {
 		return envelope{}, ref
 	}
-	c := openCursor(body)
-	defer c.close()
+	c := payload.Open(body)
+	defer c.Close()
 	if c.PeekKind() != jsontext.KindBeginObject {
 		if ref := checkJSON(body, maxDepth+1); ref != nil {
 			return envelope{}, ref
@@ -70,16 +71,16 @@ type envelopeReader struct {
 }
 
 // read returns false if the text is no JSON.
-func (r *envelopeReader) read(c *cursor) bool {
+func (r *envelopeReader) read(c *payload.Cursor) bool {
 	if _, err := c.ReadToken(); err != nil {
 		return false
 	}
 	for c.PeekKind() == jsontext.KindString {
-		quoted, err := c.raw()
+		quoted, err := c.Raw()
 		if err != nil {
 			return false
 		}
-		value, err := c.raw()
+		value, err := c.Raw()
 		if err != nil {
 			return false
 		}
@@ -122,7 +123,7 @@ func (r *envelopeReader) member(name string, value jsontext.Value) {
 		r.fault("/"+name, "must be a string")
 		return
 	}
-	if err := take(unquote(value)); err != nil {
+	if err := take(payload.Unquote(value)); err != nil {
 		r.fault("/"+name, err.Error())
 	}
 }
@@ -185,7 +186,7 @@ func unquoteName(quoted jsontext.Value) string {
 			return name
 		}
 	}
-	return unquote(quoted)
+	return payload.Unquote(quoted)
 }
 
 func isSyntax(err error) bool {

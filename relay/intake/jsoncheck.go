@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/caddyrelay/caddyrelay/relay/payload"
 )
 
 // maxDepth is how deep the data may nest: 64 is what the filters, templates and
@@ -22,7 +24,7 @@ func checkJSON(body []byte, limit int) *refusal {
 	if ref := checkText(body, limit); ref != nil {
 		return ref
 	}
-	if jsontext.Value(body).IsValid(lenient...) {
+	if jsontext.Value(body).IsValid(payload.Lenient...) {
 		return nil
 	}
 	return diagnose(body)
@@ -132,8 +134,8 @@ func endOfString(body []byte, start int) int {
 
 // diagnose says what is wrong with a text that is known not to be right.
 func diagnose(body []byte) *refusal {
-	c := openCursor(body)
-	defer c.close()
+	c := payload.Open(body)
+	defer c.Close()
 	if _, err := c.ReadValue(); err != nil {
 		return syntaxRefusal(body, err)
 	}
@@ -176,8 +178,8 @@ func syntaxRefusal(body []byte, err error) *refusal {
 
 // endOf returns the JSON Pointer (RFC 6901) of the last thing in a text that breaks off.
 func endOf(text []byte) string {
-	c := openCursor(text)
-	defer c.close()
+	c := payload.Open(text)
+	defer c.Close()
 	for {
 		if _, err := c.ReadToken(); err != nil {
 			return shortPointer(c.StackPointer())

@@ -1,15 +1,14 @@
 package intake
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/caddyrelay/caddyrelay/relay/payload"
 )
 
 // Locator says where in a request a value is found: in a header field, or at a path
@@ -96,7 +95,7 @@ func (l Locator) compile() (finder, error) {
 		}
 		return finder{locator: l, header: http.CanonicalHeaderKey(l.Header)}, nil
 	case l.Path != "":
-		path, err := splitPath(l.Path)
+		path, err := payload.ParsePath(l.Path)
 		return finder{locator: l, path: path}, err
 	}
 	return finder{}, errors.New("the name of a header field or a path is missing")
@@ -111,28 +110,6 @@ func isToken(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-// splitPath cuts a dotted path into its names.
-func splitPath(path string) ([]string, error) {
-	var names []string
-	var name strings.Builder
-	for i := 0; i <= len(path); i++ {
-		switch {
-		case i == len(path) || path[i] == '.':
-			if name.Len() == 0 {
-				return nil, fmt.Errorf("the path %q has an empty segment; write e.g. meta.kind", path)
-			}
-			names = append(names, name.String())
-			name.Reset()
-		case path[i] == '\\' && i+1 < len(path) && (path[i+1] == '.' || path[i+1] == '\\'):
-			i++
-			name.WriteByte(path[i])
-		default:
-			name.WriteByte(path[i])
-		}
-	}
-	return names, nil
 }
 
 // findType returns the first string that is found.
@@ -164,113 +141,5 @@ func (f *finder) find(s *submission) (string, jsontext.Kind) {
 		value := strings.TrimSpace(s.header.Get(f.header))
 		return value, jsontext.KindString
 	}
-	return lookup(s.body, f.path)
-}
-
-// lookup returns the scalar at a path in a JSON text: the value of a string, the text
-// of anything else. The kind is 0 if the path leads nowhere or the text is no JSON
-// up to there.
-func lookup(body []byte, path []string) (string, jsontext.Kind) {
-	c := openCursor(body)
-	defer c.close()
-	for _, name := range path {
-		if !c.enter(name) {
-			return "", 0
-		}
-	}
-	value, err := c.ReadValue()
-	if err != nil {
-		return "", 0
-	}
-	if kind := value.Kind(); kind != jsontext.KindString {
-		return string(value), kind
-	}
-	return unquote(value), jsontext.KindString
-}
-
-// cursor reads a JSON text without copying it.
-type cursor struct {
-	*jsontext.Decoder
-	buffer bytes.Buffer
-	text   []byte
-}
-
-var cursors = sync.Pool{New: func() any { return &cursor{Decoder: new(jsontext.Decoder)} }}
-
-// lenient lets lone surrogate escapes pass, which RFC 8259 allows. Bytes that are not
-// UTF-8 are refused before, see [checkText].
-var lenient = []jsontext.Options{jsontext.AllowInvalidUTF8(true)}
-
-func openCursor(text []byte) *cursor {
-	c := cursors.Get().(*cursor)
-	c.text = text
-	// The decoder reads a bytes.Buffer in place.
-	c.buffer = *bytes.NewBuffer(text)
-	c.Reset(&c.buffer, lenient...)
-	return c
-}
-
-// close returns c to the pool, without the text.
-func (c *cursor) close() {
-	c.text = nil
-	c.buffer = bytes.Buffer{}
-	c.Reset(&c.buffer)
-	cursors.Put(c)
-}
-
-// raw reads the next value and returns it as the part of the text that it is.
-func (c *cursor) raw() (jsontext.Value, error) {
-	value, err := c.ReadValue()
-	if err != nil {
-		return nil, err
-	}
-	end := int(c.InputOffset())
-	return c.text[end-len(value) : end : end], nil
-}
-
-// enter goes to a member of an object, or to an element of an array.
-func (c *cursor) enter(name string) bool {
-	switch open, err := c.ReadToken(); {
-	case err != nil:
-		return false
-	case open.Kind() == jsontext.KindBeginObject:
-		for c.PeekKind() == jsontext.KindString {
-			member, err := c.ReadValue()
-			if err != nil {
-				return false
-			}
-			if isName(member, name) {
-				return true
-			}
-			if c.SkipValue() != nil {
-				return false
-			}
-		}
-	case open.Kind() == jsontext.KindBeginArray:
-		index, err := strconv.ParseUint(name, 10, 31)
-		if err != nil {
-			return false
-		}
-		for ; index > 0 && c.PeekKind() != jsontext.KindEndArray; index-- {
-			if c.SkipValue() != nil {
-				return false
-			}
-		}
-		return c.PeekKind() != jsontext.KindEndArray
-	}
-	return false
-}
-
-// isName reports whether a quoted name is the given one.
-func isName(quoted jsontext.Value, name string) bool {
-	if inner := quoted[1 : len(quoted)-1]; bytes.IndexByte(inner, '\\') < 0 {
-		return string(inner) == name
-	}
-	return unquote(quoted) == name
-}
-
-// unquote returns the text of a JSON string. A lone surrogate becomes U+FFFD.
-func unquote(quoted jsontext.Value) string {
-	text, _ := jsontext.AppendUnquote(nil, quoted)
-	return string(text)
+	return payload.Lookup(s.body, f.path)
 }
