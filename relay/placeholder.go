@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/caddyrelay/caddyrelay/relay/payload"
 )
 
@@ -59,6 +61,9 @@ func (p Placeholder) Value(e *Event) string {
 		}
 		return ""
 	}
-	text, _ := payload.Lookup(e.Data, p.path)
+	text, kind := payload.Lookup(e.Data, p.path)
+	if kind == jsontext.KindNull {
+		return ""
+	}
 	return text
 }

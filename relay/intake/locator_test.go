@@ -1,15 +1,11 @@
 package intake
 
 import (
-	"encoding/json"
 	"os"
 	"strings"
 	"testing"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/caddyrelay/caddyrelay/relay"
-	"github.com/caddyrelay/caddyrelay/relay/payload"
 )
 
 func fixture(t *testing.T, name string) string {
