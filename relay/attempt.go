@@ -41,6 +41,7 @@ type job struct {
 	step     int
 	since    time.Time
 	stored   bool
+	key      string
 
 	plan *Plan
 	sub  *Subscription

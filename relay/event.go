@@ -80,6 +80,8 @@ type Placement struct {
 	Subscription string
 	// Pos is the ordinal within the subscription's log. It is contiguous from 1.
 	Pos uint64
+	// Key is the event's value of the subscription's ordering key, or empty.
+	Key string
 }
 
 // Matched returns the names of the subscriptions that the event matched, in the

@@ -48,6 +48,7 @@ type lane struct {
 
 	condition condition
 	pace      pace
+	order     order
 	outbox    outbox
 }
 
@@ -59,6 +60,7 @@ func newLane(r *Relay, p Progress) *lane {
 		head:      p.Head,
 		cur:       cursor{low: p.Low, done: p.Done},
 		retries:   newRetries(),
+		order:     newOrder(),
 		inFlight:  make(map[uint64]*job),
 		condition: condition{Progress: p},
 		outbox:    newOutbox(p),
@@ -139,6 +141,7 @@ func (l *lane) wake() {
 // advance starts what may be started now, sees to the next entries and sets the timer.
 // The caller holds the lock.
 func (l *lane) advance(now time.Time) {
+	l.adopt(now)
 	for j := l.take(now); j != nil; j = l.take(now) {
 		go l.run(j)
 	}
@@ -184,11 +187,15 @@ func (l *lane) take(now time.Time) *job {
 	if r == nil && len(l.queue) == 0 {
 		return nil
 	}
-	if l.turn = !l.turn; l.turn && len(l.queue) > 0 {
-		r = nil // neither a pile of retries nor a stream of events keeps the other waiting
-	}
 	if reason, _ := l.condition.held(l.sub, now); reason != ReasonNone {
 		return nil
+	}
+	key := l.clear(now)
+	if r == nil && len(l.queue) == 0 {
+		return nil
+	}
+	if l.turn = !l.turn; l.turn && len(l.queue) > 0 {
+		r = nil // neither a pile of retries nor a stream of events keeps the other waiting
 	}
 	if !l.engine.enter() {
 		return nil
@@ -201,13 +208,30 @@ func (l *lane) take(now time.Time) *job {
 	if r != nil {
 		l.retries.remove(r)
 		j.pos, j.seq, j.event, j.stored = r.pos, r.seq, r.event, r.stored
-		j.attempts, j.step, j.since = r.attempts, r.step, r.since
+		j.attempts, j.step, j.since, j.key = r.attempts, r.step, r.since, r.key
 	} else {
 		e := l.pop()
-		j.pos, j.seq, j.event = e.Pos, e.Event.Seq, e.Event
+		j.pos, j.seq, j.event, j.key = e.Pos, e.Event.Seq, e.Event, key
+		if key != "" {
+			l.order.claim(key, behind{e.Pos, e.Event.Seq})
+		}
 	}
 	l.inFlight[j.pos] = j
 	return j
+}
+
+// clear sets aside what stands at the head of the queue behind another delivery of its
+// key, and returns the key of what is at the head then, if it has one. The caller holds
+// the lock.
+func (l *lane) clear(now time.Time) string {
+	for l.sub.OrderBy != nil && len(l.queue) > 0 {
+		key := keyOf(l.queue[0].Event, l.name)
+		if key == "" || l.order.free(key, l.queue[0].Pos) {
+			return key
+		}
+		l.setAside(l.pop(), key, now)
+	}
+	return ""
 }
 
 // run makes attempts until there is none to make: the goroutine of one delivery goes on

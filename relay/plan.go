@@ -68,6 +68,8 @@ type Subscription struct {
 	MaxInFlight int
 	// RateLimit bounds attempts over time; zero: no bound.
 	RateLimit RateLimit
+	// OrderBy makes deliveries first-in-first-out for each value of it; nil: no order.
+	OrderBy *Placeholder
 	// Breaker leaves an endpoint alone whose attempts fail. The zero value is
 	// [DefaultBreaker].
 	Breaker BreakerPolicy

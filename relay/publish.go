@@ -29,11 +29,11 @@ func (r *Relay) Publish(ctx context.Context, events []Publication, whole *Key) (
 			return nil, &UnknownSubscriptionError{Name: name, Item: i}
 		}
 		matched := plan.match(p.Event, nil)
-		names := make([]string, len(matched))
+		targets := make([]Target, len(matched))
 		for j, s := range matched {
-			names[j] = s.Name
+			targets[j] = Target{Subscription: s.Name, Key: s.orderKey(p.Event)}
 		}
-		batch.Items[i] = Item{Event: p.Event, Subscriptions: names, Key: p.Key}
+		batch.Items[i] = Item{Event: p.Event, Targets: targets, Key: p.Key}
 	}
 	receipts, err := r.store.Append(ctx, batch, r.offer)
 	if err != nil {

@@ -72,8 +72,8 @@ func (l *lane) quarantine(s Span, seq Seq, err error) {
 }
 
 // loadRetries reads the open exceptions that are due first. It is called before the
-// lane runs, and by scanRetries.
-func (l *lane) loadRetries(ctx context.Context) error {
+// lane runs (first: the order of keys is taken up too), and by scanRetries.
+func (l *lane) loadRetries(ctx context.Context, first bool) error {
 	var (
 		found   []*retry
 		spilled time.Time
@@ -91,6 +91,9 @@ func (l *lane) loadRetries(ctx context.Context) error {
 		l.mu.Lock()
 		for _, x := range open {
 			after = x.From
+			if first {
+				l.restoreOrder(x)
+			}
 			if r := l.retryOf(x); r != nil {
 				found = append(found, r)
 			}
@@ -115,6 +118,9 @@ func (l *lane) loadRetries(ctx context.Context) error {
 	found = slices.DeleteFunc(found, func(r *retry) bool { return l.known(r.pos) })
 	l.retries.load(found, spilled)
 	l.retries.left = nil
+	if first {
+		l.findOrphans()
+	}
 	return nil
 }
 
@@ -129,6 +135,7 @@ func (l *lane) retryOf(x Exception) *retry {
 	}
 	return &retry{
 		pos: x.From, seq: x.Seq, attempts: x.Attempts, step: x.Step, due: due, since: x.Since, stored: true,
+		key: x.Key,
 	}
 }
 
@@ -149,7 +156,7 @@ func (l *lane) known(pos uint64) bool {
 func (l *lane) scanRetries() {
 	err := l.engine.Flush(context.Background()) // so that the store knows all that memory let go
 	if err == nil {
-		err = l.loadRetries(context.Background())
+		err = l.loadRetries(context.Background(), false)
 	}
 	if err != nil {
 		l.mu.Lock()

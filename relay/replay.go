@@ -179,7 +179,7 @@ func (r *Relay) missing(ctx context.Context, q *ReplayRequest) ([]LogEntry, erro
 func (r *Relay) apply(ctx context.Context, q *ReplayRequest, entry LogEntry) (bool, error) {
 	if q.Select == SelectMissing {
 		placed := false
-		err := r.store.Place(ctx, entry.Seq, Target{Subscription: q.Subscription}, func(e *Event) {
+		err := r.store.Place(ctx, entry.Seq, Target{Subscription: q.Subscription, Key: entry.key}, func(e *Event) {
 			placed = true
 			r.lane(q.Subscription).offer(e.Deliveries[len(e.Deliveries)-1].Pos, e)
 		})

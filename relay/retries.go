@@ -19,6 +19,8 @@ type retry struct {
 	due, since     time.Time
 	// event is set only where it is at hand and the wait is none.
 	event *Event
+	// key is that of the line whose head this is, or empty.
+	key string
 	// stored says that an exception of the store stands for it. Otherwise it came from
 	// the log and goes back as if it had not been taken.
 	stored bool

@@ -27,7 +27,7 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 		}
 		l.retries.add(&retry{
 			pos: j.pos, seq: j.seq, attempts: j.attempts, step: j.step, due: now.Add(pause), since: j.since,
-			event: j.event, stored: j.stored,
+			event: j.event, stored: j.stored, key: j.key,
 		})
 		result.outcome = OutcomeCut
 		return result
@@ -47,7 +47,7 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 			j.since = a.At
 		}
 		x := Exception{
-			From: j.pos, To: j.pos, Seq: j.seq, Attempts: a.Number, Step: j.step + 1, Since: j.since, At: now,
+			From: j.pos, To: j.pos, Seq: j.seq, Attempts: a.Number, Step: j.step + 1, Since: j.since, At: now, Key: j.key,
 		}
 		x.Kind, x.Due, x.Reason = next(j, v, now)
 		l.outbox.put(x)
@@ -58,6 +58,7 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 		} else {
 			l.retries.add(&retry{
 				pos: j.pos, seq: j.seq, attempts: a.Number, step: x.Step, due: x.Due, since: j.since, stored: true,
+				key: j.key,
 			})
 		}
 	}
@@ -65,6 +66,9 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 		l.cur.finish(j.pos)
 	}
 	l.count(j, result)
+	if result.state != "" {
+		l.release(j.key, now)
+	}
 	if v.end != endUnreadable {
 		l.outbox.attempt(j.seq, a)
 	}

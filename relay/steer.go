@@ -47,6 +47,12 @@ func (r *Relay) Drop(ctx context.Context, name string) (SubscriptionStatus, erro
 	status, err := r.steer(ctx, name, func(l *lane, now time.Time) error {
 		l.dropLog(now)
 		l.dropMemory(now)
+		l.order = newOrder()
+		for _, j := range l.inFlight {
+			if j.key != "" {
+				l.order.claim(j.key, behind{j.pos, j.seq})
+			}
+		}
 		return nil
 	})
 	if err != nil {

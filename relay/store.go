@@ -83,11 +83,11 @@ type Key struct {
 	Sum [sha256.Size]byte
 }
 
-// Item is one event to be appended, with the subscriptions that it matched.
+// Item is one event to be appended, with what it matched.
 type Item struct {
 	// Event has neither ID nor Seq, Accepted or Deliveries: the store sets them.
-	Event         *Event
-	Subscriptions []string
+	Event   *Event
+	Targets []Target
 	// Key is the item's own idempotency key, or nil.
 	Key *Key
 }
