@@ -46,6 +46,8 @@ type subscriptionStatus struct {
 	State       relay.SubscriptionState `json:"state"`
 	Reason      relay.Reason            `json:"reason"`
 	Detail      string                  `json:"detail,omitempty"`
+	// Warning is what a look at the destination found after the start.
+	Warning string `json:"warning,omitempty"`
 	Pending     uint64                  `json:"pending"`
 	InFlight    int                     `json:"in_flight"`
 	Failed      uint64                  `json:"failed"`
@@ -76,7 +78,7 @@ func adminStatus(w http.ResponseWriter, r *http.Request, a *App, engine *relay.R
 	}
 	for i, sub := range subscriptions {
 		s.Subscriptions[i] = subscriptionStatus{
-			Name: sub.Name, State: sub.State, Reason: sub.Reason, Detail: sub.Detail,
+			Name: sub.Name, State: sub.State, Reason: sub.Reason, Detail: sub.Detail, Warning: a.survey.warning(sub.Name),
 			Pending: sub.Pending, InFlight: sub.InFlight, Failed: sub.Failed,
 			OldestDue: view.Time{Time: sub.OldestDue}, LastSuccess: view.Time{Time: sub.LastSuccess},
 		}

@@ -41,6 +41,7 @@ type App struct {
 	plan       *relay.Plan
 	transports []*http.Transport
 	running    lifecycle
+	survey     survey
 }
 
 // CaddyModule returns the Caddy module information.

@@ -182,6 +182,8 @@ func (d *doctor) subscription(s *subscriptionStatus) {
 		d.note(gradeFail, check, detail, "give the region a usable address of the endpoint's family")
 	case s.State == relay.SubscriptionPaused:
 		d.note(gradeWarn, check, detail, "")
+	case s.Warning != "":
+		d.note(gradeWarn, check, detail+"; when it started: "+s.Warning, "check the name in the URL, and the region's addresses")
 	default:
 		d.note(gradeOK, check, detail, "")
 	}

@@ -71,6 +71,7 @@ func (a *App) start() error {
 	e.attach(a.plan, a.logger)
 	a.running.attached = true
 	a.running.settle(e, nil)
+	a.survey.start(a.logger)
 	return nil
 }
 
@@ -114,6 +115,7 @@ func (a *App) detach() {
 		return
 	}
 	a.running.attached = false
+	a.survey.stop()
 	a.running.engine.detach(a.plan, a.logger)
 }
 

@@ -64,7 +64,7 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		return nil, s.wrap(err)
 	}
 	maxInFlight := cmp.Or(settings.MaxInFlight, relay.DefaultMaxInFlight)
-	transport, err := transports.get(route{
+	connector, err := transports.get(route{
 		region:         region,
 		guard:          guard,
 		rules:          rules,
@@ -88,11 +88,12 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		MaxInFlight:  maxInFlight,
 		Paused:       settings.Paused,
 		PausedReason: settings.PausedReason,
-		Transport:    transport,
+		Transport:    connector.transport,
 	}
 	if region != nil {
 		built.Region = region.Name
 	}
+	a.survey.places = append(a.survey.places, surveyed{s.Name, target.Hostname(), connector.dialer})
 	return built, nil
 }
 

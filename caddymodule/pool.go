@@ -90,7 +90,7 @@ func (e *engine) warnLeftBehind() {
 		logger = other.(*engine).live.logger("relay")
 		return false
 	})
-	logger.Warn("deliveries stay behind in a store that is no longer configured; configure it again to make them, or move them with: caddy relay export --offline <directory> | caddy relay import",
+	logger.Warn("deliveries stay behind in a store that is no longer configured; configure it again to have them made",
 		zap.String("storage", e.name), zap.Uint64("unfinished", n))
 }
 

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -47,17 +46,23 @@ func distinct(list []string) []string {
 // transports are those of one configuration. They are never shared with another one,
 // whose secrets and rules may differ.
 type transports struct {
-	byKey   map[string]*http.Transport
+	byKey   map[string]connector
 	regions map[string]*egress.Region
 }
 
-func newTransports() *transports {
-	return &transports{byKey: make(map[string]*http.Transport), regions: make(map[string]*egress.Region)}
+// connector makes the connections of equal routes.
+type connector struct {
+	dialer    *egress.Dialer
+	transport *http.Transport
 }
 
-func (t *transports) get(r route) (*http.Transport, error) {
+func newTransports() *transports {
+	return &transports{byKey: make(map[string]connector), regions: make(map[string]*egress.Region)}
+}
+
+func (t *transports) get(r route) (connector, error) {
 	key := r.key()
-	if found := t.byKey[key]; found != nil {
+	if found, ok := t.byKey[key]; ok {
 		return found, nil
 	}
 	dialer := &egress.Dialer{Guard: r.guard, ConnectTimeout: r.connectTimeout}
@@ -66,15 +71,21 @@ func (t *transports) get(r route) (*http.Transport, error) {
 		if region == nil {
 			var err error
 			if region, err = r.region.build(); err != nil {
-				return nil, err
+				return connector{}, err
 			}
 			t.regions[region.Name] = region
 		}
 		dialer.Region = region
 	}
-	made := egress.NewTransport(dialer, egress.TransportOptions{MaxIdlePerHost: r.maxIdle})
+	made := connector{dialer, egress.NewTransport(dialer, egress.TransportOptions{MaxIdlePerHost: r.maxIdle})}
 	t.byKey[key] = made
 	return made, nil
 }
 
-func (t *transports) all() []*http.Transport { return slices.Collect(maps.Values(t.byKey)) }
+func (t *transports) all() []*http.Transport {
+	all := make([]*http.Transport, 0, len(t.byKey))
+	for _, c := range t.byKey {
+		all = append(all, c.transport)
+	}
+	return all
+}

@@ -1,0 +1,229 @@
+package caddymodule
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddyrelay/caddyrelay/relay/signature"
+)
+
+// TestDocumentedCaddyfiles adapts and provisions every Caddyfile of the documentation, as
+// caddy validate does. A block is a whole Caddyfile, or says behind the language where
+// its lines belong:
+//
+//	```caddyfile                 a whole Caddyfile
+//	```caddyfile relay           lines of the option relay
+//	```caddyfile subscription    lines of a subscription
+//	```caddyfile site            lines of a site
+func TestDocumentedCaddyfiles(t *testing.T) {
+	found := 0
+	for _, page := range documentation(t) {
+		for _, block := range caddyfileBlocks(t, page) {
+			found++
+			t.Run(fmt.Sprintf("%s:%d", filepath.Base(page), block.line), func(t *testing.T) {
+				input, err := block.whole()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if formatted := string(caddyfile.Format([]byte(input))); formatted != input {
+					t.Errorf("not formatted; caddy fmt makes of it:\n%s", formatted)
+				}
+				if err := validate(supply(t, mustAdapt(t, input))); err != nil {
+					t.Errorf("%v\n%s", err, input)
+				}
+			})
+		}
+	}
+	if found == 0 {
+		t.Error("no block was found")
+	}
+}
+
+// TestEveryWordIsDocumented: each word that the parser knows begins a line of a block of
+// the reference.
+func TestEveryWordIsDocumented(t *testing.T) {
+	const page = "../docs/caddyfile.md"
+	shown := make(map[string]bool)
+	for _, block := range caddyfileBlocks(t, page) {
+		for line := range strings.Lines(block.text) {
+			if fields := strings.Fields(line); len(fields) > 0 {
+				shown[fields[0]] = true
+			}
+		}
+	}
+	d := caddyfile.NewTestDispenser("")
+	words := []string{
+		"egress", "delivered", "failed", "idempotency_keys", "secret", "jitter", "on_status", "give_up_after",
+		"relay_intake", "token", "max_event_size", "default_source", "type_from", "key_from", "accept", "hosts",
+		"relay_sink", "fail", "delay",
+	}
+	for w := range (&optionParser{d: d}).words() {
+		words = append(words, w)
+	}
+	for w := range settingsWords(d, new(Settings), nil) {
+		words = append(words, w)
+	}
+	for _, w := range words {
+		if !shown[w] {
+			t.Errorf("%s has no example of %q; write one, in a block that begins with ```caddyfile", page, w)
+		}
+	}
+}
+
+// TestDocumentedNames: the page for operators shows each route of the admin API, each
+// subcommand and each metric.
+func TestDocumentedNames(t *testing.T) {
+	raw, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	operations := string(raw)
+	for pattern := range adminRoutes {
+		method, path, _ := strings.Cut(pattern, " ")
+		if !strings.Contains(operations, "`"+method+" "+path) {
+			t.Errorf("operations.md does not show %s %s", method, path)
+		}
+	}
+	for _, sub := range []string{
+		demoCommand().Name(), sendCommand().Name(), listCommand().Name(), showCommand().Name(), doctorCommand().Name(),
+	} {
+		if !strings.Contains(operations, "caddy relay "+sub) {
+			t.Errorf("operations.md does not show caddy relay %s", sub)
+		}
+	}
+	descriptions := make(chan *prometheus.Desc, 100)
+	for _, c := range append(metrics.all(), new(gauges)) {
+		c.Describe(descriptions)
+	}
+	close(descriptions)
+	name := regexp.MustCompile(`fqName: "([^"]+)"`)
+	for d := range descriptions {
+		if found := name.FindStringSubmatch(d.String()); found == nil || !strings.Contains(operations, "`"+found[1]+"`") {
+			t.Errorf("operations.md does not show the metric %s", d)
+		}
+	}
+}
+
+// documentation are the pages that may hold Caddyfiles.
+func documentation(t *testing.T) []string {
+	t.Helper()
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	return append([]string{"../README.md"}, pages...)
+}
+
+// caddyfileBlock is a fenced block of a page.
+type caddyfileBlock struct {
+	line  int
+	place string // what stands behind the language
+	text  string
+}
+
+const fence = "```"
+
+func caddyfileBlocks(t *testing.T, page string) []caddyfileBlock {
+	t.Helper()
+	raw, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks []caddyfileBlock
+	var open *caddyfileBlock
+	within := false // a block of any language
+	for i, line := range strings.Split(string(raw), "\n") {
+		info, isFence := strings.CutPrefix(strings.TrimSpace(line), fence)
+		language, place, _ := strings.Cut(info, " ")
+		switch {
+		case isFence && within:
+			if open != nil {
+				blocks = append(blocks, *open)
+			}
+			within, open = false, nil
+		case isFence:
+			within = true
+			if language == "caddyfile" {
+				open = &caddyfileBlock{line: i + 1, place: strings.TrimSpace(place)}
+			}
+		case open != nil:
+			open.text += line + "\n"
+		}
+	}
+	if within {
+		t.Errorf("%s: a block is not closed", page)
+	}
+	return blocks
+}
+
+// whole returns the block with what stands around it.
+func (b caddyfileBlock) whole() (string, error) {
+	indented := func(tabs string) string {
+		var out strings.Builder
+		for line := range strings.Lines(b.text) {
+			if strings.TrimSpace(line) != "" {
+				out.WriteString(tabs)
+			}
+			out.WriteString(line)
+		}
+		return out.String()
+	}
+	switch b.place {
+	case "":
+		return b.text, nil
+	case "relay":
+		return "{\n\trelay {\n" + indented("\t\t") + "\t}\n}\n", nil
+	case "subscription":
+		return "{\n\trelay {\n\t\tregion eu 192.0.2.10\n\t\tregion us 198.51.100.20\n\t\tdefaults {\n\t\t\tregion eu\n\t\t}\n" +
+			"\t\tsubscription crm https://crm.example.com/hooks {\n" + indented("\t\t\t") + "\t\t}\n\t}\n}\n", nil
+	case "site":
+		return "{\n\trelay\n}\n\nhttp://:4665 {\n\tbind 127.0.0.1\n" + indented("\t") + "}\n", nil
+	}
+	return "", fmt.Errorf("no such place: %q", b.place)
+}
+
+var (
+	envPlaceholder  = regexp.MustCompile(`\{env\.([A-Z0-9_]+)\}`)
+	filePlaceholder = regexp.MustCompile(`\{file\.(/[^{}]+)\}`)
+)
+
+// supply gives the placeholders of a configuration something to stand for: the variables
+// are set, and the files lie in a temporary folder.
+func supply(t *testing.T, input string) string {
+	t.Helper()
+	for _, found := range envPlaceholder.FindAllStringSubmatch(input, -1) {
+		value := signature.NewStandardSecret()
+		switch name := found[1]; {
+		case strings.HasSuffix(name, "_URL"):
+			value = "https://crm.example.com/hooks"
+		case strings.HasSuffix(name, "_DIR"):
+			value = t.TempDir()
+		}
+		t.Setenv(found[1], value)
+	}
+	root := t.TempDir()
+	var paths []string
+	for _, found := range filePlaceholder.FindAllStringSubmatch(input, -1) {
+		paths = append(paths, found[1])
+	}
+	slices.Sort(paths)
+	for _, path := range slices.Compact(paths) {
+		file := filepath.Join(root, filepath.FromSlash(path))
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(signature.NewStandardSecret()+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		input = strings.ReplaceAll(input, "{file."+path+"}", "{file."+file+"}")
+	}
+	return input
+}
