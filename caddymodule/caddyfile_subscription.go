@@ -76,6 +76,20 @@ func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dis
 			s.MaxInFlight = n
 			return checkMaxInFlight(n)
 		}},
+		"rate_limit": {usage: "rate_limit <events> <window>", least: 2, most: 2, parse: func(args []string) error {
+			s.RateLimit = new(RateLimit)
+			return s.RateLimit.parse(args)
+		}},
+		"order_by": {usage: "order_by <placeholder>", least: 1, most: 1, parse: func(args []string) error {
+			s.OrderBy = args[0]
+			return checkOrderBy(s.OrderBy)
+		}},
+		"breaker": {usage: breakerUsage, least: 1, most: 4, parse: func(args []string) error {
+			s.Breaker = new(Breaker)
+			return s.Breaker.parse(args)
+		}},
+		"disable_after": durationWord("disable_after", &s.DisableAfter),
+
 		"allow_ips":   listWord("allow_ips <address or prefix>...", &s.AllowIPs, checkAllowIP),
 		"allow_hosts": listWord("allow_hosts <name or *.suffix>...", &s.AllowHosts, checkAllowHost),
 		"paused": {usage: `paused ["<reason>"]`, most: 1, parse: func(args []string) error {

@@ -86,12 +86,22 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		Retry:        settings.Retry.policy(),
 		Timeout:      time.Duration(settings.Timeout),
 		MaxInFlight:  maxInFlight,
+		RateLimit:    settings.RateLimit.build(),
+		Breaker:      settings.Breaker.build(),
+		DisableAfter: time.Duration(settings.DisableAfter),
 		Paused:       settings.Paused,
 		PausedReason: settings.PausedReason,
 		Transport:    connector.transport,
 	}
 	if region != nil {
-		built.Region = region.Name
+		built.Region, built.Egress = region.Name, connector.dialer.Region
+	}
+	if settings.OrderBy != "" {
+		placeholder, err := relay.ParsePlaceholder(settings.OrderBy)
+		if err != nil {
+			return nil, s.wrap(err)
+		}
+		built.OrderBy = &placeholder
 	}
 	a.survey.places = append(a.survey.places, surveyed{s.Name, target.Hostname(), connector.dialer})
 	return built, nil

@@ -69,6 +69,21 @@ type Settings struct {
 	// The number of attempts that may be under way at once, 1 to 1000. Default: 16
 	MaxInFlight int `json:"max_in_flight,omitempty"`
 
+	// How many attempts may be made over time. Default: no limit
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
+	// Makes deliveries first-in-first-out for each value of this placeholder of the
+	// event, e.g. `{event.subject}` or `{event.data.customer.id}`. One that fails holds
+	// those of its key, and no others. Default: no order
+	OrderBy string `json:"order_by,omitempty"`
+
+	// When an endpoint whose attempts fail is left alone for a while. Default: on
+	Breaker *Breaker `json:"breaker,omitempty"`
+
+	// The time with nothing but failures after which the subscription is disabled: its
+	// deliveries are held until somebody resumes it. Default: 5d
+	DisableAfter caddy.Duration `json:"disable_after,omitempty"`
+
 	// Addresses or prefixes that may be dialled although they are not public.
 	AllowIPs []string `json:"allow_ips,omitempty"`
 
@@ -106,6 +121,10 @@ func (s *Settings) check() error {
 		checkOptional("timeout", s.Timeout),
 		checkOptional("connect_timeout", s.ConnectTimeout),
 		checkMaxInFlight(s.MaxInFlight),
+		s.RateLimit.check(),
+		checkOrderBy(s.OrderBy),
+		s.Breaker.check(),
+		checkOptional("disable_after", s.DisableAfter),
 		eachOf(s.AllowIPs, checkAllowIP),
 		eachOf(s.AllowHosts, checkAllowHost),
 	}
@@ -195,6 +214,10 @@ func (s Settings) over(defaults *Settings) Settings {
 	pick(&s.Timeout, defaults.Timeout)
 	pick(&s.ConnectTimeout, defaults.ConnectTimeout)
 	pick(&s.MaxInFlight, defaults.MaxInFlight)
+	pick(&s.RateLimit, defaults.RateLimit)
+	pick(&s.OrderBy, defaults.OrderBy)
+	pick(&s.Breaker, defaults.Breaker)
+	pick(&s.DisableAfter, defaults.DisableAfter)
 	pickList(&s.AllowIPs, defaults.AllowIPs)
 	pickList(&s.AllowHosts, defaults.AllowHosts)
 	if !s.Paused {
