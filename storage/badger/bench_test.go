@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	bdb "github.com/dgraph-io/badger/v4"
+
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
@@ -25,6 +27,8 @@ func BenchmarkAppend(b *testing.B) {
 		for _, keys := range []bool{false, true} {
 			b.Run(fmt.Sprintf("writers=%d/keys=%v", writers, keys), func(b *testing.B) {
 				s := openAt(b, b.TempDir(), nil)
+				syncs := 0
+				withCommit(s, func(txn *bdb.Txn) error { syncs++; return txn.Commit() })
 				b.SetBytes(int64(len(data)))
 				b.ReportAllocs()
 				var left atomic.Int64
@@ -48,6 +52,7 @@ func BenchmarkAppend(b *testing.B) {
 				}
 				wait.Wait()
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+				b.ReportMetric(float64(b.N)/float64(max(syncs, 1)), "events/sync")
 			})
 		}
 	}

@@ -70,7 +70,7 @@ func unseal(key, rec []byte) ([]byte, error) {
 
 // field is one field of a record: a number or bytes, by its type.
 type field struct {
-	num   protowire.Number
+	num   int32
 	value uint64
 	bytes []byte
 }
@@ -97,7 +97,7 @@ func eachField(b []byte, fn func(f *field) error) error {
 			return protowire.ParseError(n)
 		}
 		b = b[n:]
-		f = field{num: num}
+		f = field{num: int32(num)}
 		switch typ {
 		case protowire.VarintType:
 			f.value, n = protowire.ConsumeVarint(b)

@@ -313,3 +313,65 @@ func TestHeadIsFoundWithoutProgress(t *testing.T) {
 		}
 	}
 }
+
+// TestTrimCutAnywhere fails each of the transactions of a trimming in turn: what is
+// left is consistent, gives no number again, and is trimmed the next time.
+func TestTrimCutAnywhere(t *testing.T) {
+	const n = 6000
+	dir := t.TempDir()
+	clock := storagetest.NewClock(storagetest.Start)
+	later := relay.TrimPolicy{DeliveredBefore: storagetest.Start.AddDate(1, 0, 0)}
+	s := openAt(t, dir, clock)
+	var all []string
+	var updates []relay.Update
+	for i := range n {
+		all = append(all, fmt.Sprint(i))
+		updates = append(updates, relay.Update{Progress: relay.Progress{Subscription: all[i], Low: 4}})
+	}
+	for range 4 {
+		if _, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Event: &relay.Event{Type: "a"}, Subscriptions: all}}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Commit(t.Context(), updates); err != nil {
+		t.Fatal(err)
+	}
+	last := s.committed()
+	for fail := range 100 {
+		count := 0
+		withCommit(s, func(txn *bdb.Txn) error {
+			if count++; count > fail {
+				return errors.New("input/output error")
+			}
+			return txn.Commit()
+		})
+		_, err := s.Trim(t.Context(), later)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openAt(t, dir, clock)
+		if got := s.committed(); got.last != last.last || got.ordinal != last.ordinal {
+			t.Fatalf("after failing at %d: last %d, ordinal %d; want %d, %d", fail, got.last, got.ordinal, last.last, last.ordinal)
+		}
+		for p, err := range s.Progress(t.Context()) {
+			if err != nil || p.Head != 4 {
+				t.Fatalf("after failing at %d: %+v, %v; want head 4", fail, p, err)
+			}
+		}
+		if _, err := s.Read(t.Context(), all[0], 0, 10, 1000); err != nil {
+			t.Fatalf("after failing at %d: Read: %v", fail, err)
+		}
+		if err == nil {
+			if fail == 0 {
+				t.Fatal("nothing was written: this tests nothing")
+			}
+			break
+		}
+	}
+	if page, err := s.Events(t.Context(), relay.EventQuery{Limit: 10}); err != nil || len(page.Events) != 0 {
+		t.Fatalf("Events: %v, %v; want none", page, err)
+	}
+	if entries, err := s.Log(t.Context(), all[n-1], 0, 10); err != nil || len(entries) != 0 {
+		t.Fatalf("Log: %v, %v; want nothing", entries, err)
+	}
+}

@@ -312,7 +312,8 @@ func (c *committer) removeEvent(t *trimmable) error {
 		if err != nil {
 			return err
 		}
-		// The head goes with the entry, so that the position is not given again.
+		// The head goes with the entry, so that the position is never given again, and
+		// the floor, so that a search does not begin below it.
 		need := records(2, exceptKeyLen).plus(record(progressSize(&u.next.progress)))
 		if err := c.room(need); err != nil {
 			return err
@@ -325,7 +326,7 @@ func (c *committer) removeEvent(t *trimmable) error {
 			return err
 		}
 	}
-	// The tail goes with the event for the same reason.
+	// The tail goes with the event in the same way: a crash may come before mark.
 	if err := c.room(record(eventKeyLen).plus(record(tailSize))); err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ func freeBytes(dir string) int64 {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return -1
 	}
-	return int64(st.Bavail) * int64(st.Bsize)
+	return int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // the types differ by system
 }
 
 // sizeOnDisk returns what a file takes. Badger's logs are made larger than what is
