@@ -42,17 +42,17 @@ type addressStatus struct {
 }
 
 type subscriptionStatus struct {
-	Name        string                  `json:"name"`
-	State       relay.SubscriptionState `json:"state"`
-	Reason      relay.Reason            `json:"reason"`
-	Detail      string                  `json:"detail,omitempty"`
+	Name   string                  `json:"name"`
+	State  relay.SubscriptionState `json:"state"`
+	Reason relay.Reason            `json:"reason"`
+	Detail string                  `json:"detail,omitempty"`
 	// Warning is what a look at the destination found after the start.
-	Warning string `json:"warning,omitempty"`
-	Pending     uint64                  `json:"pending"`
-	InFlight    int                     `json:"in_flight"`
-	Failed      uint64                  `json:"failed"`
-	OldestDue   view.Time               `json:"oldest_due"`
-	LastSuccess view.Time               `json:"last_success"`
+	Warning     string    `json:"warning,omitempty"`
+	Pending     uint64    `json:"pending"`
+	InFlight    int       `json:"in_flight"`
+	Failed      uint64    `json:"failed"`
+	OldestDue   view.Time `json:"oldest_due"`
+	LastSuccess view.Time `json:"last_success"`
 }
 
 // adminStatus answers GET /relay/status.

@@ -175,14 +175,26 @@ func (r *Relay) missing(ctx context.Context, q *ReplayRequest) ([]LogEntry, erro
 	}
 }
 
+// target is what an event is for a subscription of the active plan.
+func (r *Relay) target(e *Event, name string) Target {
+	t := Target{Subscription: name}
+	if plan := r.matching.Load(); plan != nil && plan.byName[name] != nil {
+		t.Key = plan.byName[name].orderKey(e)
+	}
+	return t
+}
+
 // apply replays one of what was selected. It reports whether there was something to do.
 func (r *Relay) apply(ctx context.Context, q *ReplayRequest, entry LogEntry) (bool, error) {
 	if q.Select == SelectMissing {
 		placed := false
-		err := r.store.Place(ctx, entry.Seq, Target{Subscription: q.Subscription, Key: entry.key}, func(e *Event) {
-			placed = true
-			r.lane(q.Subscription).offer(e.Deliveries[len(e.Deliveries)-1].Pos, e)
-		})
+		e, err := r.store.Event(ctx, entry.Seq)
+		if err == nil {
+			err = r.store.Place(ctx, entry.Seq, r.target(e, q.Subscription), func(e *Event) {
+				placed = true
+				r.lane(q.Subscription).offer(e.Deliveries[len(e.Deliveries)-1].Pos, e)
+			})
+		}
 		if errors.Is(err, ErrNotFound) { // removed by age meanwhile
 			return false, nil
 		}

@@ -164,19 +164,19 @@ func (r *appendRequest) weigh(c *committer, repeats []repeat) (load, error) {
 	}
 	for i := range r.batch.Items {
 		item := &r.batch.Items[i]
-		answer := receiptSize(len(item.Event.Type), len(item.Subscriptions))
+		answer := receiptSize(len(item.Event.Type), len(item.Targets))
 		if batchKey += answer; r.batch.Key != nil {
 			need.size += int64(answer)
 		}
 		if repeats[i].known == nil && repeats[i].of < 0 {
-			size := eventSize(item.Event, len(item.Subscriptions))
+			size := eventSize(item.Event, len(item.Targets)) + orderKeysSize(item.Targets)
 			// A larger record would go to the value log, whose syncs are not reliable.
 			if size >= valueThreshold {
 				return load{}, &relay.BatchTooLargeError{Fits: i}
 			}
-			need = need.plus(record(size)).plus(records(len(item.Subscriptions), logKeyLen+numberLen))
-			for _, name := range item.Subscriptions {
-				need = need.plus(c.nameLoad(name))
+			need = need.plus(record(size)).plus(records(len(item.Targets), logKeyLen+numberLen))
+			for _, target := range item.Targets {
+				need = need.plus(c.nameLoad(target.Subscription))
 			}
 			if item.Key != nil {
 				need = need.plus(records(2, 0)).plus(load{size: int64(idemSize(nil) + answer)})
@@ -224,26 +224,48 @@ func (r *appendRequest) add(c *committer, i int, now time.Time) receipt {
 	seq := max(relay.SeqAt(now), c.tail.last+1)
 	c.tail.last = seq
 	c.tail.ordinal++
-	places := make([]place, len(item.Subscriptions))
-	deliveries := make([]relay.Placement, len(item.Subscriptions))
-	answer := receipt{seq: seq, typ: item.Event.Type, matched: make([]uint32, len(item.Subscriptions))}
-	for j, name := range item.Subscriptions {
-		u := c.sub(name)
-		c.touch(u)
-		u.next.progress.Head++
-		pos := u.next.progress.Head
-		places[j], deliveries[j], answer.matched[j] = place{u.id, pos}, relay.Placement{Subscription: name, Pos: pos}, u.id
-		key := logKey(u.id, pos)
-		c.put(key, encodeNumber(key, uint64(seq)))
+	places := make([]place, len(item.Targets))
+	deliveries := make([]relay.Placement, len(item.Targets))
+	answer := receipt{seq: seq, typ: item.Event.Type, matched: make([]uint32, len(item.Targets))}
+	for j, target := range item.Targets {
+		u := c.sub(target.Subscription)
+		places[j] = c.extend(u, seq, target.Key)
+		deliveries[j] = relay.Placement{Subscription: target.Subscription, Pos: places[j].pos, Key: target.Key}
+		answer.matched[j] = u.id
 	}
 	key := eventKey(seq)
 	c.put(key, encodeEvent(key, item.Event, c.tail.ordinal, places))
 
 	r.fresh = append(r.fresh, appended{i, seq, deliveries})
 	matched := make([]string, len(deliveries))
-	copy(matched, item.Subscriptions)
+	for j, target := range item.Targets {
+		matched[j] = target.Subscription
+	}
 	r.receipts[i] = relay.Receipt{ID: relay.FormatID(seq, r.tag), Type: item.Event.Type, Matched: matched}
 	return answer
+}
+
+// extend adds an event to the log of a subscription.
+func (c *committer) extend(u *sub, seq relay.Seq, orderKey string) place {
+	c.touch(u)
+	u.next.progress.Head++
+	pos := u.next.progress.Head
+	key := logKey(u.id, pos)
+	c.put(key, encodeNumber(key, uint64(seq)))
+	return place{u.id, pos, orderKey}
+}
+
+// orderKeysSize is what the ordering keys of an event take at most.
+func orderKeysSize(targets []relay.Target) int {
+	size, any := 0, false
+	for _, t := range targets {
+		size += maxStringLen + len(t.Key)
+		any = any || t.Key != ""
+	}
+	if !any {
+		return 0
+	}
+	return size
 }
 
 // remember writes an idempotency key.

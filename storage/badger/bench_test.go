@@ -10,6 +10,7 @@ import (
 	bdb "github.com/dgraph-io/badger/v4"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
 // halfCompressible is a body like JSON: half of it repeats.
@@ -39,7 +40,7 @@ func BenchmarkAppend(b *testing.B) {
 					wait.Go(func() {
 						names := []string{fmt.Sprintf("subscription-%d", w)}
 						for n := left.Add(-1); n >= 0; n = left.Add(-1) {
-							item := relay.Item{Event: &relay.Event{Type: "order.paid", ContentType: "application/json", Data: data}, Subscriptions: names}
+							item := relay.Item{Event: &relay.Event{Type: "order.paid", ContentType: "application/json", Data: data}, Targets: storagetest.Targets(names...)}
 							if keys {
 								item.Key = &relay.Key{Kind: relay.KeyHeader, Text: fmt.Sprint(n)}
 							}
@@ -69,8 +70,8 @@ func BenchmarkReadDrain(b *testing.B) {
 				var batch relay.Batch
 				for range min(500, b.N-n) {
 					batch.Items = append(batch.Items, relay.Item{
-						Event:         &relay.Event{Type: "order.paid", ContentType: "application/json", Data: data},
-						Subscriptions: []string{fmt.Sprint(n % subscriptions)},
+						Event:   &relay.Event{Type: "order.paid", ContentType: "application/json", Data: data},
+						Targets: storagetest.Targets(fmt.Sprint(n % subscriptions)),
 					})
 					n++
 				}

@@ -16,7 +16,7 @@ import (
 // FuzzDecode: no record whatever makes a decoder panic, and what it accepts is sealed.
 func FuzzDecode(f *testing.F) {
 	key := eventKey(5)
-	f.Add(encodeEvent(key, &relay.Event{Type: "a", Data: []byte("b"), Time: time.Unix(5, 6), Extensions: map[string]string{"c": "d"}}, 7, []place{{1, 2}})[1:])
+	f.Add(encodeEvent(key, &relay.Event{Type: "a", Data: []byte("b"), Time: time.Unix(5, 6), Extensions: map[string]string{"c": "d"}}, 7, []place{{1, 2, ""}, {3, 4, "k"}})[1:])
 	f.Add(encodeProgress(key, &state{progress: relay.Progress{Head: 3, Done: []relay.Span{{From: 1, To: 2}}}})[1:])
 	f.Add(encodeKnown(key, 5, &known{receipts: []receipt{{seq: 1, typ: "a", matched: []uint32{1}}}})[1:])
 	f.Add([]byte{0xff, 0xff})
@@ -70,11 +70,15 @@ func TestSizesAreUpperBounds(t *testing.T) {
 		}
 		var places []place
 		for range rapid.IntRange(0, 5).Draw(t, "places") {
-			places = append(places, place{rapid.Uint32().Draw(t, "sub"), number.Draw(t, "pos")})
+			places = append(places, place{rapid.Uint32().Draw(t, "sub"), number.Draw(t, "pos"), text.Draw(t, "order key")})
 		}
 		key := eventKey(relay.Seq(number.Draw(t, "seq")))
 		rec := encodeEvent(key, e, number.Draw(t, "ordinal"), places)
-		check("event", key, rec, eventSize(e, len(places)))
+		size := eventSize(e, len(places))
+		for _, p := range places {
+			size += maxStringLen + len(p.key)
+		}
+		check("event", key, rec, size)
 		back, err := decodeEvent(key, rec, wholeEvent)
 		if err != nil {
 			t.Fatal(err)
@@ -88,6 +92,7 @@ func TestSizesAreUpperBounds(t *testing.T) {
 			Superseded: number.Draw(t, "n"), Open: number.Draw(t, "n"), Paused: true, PausedReason: text.Draw(t, "r"),
 			Disabled: true, DisabledReason: text.Draw(t, "r"), HoldUntil: moment.Draw(t, "t"),
 			LastSuccess: moment.Draw(t, "t"), FailingSince: moment.Draw(t, "t"),
+			ProbeAt: moment.Draw(t, "t"), ResumedAt: moment.Draw(t, "t"),
 		}
 		for range rapid.IntRange(0, 5).Draw(t, "spans") {
 			p.Done = append(p.Done, relay.Span{From: number.Draw(t, "from"), To: number.Draw(t, "to")})
@@ -98,7 +103,7 @@ func TestSizesAreUpperBounds(t *testing.T) {
 		x := relay.Exception{
 			To: number.Draw(t, "to"), Seq: relay.Seq(number.Draw(t, "seq")), Kind: relay.Kind(rapid.Uint8().Draw(t, "kind")),
 			Attempts: rapid.Int().Draw(t, "attempts"), Step: rapid.Int().Draw(t, "step"), Due: moment.Draw(t, "t"),
-			Since: moment.Draw(t, "t"), Key: text.Draw(t, "key"), Reason: text.Draw(t, "reason"),
+			Since: moment.Draw(t, "t"), At: moment.Draw(t, "t"), Key: text.Draw(t, "key"), Reason: text.Draw(t, "reason"),
 		}
 		key = exceptKey(classOpen, 1, 2)
 		check("exception", key, encodeException(key, &x), exceptSize(&x))

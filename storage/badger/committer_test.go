@@ -52,7 +52,7 @@ func TestFailedCommitBreaksTheStore(t *testing.T) {
 		wait.Go(func() {
 			e := &relay.Event{Type: "lost"}
 			_, err := s.Append(background, relay.Batch{Items: []relay.Item{{
-				Event: e, Subscriptions: []string{"crm", "new"}, Key: &relay.Key{Text: "k"},
+				Event: e, Targets: storagetest.Targets("crm", "new"), Key: &relay.Key{Text: "k"},
 			}}}, func([]*relay.Event) { t.Error("stored was called") })
 			if !errors.Is(err, relay.ErrBroken) || !errors.Is(err, cause) {
 				t.Errorf("Append: %v, want ErrBroken with its cause", err)
@@ -117,7 +117,7 @@ func TestEveryCommitFailsOnce(t *testing.T) {
 		before := s.committed()
 		for {
 			e := &relay.Event{Type: "a", Data: []byte("x")}
-			if _, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Event: e, Subscriptions: []string{"crm"}}}}, nil); err != nil {
+			if _, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Event: e, Targets: storagetest.Targets("crm")}}}, nil); err != nil {
 				break
 			}
 			attempts++
@@ -175,8 +175,8 @@ func TestBatchTooLarge(t *testing.T) {
 		var b relay.Batch
 		for range n {
 			b.Items = append(b.Items, relay.Item{
-				Event:         &relay.Event{Type: "a", Data: make([]byte, size)},
-				Subscriptions: []string{"crm"},
+				Event:   &relay.Event{Type: "a", Data: make([]byte, size)},
+				Targets: storagetest.Targets("crm"),
 			})
 		}
 		return b
@@ -244,7 +244,7 @@ func TestThousandsOfSubscriptions(t *testing.T) {
 	var events []*relay.Event
 	for range 3 {
 		e := &relay.Event{Type: "a", Data: make([]byte, 100<<10)}
-		if _, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Event: e, Subscriptions: all}}}, nil); err != nil {
+		if _, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Event: e, Targets: storagetest.Targets(all...)}}}, nil); err != nil {
 			t.Fatal(err)
 		}
 		events = append(events, e)
@@ -295,7 +295,7 @@ func TestHeadIsFoundWithoutProgress(t *testing.T) {
 		s := openAt(t, dir, nil)
 		var b relay.Batch
 		for range n {
-			b.Items = append(b.Items, relay.Item{Event: &relay.Event{Type: "a"}, Subscriptions: []string{"crm"}})
+			b.Items = append(b.Items, relay.Item{Event: &relay.Event{Type: "a"}, Targets: storagetest.Targets("crm")})
 		}
 		if _, err := s.Append(t.Context(), b, nil); err != nil {
 			t.Fatal(err)
@@ -329,7 +329,7 @@ func TestTrimCutAnywhere(t *testing.T) {
 		updates = append(updates, relay.Update{Progress: relay.Progress{Subscription: all[i], Low: 4}})
 	}
 	for range 4 {
-		if _, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Event: &relay.Event{Type: "a"}, Subscriptions: all}}}, nil); err != nil {
+		if _, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Event: &relay.Event{Type: "a"}, Targets: storagetest.Targets(all...)}}}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

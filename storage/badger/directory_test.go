@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
 func put(t *testing.T, s *Store, n int) []*relay.Event {
@@ -17,7 +18,7 @@ func put(t *testing.T, s *Store, n int) []*relay.Event {
 	var events []*relay.Event
 	for i := range n {
 		e := &relay.Event{Type: "order.paid", Data: fmt.Appendf(nil, "the body of event %d", i)}
-		if _, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Event: e, Subscriptions: []string{"crm"}}}}, nil); err != nil {
+		if _, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Event: e, Targets: storagetest.Targets("crm")}}}, nil); err != nil {
 			t.Fatal(err)
 		}
 		events = append(events, e)

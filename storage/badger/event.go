@@ -27,6 +27,7 @@ const (
 	eventOnly        = 11 // repeated
 	eventPlacements  = 12 // packed: subscription, position, subscription, position, ...
 	eventData        = 13
+	eventOrderKey    = 14 // repeated, in the order of the placements; none if no placement has one
 
 	extensionName  = 1
 	extensionValue = 2
@@ -36,6 +37,8 @@ const (
 type place struct {
 	sub uint32
 	pos uint64
+	// key is the ordering key, or empty.
+	key string
 }
 
 const (
@@ -43,7 +46,7 @@ const (
 	maxPlaceLen  = 5 + 10
 )
 
-// eventSize is at least the size of the record of e with its key.
+// eventSize is at least the size of the record of e with its key, without ordering keys.
 func eventSize(e *relay.Event, places int) int {
 	n := eventKeyLen + frameLen + 11 + maxTimeLen + 10*maxStringLen +
 		len(e.Type) + len(e.Source) + len(e.Subject) + len(e.SourceID) + len(e.ContentType) +
@@ -77,6 +80,7 @@ func encodeEvent(key []byte, e *relay.Event, ordinal uint64, places []place) []b
 		b = protowire.AppendString(protowire.AppendTag(b, eventOnly, protowire.BytesType), name)
 	}
 	b = appendPlaces(b, places)
+	b = appendOrderKeys(b, places)
 	b = appendBytes(b, eventData, e.Data)
 	return seal(key, b)
 }
@@ -106,6 +110,17 @@ func appendPlaces(b []byte, places []place) []byte {
 	return b
 }
 
+// appendOrderKeys writes the key of each placement, unless none has one.
+func appendOrderKeys(b []byte, places []place) []byte {
+	if !slices.ContainsFunc(places, func(p place) bool { return p.key != "" }) {
+		return b
+	}
+	for _, p := range places {
+		b = protowire.AppendString(protowire.AppendTag(b, eventOrderKey, protowire.BytesType), p.key)
+	}
+	return b
+}
+
 // eventPart says how much of an event is read.
 type eventPart uint8
 
@@ -120,6 +135,7 @@ type storedEvent struct {
 	event   *relay.Event // without ID and Deliveries; nil if only the places were read
 	ordinal uint64
 	places  []place
+	keyed   int // placements whose ordering key was read
 }
 
 // decodeEvent reads an event. The result does not alias rec; the data is copied once.
@@ -139,6 +155,8 @@ func decodeEvent(key, rec []byte, part eventPart) (storedEvent, error) {
 			return nil
 		case eventPlacements:
 			return out.decodePlaces(f)
+		case eventOrderKey:
+			return out.decodeOrderKey(f)
 		}
 		if out.event == nil {
 			return nil
@@ -203,6 +221,16 @@ func decodeExtension(e *relay.Event, f *field) error {
 	return nil
 }
 
+// decodeOrderKey reads the next key; the placements stand before them.
+func (s *storedEvent) decodeOrderKey(f *field) error {
+	if s.keyed == len(s.places) {
+		return errors.New("an ordering key stands without its placement")
+	}
+	s.places[s.keyed].key = f.string()
+	s.keyed++
+	return nil
+}
+
 func (s *storedEvent) decodePlaces(f *field) error {
 	odd := false
 	var sub uint64
@@ -211,7 +239,7 @@ func (s *storedEvent) decodePlaces(f *field) error {
 			sub = v
 			return nil
 		}
-		s.places = append(s.places, place{uint32(sub), v})
+		s.places = append(s.places, place{sub: uint32(sub), pos: v})
 		return nil
 	})
 	if err == nil && odd {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
 // childEnv makes the test binary a writer to the directory that it names.
@@ -39,7 +40,7 @@ func child(dir string) {
 					data[j] = byte(random.Uint32())
 				}
 				e := &relay.Event{Type: "order.paid", Data: data}
-				_, err := s.Append(background, relay.Batch{Items: []relay.Item{{Event: e, Subscriptions: []string{"crm", "billing"}}}}, nil)
+				_, err := s.Append(background, relay.Batch{Items: []relay.Item{{Event: e, Targets: storagetest.Targets("crm", "billing")}}}, nil)
 				if err != nil {
 					fmt.Println("error", err)
 					os.Exit(1)

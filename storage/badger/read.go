@@ -123,7 +123,7 @@ func (s *Store) complete(key []byte, found *storedEvent) (*relay.Event, error) {
 		if err != nil {
 			return nil, &CorruptError{keyName(key), err}
 		}
-		e.Deliveries[i] = relay.Placement{Subscription: u.name, Pos: p.pos}
+		e.Deliveries[i] = relay.Placement{Subscription: u.name, Pos: p.pos, Key: p.key}
 	}
 	return e, nil
 }

@@ -46,11 +46,13 @@ const (
 	progressLastSuccess    = 13
 	progressFailingSince   = 14
 	progressFloor          = 15 // lowest position that may not be trimmed yet
+	progressProbeAt        = 16
+	progressResumedAt      = 17
 )
 
 // progressSize is at least the size of the record of p with its key.
 func progressSize(p *relay.Progress) int {
-	return progressKeyLen + frameLen + 9*12 + 3*maxTimeLen + 3*maxStringLen +
+	return progressKeyLen + frameLen + 9*12 + 5*maxTimeLen + 3*maxStringLen +
 		len(p.PausedReason) + len(p.DisabledReason) + 20*len(p.Done)
 }
 
@@ -78,6 +80,8 @@ func encodeProgress(key []byte, st *state) []byte {
 	b = appendTime(b, progressLastSuccess, p.LastSuccess)
 	b = appendTime(b, progressFailingSince, p.FailingSince)
 	b = appendUint(b, progressFloor, st.floor)
+	b = appendTime(b, progressProbeAt, p.ProbeAt)
+	b = appendTime(b, progressResumedAt, p.ResumedAt)
 	return seal(key, b)
 }
 
@@ -120,6 +124,10 @@ func decodeProgress(key, rec []byte) (st state, err error) {
 			p.FailingSince, err = f.time()
 		case progressFloor:
 			st.floor = f.value
+		case progressProbeAt:
+			p.ProbeAt, err = f.time()
+		case progressResumedAt:
+			p.ResumedAt, err = f.time()
 		}
 		return err
 	})
@@ -137,11 +145,12 @@ const (
 	exceptSince    = 7
 	exceptKeyText  = 8
 	exceptReason   = 9
+	exceptAt       = 10
 )
 
 // exceptSize is at least the size of the record of e with its key.
 func exceptSize(e *relay.Exception) int {
-	return exceptKeyLen + frameLen + 5*12 + 2*maxTimeLen + 2*maxStringLen + len(e.Key) + len(e.Reason)
+	return exceptKeyLen + frameLen + 5*12 + 3*maxTimeLen + 2*maxStringLen + len(e.Key) + len(e.Reason)
 }
 
 func encodeException(key []byte, e *relay.Exception) []byte {
@@ -155,6 +164,7 @@ func encodeException(key []byte, e *relay.Exception) []byte {
 	b = appendTime(b, exceptSince, e.Since)
 	b = appendString(b, exceptKeyText, e.Key)
 	b = appendString(b, exceptReason, e.Reason)
+	b = appendTime(b, exceptAt, e.At)
 	return seal(key, b)
 }
 
@@ -183,6 +193,8 @@ func decodeException(key, rec []byte) (e relay.Exception, err error) {
 			e.Key = f.string()
 		case exceptReason:
 			e.Reason = f.string()
+		case exceptAt:
+			e.At, err = f.time()
 		}
 		return err
 	})

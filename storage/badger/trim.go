@@ -245,6 +245,14 @@ func (r *trimRequest) findKeys(s *Store, txn *bdb.Txn) (more bool, err error) {
 func (r *trimRequest) plan(c *committer) error {
 	for i := range r.events {
 		t := &r.events[i]
+		same, err := c.hasPlaces(t.seq, t.places)
+		if err != nil {
+			return err
+		}
+		if !same { // it was added to one more log since
+			r.keep(t.seq)
+			continue
+		}
 		ok, err := r.policyAllows(c.transaction(), t, func(id uint32) (*sub, state, error) {
 			u, err := c.byID(id)
 			if err != nil {

@@ -67,7 +67,7 @@ func appendFillsEvent(t *testing.T, h *Harness) {
 	a, b := event("order.paid", "1"), event("order.refused", "2")
 	var stored []*relay.Event
 	receipts, err := h.Store.Append(t.Context(), relay.Batch{Items: []relay.Item{
-		{Event: a, Subscriptions: []string{"crm", "billing"}},
+		{Event: a, Targets: Targets("crm", "billing")},
 		{Event: b},
 	}}, func(events []*relay.Event) { stored = events })
 	if err != nil {
@@ -115,6 +115,7 @@ func fullProgress(name string) relay.Progress {
 		Delivered: 1, Failed: 2, Superseded: 3, Open: 4,
 		Paused: true, PausedReason: "maintenance", Disabled: true, DisabledReason: "gone",
 		HoldUntil: Start.Add(time.Hour), LastSuccess: Start.Add(1), FailingSince: Start.Add(2),
+		ProbeAt: Start.Add(3), ResumedAt: Start.Add(4),
 	}
 }
 
@@ -124,7 +125,7 @@ func updatesSurviveReopen(t *testing.T, h *Harness) {
 	p.Head = 77 // ignored
 	open := relay.Exception{
 		From: 4, To: 4, Seq: events[3].Seq, Kind: relay.Retry, Attempts: 3, Step: 2,
-		Due: Start.Add(time.Minute), Since: Start.Add(-time.Minute), Key: "order-4", Reason: "status",
+		Due: Start.Add(time.Minute), Since: Start.Add(-time.Minute), At: Start.Add(5), Key: "order-4", Reason: "status",
 	}
 	closed := relay.Exception{From: 6, To: 6, Seq: events[5].Seq, Kind: relay.Failed, Attempts: 9, Reason: "schedule"}
 	attempt := relay.Attempt{

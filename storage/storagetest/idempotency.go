@@ -91,8 +91,8 @@ func keyKindsDoNotCollide(t *testing.T, h *Harness) {
 func batchKey(t *testing.T, h *Harness) {
 	batch := func(sum byte) relay.Batch {
 		return relay.Batch{Key: key("batch", sum), Items: []relay.Item{
-			{Event: event("a", "1"), Subscriptions: []string{"crm"}},
-			{Event: event("b", "2"), Subscriptions: []string{"crm", "billing"}},
+			{Event: event("a", "1"), Targets: Targets("crm")},
+			{Event: event("b", "2"), Targets: Targets("crm", "billing")},
 			{Event: event("c", "3")},
 		}}
 	}
@@ -137,7 +137,7 @@ func itemKeys(t *testing.T, h *Harness) {
 	first := h.append(t, keyed(event("a", "1"), "k1", 1, "crm"))[0]
 	b := keyed(event("a", "1"), "k1", 1, "crm")
 	b.Items = append(b.Items, keyed(event("b", "2"), "k2", 2, "crm").Items...)
-	b.Items = append(b.Items, relay.Item{Event: event("c", "3"), Subscriptions: []string{"crm"}})
+	b.Items = append(b.Items, relay.Item{Event: event("c", "3"), Targets: Targets("crm")})
 	b.Key = key("batch", 7)
 	var stored []*relay.Event
 	receipts, err := h.Store.Append(t.Context(), b, func(events []*relay.Event) { stored = events })

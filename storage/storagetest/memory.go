@@ -223,12 +223,12 @@ func (c *content) add(item relay.Item, now time.Time) relay.Receipt {
 	c.ordinal++
 	e.Seq, e.ID, e.Accepted = c.last, relay.FormatID(c.last, c.tag), c.last.Time()
 	e.Size = len(e.Data)
-	e.Deliveries = make([]relay.Placement, len(item.Subscriptions))
-	for i, name := range item.Subscriptions {
-		s := c.sub(name)
+	e.Deliveries = make([]relay.Placement, len(item.Targets))
+	for i, target := range item.Targets {
+		s := c.sub(target.Subscription)
 		s.progress.Head++
 		s.log = append(s.log, relay.LogEntry{Pos: s.progress.Head, Seq: e.Seq})
-		e.Deliveries[i] = relay.Placement{Subscription: name, Pos: s.progress.Head}
+		e.Deliveries[i] = relay.Placement{Subscription: target.Subscription, Pos: s.progress.Head, Key: target.Key}
 	}
 	kept := *e
 	c.events = append(c.events, &kept)

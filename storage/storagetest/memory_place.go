@@ -25,7 +25,7 @@ func (m *Memory) Place(ctx context.Context, s relay.Seq, to relay.Target, placed
 		target.progress.Head++
 		target.log = append(target.log, relay.LogEntry{Pos: target.progress.Head, Seq: s})
 		e.Deliveries = append(slices.Clone(e.Deliveries), relay.Placement{
-			Subscription: to.Subscription, Pos: target.progress.Head,
+			Subscription: to.Subscription, Pos: target.progress.Head, Key: to.Key,
 		})
 		c.events[i] = &e // the one before may be in readers' hands
 		found = &e

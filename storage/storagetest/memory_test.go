@@ -32,7 +32,7 @@ func TestMemoryFails(t *testing.T) {
 	full := errors.New("no room")
 	memory.Fail(full)
 	e := &relay.Event{Type: "a"}
-	batch := relay.Batch{Items: []relay.Item{{Event: e, Subscriptions: []string{"crm"}}}}
+	batch := relay.Batch{Items: []relay.Item{{Event: e, Targets: storagetest.Targets("crm")}}}
 	update := []relay.Update{{Progress: relay.Progress{Subscription: "crm", Low: 1}}}
 	if _, err := memory.Append(t.Context(), batch, nil); !errors.Is(err, full) {
 		t.Fatalf("Append: %v", err)

@@ -70,8 +70,8 @@ func (m *machine) append(rt *rapid.T) {
 		e := event(rapid.SampledFrom([]string{"a", "b.c"}).Draw(rt, "type"), fmt.Sprint(len(m.seqs)+i))
 		copied := *e
 		k := drawKey("has key")
-		ours.Items = append(ours.Items, relay.Item{Event: e, Subscriptions: subscriptions, Key: k})
-		theirs.Items = append(theirs.Items, relay.Item{Event: &copied, Subscriptions: subscriptions, Key: k})
+		ours.Items = append(ours.Items, relay.Item{Event: e, Targets: Targets(subscriptions...), Key: k})
+		theirs.Items = append(theirs.Items, relay.Item{Event: &copied, Targets: Targets(subscriptions...), Key: k})
 	}
 	ours.Key = drawKey("batch has key")
 	theirs.Key = ours.Key

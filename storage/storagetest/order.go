@@ -93,7 +93,7 @@ func storedInCommitOrder(t *testing.T, h *Harness) {
 		wait.Go(func() {
 			for i := range eventsPerWriter {
 				b := one(event("a", ""), "crm", fmt.Sprintf("own-%d", w))
-				b.Items = append(b.Items, relay.Item{Event: event("b", ""), Subscriptions: []string{"crm"}})
+				b.Items = append(b.Items, relay.Item{Event: event("b", ""), Targets: Targets("crm")})
 				called := false
 				_, err := h.Store.Append(background, b, func(events []*relay.Event) { called = true; stored(events) })
 				if err != nil || !called {

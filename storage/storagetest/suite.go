@@ -73,6 +73,9 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"TrimNeverReusesNumbers", trimNeverReusesNumbers},
 		{"TrimInSteps", trimInSteps},
 		{"TrimSpares", trimSpares},
+		{"PlaceAddsToOneMoreLog", placeAddsToOneMoreLog},
+		{"PlaceKeepsFromTrim", placeKeepsFromTrim},
+		{"OrderKeysSurviveReopen", orderKeysSurviveReopen},
 		{"Stats", stats},
 		{"ClosedStore", closedStore},
 		{"CloseUnderLoad", closeUnderLoad},
@@ -97,7 +100,7 @@ func event(typ, data string) *relay.Event {
 }
 
 func one(e *relay.Event, subscriptions ...string) relay.Batch {
-	return relay.Batch{Items: []relay.Item{{Event: e, Subscriptions: subscriptions}}}
+	return relay.Batch{Items: []relay.Item{{Event: e, Targets: Targets(subscriptions...)}}}
 }
 
 // add appends n events to the logs of the subscriptions, one batch for all.
@@ -108,7 +111,7 @@ func (h *Harness) add(t *testing.T, n int, subscriptions ...string) []*relay.Eve
 	for i := range n {
 		e := event("order.paid", fmt.Sprintf(`{"n":%d}`, i))
 		events = append(events, e)
-		b.Items = append(b.Items, relay.Item{Event: e, Subscriptions: subscriptions})
+		b.Items = append(b.Items, relay.Item{Event: e, Targets: Targets(subscriptions...)})
 	}
 	h.append(t, b)
 	return events
@@ -224,6 +227,7 @@ func plain(v any) any {
 		return each(v)
 	case relay.Progress:
 		v.HoldUntil, v.LastSuccess, v.FailingSince = plainTime(v.HoldUntil), plainTime(v.LastSuccess), plainTime(v.FailingSince)
+		v.ProbeAt, v.ResumedAt = plainTime(v.ProbeAt), plainTime(v.ResumedAt)
 		if len(v.Done) == 0 {
 			v.Done = nil
 		}
