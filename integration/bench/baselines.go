@@ -30,13 +30,13 @@ func newClientPoster(order *LoadOrder) (*clientPoster, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Each poster has one request under way, so each needs one connection.
-	client := &http.Client{
-		Timeout:   answerPatience,
-		Transport: &http.Transport{MaxIdleConnsPerHost: 1, DisableCompression: true},
-	}
+	client := &http.Client{Timeout: answerPatience, Transport: clientTransport}
 	return &clientPoster{order: order, client: client, signer: signer, event: newBody(order.Size)}, nil
 }
+
+// clientTransport is shared by the posters of a process, as a program would. None of
+// them shall wait for a new connection: Go keeps only two idle ones by default.
+var clientTransport = &http.Transport{MaxIdleConnsPerHost: maxPosters, DisableCompression: true}
 
 func (p *clientPoster) body() []byte { return p.event }
 

@@ -95,8 +95,8 @@ func (c *child) call(ctx context.Context, method string, args, reply any) error 
 // stop ends the child. It has nothing to lose.
 func (c *child) stop() {
 	c.kill()
-	c.calls.Close()
+	_ = c.calls.Close()
 }
 
-// none is what methods take or return that need nothing.
-type none struct{}
+// None is what methods take or return that need nothing.
+type None struct{}

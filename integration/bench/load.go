@@ -52,7 +52,7 @@ type poster interface {
 }
 
 // Prepare opens all connections.
-func (l *load) Prepare(order LoadOrder, _ *none) error {
+func (l *load) Prepare(order LoadOrder, _ *None) error {
 	debug.SetGCPercent(childGC)
 	l.order = order
 	for range order.Posters {
@@ -83,7 +83,7 @@ type stamp struct {
 }
 
 // Run posts for the length that was ordered, waits for the last answers and returns.
-func (l *load) Run(_ none, posted *Posted) error {
+func (l *load) Run(_ None, posted *Posted) error {
 	r := &posting{order: &l.order, start: now(), stamps: make([][]stamp, len(l.posters))}
 	r.stop = r.start + int64(l.order.Length)
 	var wait sync.WaitGroup

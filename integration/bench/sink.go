@@ -36,8 +36,8 @@ type sink struct {
 
 	delivered, duplicates, foreign, signed, connections atomic.Int64
 
-	mu          sync.Mutex
-	samples     []sample
+	mu           sync.Mutex
+	samples      []sample
 	firstStrange string
 }
 
@@ -178,7 +178,7 @@ func (s *sink) keep(header http.Header, body []byte) {
 }
 
 // Count returns what has come so far.
-func (s *sink) Count(_ none, c *Counts) error {
+func (s *sink) Count(_ None, c *Counts) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	*c = Counts{

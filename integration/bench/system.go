@@ -81,12 +81,12 @@ const maxInFlight = 256
 
 // site is what a Caddyfile depends on.
 type site struct {
-	port    int
-	sink    string // host:port
-	admin   string // path of the socket
-	store   string // directory
-	secret  string
-	fanout  int
+	port   int
+	sink   string // host:port
+	admin  string // path of the socket
+	store  string // directory
+	secret string
+	fanout int
 }
 
 // caddyfile returns the configuration of a system in Caddy.

@@ -15,9 +15,9 @@ import (
 // cpuTime returns how long a process has run on the cores, in nanoseconds, with all its
 // threads, those that have ended too. It is the clock that clock_getcpuclockid(3)
 // returns, which counts what the scheduler counts; /proc/PID/stat has ticks of 10 ms.
-func cpuTime(pid int) int64 {
+func cpuTime(pid int) (int64, error) {
 	const processClock = 2 // CPUCLOCK_SCHED, for the whole process
-	return monotonic(int32(^pid<<3 | processClock))
+	return readClock(int32(^pid<<3 | processClock))
 }
 
 // memory is what a process holds, in bytes.
@@ -112,16 +112,16 @@ func watchMemory(ctx context.Context, pid int) *memoryWatch {
 	w.wait.Go(func() {
 		ticker := time.NewTicker(memoryInterval)
 		defer ticker.Stop()
-		for {
+		for done := false; !done; {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				done = true // and look once more
+			}
 			// A process that has ended is found by others.
 			if m, err := memoryOf(pid); err == nil {
 				w.most.Peak = max(w.most.Peak, m.Peak)
 				w.most.Anonymous = max(w.most.Anonymous, m.Anonymous)
-			}
-			select {
-			case <-ticker.C:
-			case <-ctx.Done():
-				return
 			}
 		}
 	})

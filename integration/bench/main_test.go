@@ -1,0 +1,87 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	actRole() // the tests start this program as sink, load and Caddy
+	os.Exit(m.Run())
+}
+
+// shortOptions are those of a run that shows that everything works, and measures
+// nothing that counts.
+func shortOptions(t testing.TB) options {
+	t.Helper()
+	// A folder with a short name: that of t.TempDir may be too long for a socket.
+	dir, err := os.MkdirTemp("", "rb-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		left, err := os.ReadDir(dir)
+		if err != nil || len(left) > 0 {
+			t.Errorf("left in the folder: %v, %v", left, err)
+		}
+		os.RemoveAll(dir)
+	})
+	o := defaultOptions()
+	o.rounds, o.duration, o.warmup, o.posters, o.caddy, o.dir = 1, time.Second, 200*time.Millisecond, 4, "", dir
+	return o
+}
+
+// choose sets the systems.
+func choose(t testing.TB, o options, names string) options {
+	t.Helper()
+	if err := o.choose(names); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func TestOptionsAreJudgedBeforeAnythingIsStarted(t *testing.T) {
+	tests := map[string]string{
+		"-rounds 0":                 "-rounds",
+		"-duration 0s":              "-duration",
+		"-posters 0":                "-posters",
+		"-size 10":                  "-size",
+		"-size 10000000":            "-size",
+		"-fanout 0":                 "-fanout",
+		"-rate -1":                  "-rate",
+		"-systems relay,rely":       `"rely"`,
+		"-systems proxy -fanout 2":  "cannot fan out",
+		"now":                       `"now"`,
+		"-unknown":                  "-help",
+		"-systems relay -rounds no": "-help",
+	}
+	for args, want := range tests {
+		_, err := parseOptions(strings.Fields(args))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want an error with %s", args, err, want)
+		}
+	}
+}
+
+func TestModesCompareWhatTheyAreAbout(t *testing.T) {
+	tests := map[string]string{
+		"":                       "relay proxy relay-defaults proxy-defaults",
+		"-rate 100":              "relay proxy commit",
+		"-fanout 10":             "relay relay-defaults client",
+		"-systems client,commit": "client commit",
+	}
+	for args, want := range tests {
+		o, err := parseOptions(strings.Fields(args))
+		if err != nil {
+			t.Errorf("%q: %v", args, err)
+			continue
+		}
+		if got := strings.Join(o.facts().Systems, " "); got != want {
+			t.Errorf("%q measures %s; want %s", args, got, want)
+		}
+	}
+}
