@@ -45,8 +45,18 @@ var adminRoutes = map[string]adminHandler{
 	"GET /relay/events/{id}":      adminEvent,
 	"GET /relay/events/{id}/data": adminEventData,
 	"GET /relay/deliveries":       adminDeliveries,
-	"GET /relay/health/live":      adminLive,
-	"GET /relay/health/ready":     adminReady,
+
+	"POST /relay/subscriptions/{id}/pause":                     adminPause,
+	"POST /relay/subscriptions/{id}/resume":                    adminResume,
+	"POST /relay/subscriptions/{id}/drop":                      adminDrop,
+	"POST /relay/subscriptions/{id}/test":                      adminTest,
+	"POST /relay/events/{id}/deliveries/{subscription}/replay": adminReplayOne,
+	"POST /relay/replay":                                       adminReplay,
+	"GET /relay/jobs/{id}":                                     adminJob,
+	"DELETE /relay/jobs/{id}":                                  adminCancelJob,
+
+	"GET /relay/health/live":  adminLive,
+	"GET /relay/health/ready": adminReady,
 }
 
 // adminMux finds the route of a request; the routes' errors go back to Caddy's admin
@@ -70,9 +80,9 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	// The mux finds routes, and sets path values only where it serves them itself.
-	if id := pathID(r.URL.Path); id != "" {
-		r.SetPathValue("id", id)
-	}
+	id, subscription := pathValues(r.URL.Path)
+	r.SetPathValue("id", id)
+	r.SetPathValue("subscription", subscription)
 	return handler(w, r, a, engine)
 }
 
@@ -115,10 +125,14 @@ func adminError(status int, err error) error {
 func engineError(err error) error {
 	status := http.StatusInternalServerError
 	var cursor *relay.CursorError
+	var unknown *relay.UnknownNameError
+	var selection *relay.SelectionError
 	switch {
-	case errors.Is(err, relay.ErrNotFound):
+	case errors.Is(err, relay.ErrNotFound), errors.Is(err, relay.ErrNoDelivery), errors.As(err, &unknown):
 		status = http.StatusNotFound
-	case errors.As(err, &cursor):
+	case errors.Is(err, relay.ErrUnfinished), errors.Is(err, relay.ErrPausedByConfiguration):
+		status = http.StatusConflict
+	case errors.As(err, &cursor), errors.As(err, &selection):
 		status = http.StatusBadRequest
 	case errors.Is(err, relay.ErrClosed), errors.Is(err, relay.ErrBroken), errors.Is(err, relay.ErrFull):
 		status = http.StatusServiceUnavailable

@@ -49,8 +49,9 @@ func (q *query) fail(format string, args ...any) {
 func (q *query) text(name string) string { return q.values.Get(name) }
 
 // time reads an RFC 3339 time, or a duration back from now such as 1h or 7d.
-func (q *query) time(name string) time.Time {
-	text := q.text(name)
+func (q *query) time(name string) time.Time { return q.parseTime(name, q.text(name)) }
+
+func (q *query) parseTime(name, text string) time.Time {
 	if text == "" {
 		return time.Time{}
 	}
@@ -92,11 +93,14 @@ func oneOf[T ~string](q *query, name string, words []T) T {
 	return ""
 }
 
-// pathID returns the segment after the collection in /relay/events/{id}[/...].
-func pathID(path string) string {
+// pathValues returns the names in /relay/<collection>/{id}/deliveries/{subscription}/...
+func pathValues(path string) (id, subscription string) {
 	parts := strings.Split(strings.TrimPrefix(path, adminPrefix), "/")
-	if len(parts) < 2 {
-		return ""
+	if len(parts) > 1 {
+		id = parts[1]
 	}
-	return parts[1]
+	if len(parts) > 3 {
+		subscription = parts[3]
+	}
+	return id, subscription
 }

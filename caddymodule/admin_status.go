@@ -76,14 +76,18 @@ func adminStatus(w http.ResponseWriter, r *http.Request, a *App, engine *relay.R
 	if err := engine.Err(); err != nil {
 		s.Storage.Error = err.Error()
 	}
-	for i, sub := range subscriptions {
-		s.Subscriptions[i] = subscriptionStatus{
-			Name: sub.Name, State: sub.State, Reason: sub.Reason, Detail: sub.Detail, Warning: a.survey.warning(sub.Name),
-			Pending: sub.Pending, InFlight: sub.InFlight, Failed: sub.Failed,
-			OldestDue: view.Time{Time: sub.OldestDue}, LastSuccess: view.Time{Time: sub.LastSuccess},
-		}
+	for i := range subscriptions {
+		s.Subscriptions[i] = a.showSubscription(&subscriptions[i])
 	}
 	return writeJSON(w, http.StatusOK, s)
+}
+
+func (a *App) showSubscription(s *relay.SubscriptionStatus) subscriptionStatus {
+	return subscriptionStatus{
+		Name: s.Name, State: s.State, Reason: s.Reason, Detail: s.Detail, Warning: a.survey.warning(s.Name),
+		Pending: s.Pending, InFlight: s.InFlight, Failed: s.Failed,
+		OldestDue: view.Time{Time: s.OldestDue}, LastSuccess: view.Time{Time: s.LastSuccess},
+	}
 }
 
 // regionStatus asks the kernel about the addresses of all regions.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
@@ -42,6 +43,7 @@ type App struct {
 	transports []*http.Transport
 	running    lifecycle
 	survey     survey
+	events     *caddyevents.App
 }
 
 // CaddyModule returns the Caddy module information.
@@ -66,6 +68,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.loadGuests(ctx); err != nil {
+		return err
+	}
+	if err := a.loadEvents(ctx); err != nil {
 		return err
 	}
 	plan, err := a.newPlan()

@@ -51,7 +51,10 @@ func relayCommand(cmd *cobra.Command) {
 	flags.StringP("config", "c", "", "the configuration file that names the admin address")
 	flags.StringP("adapter", "a", "", "the adapter of the configuration file; default: by its name")
 	flags.Bool("json", false, "print JSON")
-	for _, sub := range []*cobra.Command{demoCommand(), sendCommand(), listCommand(), showCommand(), doctorCommand()} {
+	for _, sub := range []*cobra.Command{
+		demoCommand(), sendCommand(), listCommand(), showCommand(), doctorCommand(),
+		pauseCommand(), resumeCommand(), dropCommand(), replayCommand(),
+	} {
 		sub.SilenceUsage = true
 		cmd.AddCommand(sub)
 	}

@@ -177,7 +177,9 @@ func (d *doctor) subscription(s *subscriptionStatus) {
 	case s.State == relay.SubscriptionGone:
 		d.note(gradeWarn, check, detail, "put the subscription back into the configuration; its deliveries are kept")
 	case s.State == relay.SubscriptionDisabled:
-		d.note(gradeFail, check, detail, "ask the endpoint's owner; then give the subscription its new URL and resume it")
+		d.note(gradeFail, check, detail, "ask the endpoint's owner; then give the subscription its new URL, and: caddy relay resume "+s.Name)
+	case s.Reason == relay.ReasonBreaker:
+		d.note(gradeWarn, check, detail, "see why with: caddy relay list deliveries --state retrying --subscription "+s.Name)
 	case s.Reason == relay.ReasonEgress:
 		d.note(gradeFail, check, detail, "give the region a usable address of the endpoint's family")
 	case s.State == relay.SubscriptionPaused:

@@ -109,12 +109,14 @@ type deliveryMetrics struct {
 // planObserver tells the metrics what one configuration's plan sees.
 type planObserver struct {
 	bySubscription map[string]*deliveryMetrics
+	// emit makes a Caddy event of an operational one.
+	emit func(relay.Notice)
 }
 
 // observer returns what the engine tells about this configuration's deliveries. Every
 // subscription has its series from the start, at 0.
 func (a *App) observer() relay.Observer {
-	o := &planObserver{bySubscription: make(map[string]*deliveryMetrics, len(a.Subscriptions))}
+	o := &planObserver{emit: a.emit, bySubscription: make(map[string]*deliveryMetrics, len(a.Subscriptions))}
 	for _, s := range a.Subscriptions {
 		for _, result := range relay.States {
 			if result.Finished() {
@@ -178,6 +180,9 @@ func (o *planObserver) Settled(subscription string, state relay.State, latency t
 func (*planObserver) StoreFailed(operation string) {
 	metrics.storageErrors.WithLabelValues(operation).Inc()
 }
+
+// Noticed implements [relay.Observer].
+func (o *planObserver) Noticed(n relay.Notice) { o.emit(n) }
 
 // requestObserver tells the metrics what intake handlers see.
 type requestObserver struct{}

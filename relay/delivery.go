@@ -36,6 +36,7 @@ const (
 	ReasonRetryAfter Reason = "retry_after" // the endpoint asked to wait
 	ReasonEgress     Reason = "egress"      // no usable address of the region
 	ReasonBreaker    Reason = "breaker"     // too many attempts failed
+	ReasonOrder      Reason = "order"       // of one delivery: behind another of its key
 
 	ReasonSchedule    Reason = "schedule"      // the last retry failed
 	ReasonGiveUpAfter Reason = "give_up_after" // the time allowed is over
@@ -53,6 +54,8 @@ type Delivery struct {
 	Reason       Reason
 	// NextAttempt is zero if none is planned.
 	NextAttempt time.Time
+	// WaitingFor is the ID of the event behind which this one waits in order, or empty.
+	WaitingFor string
 	// AttemptCount counts attempts made, also those no longer kept.
 	AttemptCount int
 	// Attempts are those kept, ascending; only where one event is shown.

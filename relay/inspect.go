@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -58,20 +59,45 @@ func (r *Relay) delivery(ctx context.Context, e *Event, p Placement) (Delivery, 
 	d := Delivery{Event: e.ID, Subscription: p.Subscription}
 	l := r.lane(p.Subscription)
 	if l.stateInMemory(&d, p.Pos) {
-		return d, nil
+		return d, r.waitingFor(ctx, &d, p)
 	}
 	x, ok, err := r.store.Exception(ctx, p.Subscription, p.Pos)
 	if err != nil {
 		return d, err
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if ok {
 		l.stateOf(&d, x)
 	} else {
 		d.State = StateDelivered
 	}
-	return d, nil
+	l.mu.Unlock()
+	return d, r.waitingFor(ctx, &d, p)
+}
+
+// waitingFor fills in the event at the head of a delivery's key.
+func (r *Relay) waitingFor(ctx context.Context, d *Delivery, p Placement) error {
+	if d.Reason != ReasonOrder {
+		return nil
+	}
+	l := r.lane(p.Subscription)
+	l.mu.Lock()
+	var head behind
+	if line := l.order.lines[p.Key]; line != nil {
+		head = line.head
+	}
+	l.mu.Unlock()
+	if head.pos == 0 {
+		return nil
+	}
+	e, err := r.store.Event(ctx, head.seq)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		d.WaitingFor = e.ID
+	}
+	return err
 }
 
 // stateInMemory fills in what the lane knows by itself, and reports whether that is all.
@@ -116,6 +142,10 @@ func (l *lane) stateOf(d *Delivery, x Exception) {
 	default:
 		reason, until := l.condition.shown(l.sub, time.Now())
 		d.Reason, d.NextAttempt = reason, x.Due
+		if reason == ReasonNone && x.Kind == Ordered {
+			reason, until = ReasonOrder, time.Time{}
+			d.Reason = reason
+		}
 		if reason != ReasonNone && (until.IsZero() || until.After(x.Due)) {
 			d.NextAttempt = until
 		}

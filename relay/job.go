@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -59,7 +58,7 @@ type runningJob struct {
 // StartReplay begins a replay of many and returns its job.
 func (r *Relay) StartReplay(q ReplayRequest) (Job, error) {
 	if !slices.Contains(Selections, q.Select) {
-		return Job{}, fmt.Errorf("%q selects nothing; there are failed, all and missing", q.Select)
+		return Job{}, &SelectionError{q.Select}
 	}
 	r.mu.RLock()
 	_, known := r.lanes[q.Subscription]

@@ -90,12 +90,19 @@ func (o *order) free(key string, pos uint64) bool {
 	return l == nil || (l.head.pos == 0 && !l.loading && (len(l.waiting) == 0 || pos < l.waiting[0].pos))
 }
 
+// heads reports whether a delivery that was set aside has become the head of its key.
+func (o *order) heads(x Exception) bool {
+	l := o.lines[x.Key]
+	return x.Kind == Ordered && l != nil && l.head.pos == x.From
+}
+
 // claim makes a delivery the head of its key.
 func (o *order) claim(key string, b behind) { o.line(key).head = b }
 
-// queue puts a delivery behind the others of its key.
+// queue puts a delivery behind the others of its key. The first of a key is always kept
+// in memory, so that what comes from the log can be told to stand before or behind it.
 func (l *line) queue(o *order, b behind) {
-	if l.spilled || o.waiting >= o.limit {
+	if l.spilled || (o.waiting >= o.limit && len(l.waiting) > 0) {
 		l.spilled = true
 		return
 	}

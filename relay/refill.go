@@ -126,7 +126,7 @@ func (l *lane) loadRetries(ctx context.Context, first bool) error {
 
 // retryOf makes an entry of the schedule of an open exception, or nil if it has one.
 func (l *lane) retryOf(x Exception) *retry {
-	if x.Kind != Retry || l.known(x.From) {
+	if (x.Kind != Retry && !l.order.heads(x)) || l.known(x.From) {
 		return nil
 	}
 	due := x.Due

@@ -105,6 +105,13 @@ const (
 // Selections lists all selections.
 var Selections = []Selection{SelectFailed, SelectAll, SelectMissing}
 
+// SelectionError means that a selection is none of [Selections].
+type SelectionError struct{ Select Selection }
+
+func (e *SelectionError) Error() string {
+	return fmt.Sprintf("%q selects nothing; there are failed, all and missing", e.Select)
+}
+
 // ReplayRequest asks for a replay of many.
 type ReplayRequest struct {
 	Subscription string

@@ -78,6 +78,17 @@ func (r *Relay) Status(ctx context.Context) ([]SubscriptionStatus, error) {
 	return all, nil
 }
 
+// SubscriptionStatus returns the status of one subscription.
+func (r *Relay) SubscriptionStatus(ctx context.Context, name string) (SubscriptionStatus, error) {
+	r.mu.RLock()
+	l := r.lanes[name]
+	r.mu.RUnlock()
+	if l == nil {
+		return SubscriptionStatus{}, &UnknownNameError{name}
+	}
+	return l.status(ctx)
+}
+
 // Unfinished returns the number of deliveries that are not finished.
 func (r *Relay) Unfinished() uint64 {
 	r.mu.RLock()

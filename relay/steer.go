@@ -165,3 +165,27 @@ func (r *Relay) steer(ctx context.Context, name string, change func(*lane, time.
 	}
 	return l.status(ctx)
 }
+
+// TopicTest is the type of the event that [Relay.Test] makes.
+const TopicTest Topic = "relay.test"
+
+// Test sends an event of the type "relay.test" to one subscription, whatever its topics
+// are, as any other delivery.
+func (r *Relay) Test(ctx context.Context, name string) (Receipt, error) {
+	plan := r.matching.Load()
+	if plan == nil || plan.byName[name] == nil {
+		return Receipt{}, &UnknownNameError{name}
+	}
+	receipts, err := r.store.Append(ctx, Batch{Items: []Item{{
+		Event: &Event{
+			Type: string(TopicTest), Source: "relay", Subject: name,
+			ContentType: "application/json", Data: []byte(`{"test":true}`), Only: []string{name},
+		},
+		Targets: []Target{{Subscription: name}},
+	}}}, r.offer)
+	if err != nil {
+		return Receipt{}, err
+	}
+	plan.observer.Accepted(1)
+	return receipts[0], nil
+}

@@ -16,6 +16,9 @@ type Delivery struct {
 	Region       string       `json:"region"`
 	State        relay.State  `json:"state"`
 	Reason       relay.Reason `json:"reason"`
+	// WaitingFor is the event behind which this one waits in order; left out if there is
+	// none.
+	WaitingFor string `json:"waiting_for,omitempty"`
 	// NextAttempt is null where none is planned.
 	NextAttempt Time `json:"next_attempt"`
 	// AttemptCount counts all attempts made, also those no longer kept.
@@ -42,6 +45,7 @@ func NewListedDelivery(d *relay.Delivery) Delivery {
 		Region:       d.Region,
 		State:        d.State,
 		Reason:       d.Reason,
+		WaitingFor:   d.WaitingFor,
 		NextAttempt:  Time{d.NextAttempt},
 		AttemptCount: d.AttemptCount,
 	}

@@ -1,0 +1,184 @@
+package relay_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+func ordered(name string, to http.RoundTripper) *relay.Subscription {
+	s := subscription(name, to)
+	p, err := relay.ParsePlaceholder("{event.data.key}")
+	if err != nil {
+		panic(err)
+	}
+	s.OrderBy = &p
+	s.Breaker.Off = true
+	return s
+}
+
+func keyed(key string, n int) string { return fmt.Sprintf(`{"key":%q,"n":%d}`, key, n) }
+
+// sequences returns, for each key, the numbers of the requests that were delivered.
+func sequences(t *testing.T, requests []received) map[string][]int {
+	t.Helper()
+	all := make(map[string][]int)
+	for _, r := range requests {
+		var key string
+		var n int
+		if _, err := fmt.Sscanf(strings.ReplaceAll(r.body, `"`, " "), "{ key : %s , n :%d}", &key, &n); err != nil {
+			t.Fatalf("%s: %v", r.body, err)
+		}
+		all[key] = append(all[key], n)
+	}
+	return all
+}
+
+func TestFailingHeadHoldsItsKeyAlone(t *testing.T) {
+	run(t, func(w *world) {
+		var down atomic.Bool
+		down.Store(true)
+		to := &receiver{answer: func(_ int, r *http.Request) (*http.Response, error) {
+			if down.Load() && strings.HasPrefix(r.Header.Get("X-Body"), `{"key":"a"`) {
+				return answer(500), nil
+			}
+			return answer(200), nil
+		}}
+		tagged := bodyTagged{to}
+		s := ordered("crm", tagged)
+		s.Retry.Delays = []time.Duration{time.Minute, time.Minute, time.Minute}
+		w.plan(s)
+		var a []string
+		for i := range 5 {
+			a = append(a, w.publish("x", keyed("a", i)).ID)
+			w.publish("x", keyed("b", i))
+			w.publish("x", `{"n":0}`) // without a key
+		}
+		synctest.Wait()
+		w.expect(a[0], relay.StateRetrying, "", 1)
+		w.expect(a[1], relay.StateHeld, relay.ReasonOrder, 0)
+		if d := w.delivery(a[4]); d.WaitingFor != a[0] {
+			t.Errorf("the last of the key waits for %q, want %q", d.WaitingFor, a[0])
+		}
+		if n := w.status("crm").Pending; n != 5 {
+			t.Errorf("%d pending, want the 5 of the key", n)
+		}
+		w.restart()
+		s = ordered("crm", tagged)
+		s.Retry.Delays = []time.Duration{time.Minute, time.Minute, time.Minute}
+		w.plan(s)
+		synctest.Wait()
+		w.expect(a[1], relay.StateHeld, relay.ReasonOrder, 0)
+		down.Store(false)
+		w.wait(time.Hour)
+		for _, id := range a {
+			if d := w.delivery(id); d.State != relay.StateDelivered {
+				t.Errorf("%s is %s (%s)", id, d.State, d.Reason)
+			}
+		}
+		if n := w.status("crm").Pending; n != 0 {
+			t.Errorf("%d pending", n)
+		}
+	})
+}
+
+// bodyTagged shows the body to the receiver's answer function.
+type bodyTagged struct{ to *receiver }
+
+func (b bodyTagged) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := r.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	head := make([]byte, 64)
+	n, _ := body.Read(head)
+	r.Header.Set("X-Body", string(head[:n]))
+	return b.to.RoundTrip(r)
+}
+
+func TestHeadThatIsGivenUpLetsTheNextGo(t *testing.T) {
+	run(t, func(w *world) {
+		to := &receiver{answer: func(n int, _ *http.Request) (*http.Response, error) {
+			if n <= 2 {
+				return answer(500), nil
+			}
+			return answer(200), nil
+		}}
+		s := ordered("crm", to)
+		s.Retry.Delays = []time.Duration{time.Minute}
+		w.plan(s)
+		first, second := w.publish("x", keyed("a", 1)).ID, w.publish("x", keyed("a", 2)).ID
+		w.wait(time.Hour)
+		w.expect(first, relay.StateFailed, relay.ReasonSchedule, 2)
+		w.expect(second, relay.StateDelivered, "", 1)
+	})
+}
+
+// Each key is delivered in order and without gaps, whatever fails, is cut or restarted.
+func TestKeysKeepTheirOrderThroughFailuresAndRestarts(t *testing.T) {
+	for _, limit := range []int{1 << 16, 4} {
+		t.Run(fmt.Sprintf("%d in memory", limit), func(t *testing.T) {
+			defer relay.SetRetriesInMemory(limit)()
+			run(t, func(w *world) {
+				var mu sync.Mutex
+				delivered := make(map[string]int) // highest number by key
+				attempts := 0
+				to := &receiver{}
+				to.answer = func(n int, r *http.Request) (*http.Response, error) {
+					time.Sleep(time.Duration(n%7) * time.Millisecond)
+					mu.Lock()
+					defer mu.Unlock()
+					if attempts++; attempts%3 == 0 {
+						return answer(500), nil
+					}
+					for key, ns := range sequences(t, []received{{body: r.Header.Get("X-Body")}}) {
+						if ns[0] != delivered[key]+1 {
+							t.Errorf("%s: %d after %d", key, ns[0], delivered[key])
+						}
+						delivered[key] = ns[0]
+					}
+					return answer(200), nil
+				}
+				plan := func() {
+					s := ordered("crm", bodyTagged{to})
+					s.Retry.Delays = make([]time.Duration, 50)
+					for i := range s.Retry.Delays {
+						s.Retry.Delays[i] = 20 * time.Millisecond
+					}
+					s.MaxInFlight = 8
+					w.plan(s)
+				}
+				plan()
+				const keys, each = 5, 60
+				for n := 1; n <= each; n++ {
+					for k := range keys {
+						w.publish("x", keyed(fmt.Sprintf("k%d", k), n))
+					}
+					switch {
+					case n%20 == 0:
+						w.restart()
+						plan()
+					case n%5 == 0:
+						w.wait(30 * time.Millisecond)
+					}
+				}
+				w.wait(time.Hour)
+				for k := range keys {
+					if n := delivered[fmt.Sprintf("k%d", k)]; n != each {
+						t.Errorf("k%d ends at %d", k, n)
+					}
+				}
+				if n := w.status("crm").Pending; n != 0 {
+					t.Errorf("%d pending", n)
+				}
+			})
+		})
+	}
+}
