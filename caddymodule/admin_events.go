@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strconv"
 
@@ -74,7 +73,7 @@ func adminEventData(w http.ResponseWriter, r *http.Request, _ *App, engine *rela
 func inspect(r *http.Request, engine *relay.Relay) (*relay.Event, []relay.Delivery, error) {
 	e, deliveries, err := engine.Inspect(r.Context(), r.PathValue("id"))
 	if err != nil {
-		return nil, nil, engineError(fmt.Errorf("event %q: %w", r.PathValue("id"), err))
+		return nil, nil, engineError(err)
 	}
 	return e, deliveries, nil
 }

@@ -147,7 +147,7 @@ func (p *optionParser) finish() error {
 // place gives an error about a region the line of that word, and any other the line on
 // which the declaration begins.
 func (decl *declaration) place(err error) error {
-	if _, ok := errors.AsType[errRegion](err); ok && decl.region != nil {
+	if _, ok := errors.AsType[regionError](err); ok && decl.region != nil {
 		return place(decl.region, err)
 	}
 	return place(&decl.at, err)

@@ -95,8 +95,8 @@ func (s *Subscription) wrap(err error) error {
 	return fmt.Errorf("subscription %q: %w", s.Name, err)
 }
 
-// errRegion marks an error about the word region.
-type errRegion struct{ error }
+// regionError marks an error about the word region.
+type regionError struct{ error }
 
 // checkWithin judges the subscription with the rest of the configuration: its region,
 // and its URL, which regions and defaults can forbid or allow. It is called again
@@ -105,7 +105,7 @@ func (a *App) checkWithin(s *Subscription, rawURL string, own func() []netip.Add
 	effective := s.Settings.over(a.Defaults)
 	region, err := a.regionOf(effective.Region)
 	if err != nil {
-		return s.wrap(errRegion{err})
+		return s.wrap(regionError{err})
 	}
 	if hasPlaceholder(rawURL) {
 		return nil // judged when it is resolved

@@ -11,13 +11,16 @@ type settled struct {
 	now     time.Time
 	// What happened to the subscription with it.
 	tripped, recovered, disabled bool
+	// attempted says that something was sent, or could have been: looking for an address in
+	// vain is no attempt.
+	attempted bool
 }
 
 // settle records the result of an attempt: in the lane at once, in the store with the
 // next flush. The caller holds the lock.
 func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 	delete(l.inFlight, j.pos)
-	result := settled{now: now, message: v.message}
+	result := settled{now: now, message: v.message, attempted: v.end != endUnavailable && v.end != endUnreadable && !a.At.IsZero()}
 	switch v.end {
 	case endCut, endUnavailable:
 		// As if it had not been taken: no attempt is charged or recorded.
@@ -112,7 +115,7 @@ func next(j *job, v verdict, now time.Time) (kind Kind, due time.Time, reason st
 
 // report tells the observer of the plan under which the attempt began.
 func (r settled) report(j *job, a Attempt) {
-	if !a.At.IsZero() {
+	if r.attempted {
 		j.plan.observer.Attempted(j.sub, r.outcome, a.ErrorKind, a.Duration)
 	}
 	if r.state != "" && j.event != nil {

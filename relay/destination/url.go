@@ -87,7 +87,7 @@ func splitURL(raw string) (scheme, authority, tail, reason string) {
 	case authority == "":
 		return "", "", "", "the URL has no host"
 	case strings.Contains(authority, "@"):
-		return "", "", "", "the URL has user information, which ends up in logs; use the word auth, or a header"
+		return "", "", "", "the URL has user information, which ends up in logs; use a secret_header Authorization"
 	case strings.Contains(authority, "%"):
 		return "", "", "", "the URL has a percent sign in its host"
 	}

@@ -69,7 +69,7 @@ func parseStandardKey(s string) ([]byte, error) {
 	case strings.ContainsAny(s, " \t\r\n\v\f"):
 		return nil, errors.New("the secret has white space in it (a line break at the end of its file, perhaps): remove it")
 	case strings.HasPrefix(s, ed25519Prefix):
-		return nil, errors.New("the secret begins with whsk_: that is a private key for ed25519 signatures (sign standard_ed25519), and sign standard needs one that begins with whsec_")
+		return nil, errors.New("the secret begins with whsk_: that is a private key for ed25519 signatures, and sign standard needs one that begins with whsec_")
 	case strings.HasPrefix(s, ed25519PublicPrefix):
 		return nil, errors.New("the secret begins with whpk_: that is a public key, for receivers, and cannot sign; sign standard needs one that begins with whsec_")
 	}
