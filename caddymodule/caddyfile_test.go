@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyrelay/caddyrelay/relay/spelling"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -139,7 +141,7 @@ func TestNearest(t *testing.T) {
 		"subscribtion": "subscription", "regoin": "region", "Region": "region", "storag": "storage",
 		"default": "defaults", "retntion": "retention", "xyz": "", "": "", "in": "",
 	} {
-		if got := nearest(word, words); got != want {
+		if got := spelling.Nearest(word, words); got != want {
 			t.Errorf("nearest(%q) = %q; want %q", word, got, want)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/payload"
+	"github.com/caddyrelay/caddyrelay/relay/spelling"
 )
 
 // envelope is what the JSON form of an event says.
@@ -156,7 +157,7 @@ func (r *envelopeReader) unknown(name string) {
 		return
 	}
 	detail := "not a member of the envelope; it has " + strings.Join(members, ", ")
-	if near := nearest(name, members); near != "" {
+	if near := spelling.Nearest(name, members); near != "" {
 		detail = fmt.Sprintf("not a member of the envelope; did you mean %q?", near)
 	}
 	r.fault(shortPointer(jsontext.Pointer("").AppendToken(name)), detail)

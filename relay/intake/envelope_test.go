@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddyrelay/caddyrelay/relay/spelling"
 )
 
 func TestEnvelopeFaults(t *testing.T) {
@@ -107,7 +109,7 @@ func TestNearest(t *testing.T) {
 		"typ": "type", "TYPE": "type", "tpye": "type", "dat": "data", "date": "data", "Id": "id", "sources": "source", "subjekt": "subject",
 		"x": "", "event": "", "name": "", "key": "", "payload": "", "to": "", "": "", strings.Repeat("type", 9): "",
 	} {
-		equal(t, word, nearest(word, members), want)
+		equal(t, word, spelling.Nearest(word, members), want)
 	}
 }
 

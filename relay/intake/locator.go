@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/caddyrelay/caddyrelay/relay/payload"
+	"github.com/caddyrelay/caddyrelay/relay/spelling"
 )
 
 // Locator says where in a request a value is found: in a header field, or at a path
@@ -37,7 +38,7 @@ func ParseLocator(kind, arg string) (Locator, error) {
 		l.Path = arg
 	default:
 		err := fmt.Errorf("%q is neither header nor json; write e.g. header X-Event-Type, or json meta.kind", kind)
-		if near := nearest(kind, []string{locatorHeader, locatorJSON}); near != "" {
+		if near := spelling.Nearest(kind, []string{locatorHeader, locatorJSON}); near != "" {
 			err = fmt.Errorf("%w (did you mean %s?)", err, near)
 		}
 		return Locator{}, err

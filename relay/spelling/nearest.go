@@ -1,9 +1,11 @@
-package intake
+// Package spelling finds the word that a mistyped one was meant to be.
+package spelling
 
 import "strings"
 
-// nearest returns the candidate that a word was probably meant to be, or "".
-func nearest(word string, candidates []string) string {
+// Nearest returns the candidate that a word was probably meant to be, or "". Candidates are
+// in lower case.
+func Nearest(word string, candidates []string) string {
 	const longest = 32 // longer ones are no misspelling, and the cost is quadratic
 	if len(word) > longest {
 		return ""
@@ -11,8 +13,9 @@ func nearest(word string, candidates []string) string {
 	word = strings.ToLower(word)
 	best, least := "", 3
 	for _, c := range candidates {
-		// At most a third of the letters may differ, so that "to" is not "id".
-		if d := distance(word, c); d < least && d <= max(len(c), len(word))/3 {
+		// At most a third of the letters may differ, one of a short word: "ue" is "eu", and
+		// "to" is not "id".
+		if d := distance(word, c); d < least && d <= max(1, max(len(c), len(word))/3) {
 			best, least = c, d
 		}
 	}
