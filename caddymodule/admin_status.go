@@ -87,6 +87,7 @@ func (a *App) showSubscription(s *relay.SubscriptionStatus) subscriptionStatus {
 		Name: s.Name, State: s.State, Reason: s.Reason, Detail: s.Detail, Warning: a.survey.warning(s.Name),
 		Pending: s.Pending, InFlight: s.InFlight, Failed: s.Failed,
 		OldestDue: view.Time{Time: s.OldestDue}, LastSuccess: view.Time{Time: s.LastSuccess},
+		FailingSince: view.Time{Time: s.FailingSince},
 	}
 }
 

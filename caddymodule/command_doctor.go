@@ -184,6 +184,8 @@ func (d *doctor) subscription(s *subscriptionStatus) {
 		d.note(gradeFail, check, detail, "give the region a usable address of the endpoint's family")
 	case s.State == relay.SubscriptionPaused:
 		d.note(gradeWarn, check, detail, "")
+	case !s.FailingSince.IsZero():
+		d.note(gradeWarn, check, detail+"; only failures since "+short(s.FailingSince), "see why with: caddy relay list deliveries --state retrying --subscription "+s.Name+", and show one of its events")
 	case s.Warning != "":
 		d.note(gradeWarn, check, detail+"; when it started: "+s.Warning, "check the name in the URL, and the region's addresses")
 	default:

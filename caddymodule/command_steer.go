@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,14 +58,25 @@ configuration: it is recorded as failed, for the reason "dropped", and can be re
 while it is kept.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !yes {
-				return errors.New("this gives up all pending deliveries of " + args[0] + "; say that you mean it with --yes")
+			if !yes && !confirmed(cmd, "Give up all pending deliveries of "+args[0]+"?") {
+				return errors.New("nothing was dropped")
 			}
 			return steer(cmd, args[0], "drop", nil)
 		},
 	}
-	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
+}
+
+// confirmed asks on a terminal. A script has nobody to ask: it says what it means.
+func confirmed(cmd *cobra.Command, question string) bool {
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return true
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", question)
+	var answer string
+	_, err := fmt.Fscanln(os.Stdin, &answer)
+	return err == nil && strings.EqualFold(answer, "y")
 }
 
 // steer posts to a subscription and prints its status after that.

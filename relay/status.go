@@ -41,6 +41,9 @@ type SubscriptionStatus struct {
 	// zero if nothing is pending.
 	OldestDue   time.Time
 	LastSuccess time.Time
+	// FailingSince is when the first attempt failed after the last success; zero while
+	// attempts succeed.
+	FailingSince time.Time
 }
 
 // Status returns the subscriptions of the active plan in its order, then those that are
@@ -117,6 +120,7 @@ func (l *lane) status(ctx context.Context) (SubscriptionStatus, error) {
 	s := SubscriptionStatus{
 		Name: l.name, State: SubscriptionActive,
 		Pending: l.pending(), InFlight: len(l.inFlight), Failed: c.Failed, LastSuccess: c.LastSuccess,
+		FailingSince: c.FailingSince,
 	}
 	reason, _ := c.shown(l.sub, now)
 	s.Reason = reason
