@@ -53,6 +53,8 @@ type subscriptionStatus struct {
 	Failed      uint64    `json:"failed"`
 	OldestDue   view.Time `json:"oldest_due"`
 	LastSuccess view.Time `json:"last_success"`
+	// FailingSince is null while attempts succeed.
+	FailingSince view.Time `json:"failing_since"`
 }
 
 // adminStatus answers GET /relay/status.
