@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +59,8 @@ type config struct {
 	subscriptions string
 	// apps is the JSON of further apps, each with a comma before it.
 	apps string
+	// admin is the path of the admin endpoint's unix socket. Default: there is none.
+	admin string
 }
 
 func (c *running) json(o config) string {
@@ -65,11 +68,15 @@ func (c *running) json(o config) string {
 		out, _ := json.Marshal(v)
 		return string(out)
 	}
+	admin := `"disabled": true`
+	if o.admin != "" {
+		admin = `"listen": ` + quote("unix/"+o.admin)
+	}
 	return fmt.Sprintf(`{
-		"admin": {"disabled": true, "config": {"persist": false}},
+		"admin": {%s, "config": {"persist": false}},
 		"logging": {"logs": {"default": {"writer": {"output": "file", "filename": %s}, "level": "DEBUG"}}},
 		"apps": {"relay": {"storage": {"engine": "badger", "directory": %s}, "subscriptions": %s} %s}
-	}`, quote(c.log), quote(cmp.Or(o.dir, c.dir)), cmp.Or(o.subscriptions, "[]"), o.apps)
+	}`, admin, quote(c.log), quote(cmp.Or(o.dir, c.dir)), cmp.Or(o.subscriptions, "[]"), o.apps)
 }
 
 func (c *running) load(o config) {
@@ -139,6 +146,8 @@ type receiver struct {
 	*httptest.Server
 	// hold keeps requests waiting until it is closed, if it is not nil.
 	hold chan struct{}
+	// status is what it answers; 0: 200.
+	status atomic.Int64
 
 	mu   sync.Mutex
 	got  []http.Header
@@ -155,6 +164,9 @@ func newReceiver(t *testing.T) *receiver {
 		r.mu.Lock()
 		r.got = append(r.got, req.Header.Clone())
 		r.mu.Unlock()
+		if status := r.status.Load(); status != 0 {
+			w.WriteHeader(int(status))
+		}
 	}))
 	t.Cleanup(r.Close)
 	return r

@@ -250,8 +250,6 @@ func TestErrorsMeanWhatTheTableSays(t *testing.T) {
 			"wrapped":         fmt.Errorf("connecting: %w", c.err),
 			"of a client":     &url.Error{Op: "Post", URL: "https://crm.example.com/", Err: c.err},
 			"one of several":  errors.Join(errors.New("the other address"), c.err),
-			"wrapped again":   fmt.Errorf("attempt: %w", fmt.Errorf("connecting: %w", c.err)),
-			"behind the dial": fmt.Errorf("%w, then nothing", c.err),
 		} {
 			v := judgeError(context.Background(), err)
 			if got := meaning(v); got != c.want || v.kind != c.kind || v.status != 0 || v.message == "" {
