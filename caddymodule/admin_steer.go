@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,7 +62,8 @@ func steered(w http.ResponseWriter, r *http.Request, a *App, do func(context.Con
 	return writeJSON(w, http.StatusOK, a.showSubscription(&s))
 }
 
-// readBody decodes a JSON body, which may be missing.
+// readBody decodes a JSON body, which may be missing. It refuses fields that it does not
+// know, since a window of time that is not understood would replay too much.
 func readBody(r *http.Request, into any) error {
 	text, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	switch {
@@ -72,7 +74,13 @@ func readBody(r *http.Request, into any) error {
 	case len(text) == 0:
 		return nil
 	}
-	if err := json.Unmarshal(text, into); err != nil {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	err = d.Decode(into)
+	if err == nil && d.More() {
+		err = errors.New("something follows it")
+	}
+	if err != nil {
 		return adminError(http.StatusBadRequest, fmt.Errorf("the body is not the JSON that this route takes: %w", err))
 	}
 	return nil

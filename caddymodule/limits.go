@@ -78,7 +78,7 @@ func (b *Breaker) check() error {
 		return nil
 	case b.Off && *b != Breaker{Off: true}:
 		return errors.New("breaker off: nothing else can be said of a breaker that is off")
-	case b.FailureRatio < 0 || b.FailureRatio > 1:
+	case !(b.FailureRatio >= 0 && b.FailureRatio <= 1): // so that NaN is refused, too
 		return fmt.Errorf("breaker: a failure ratio of %v is not possible; write a share above 0 and at most 1, e.g. 0.7", b.FailureRatio)
 	case b.LeastAttempts < 0:
 		return fmt.Errorf("breaker: %d attempts are not possible; write at least 1", b.LeastAttempts)
