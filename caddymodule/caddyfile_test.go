@@ -70,6 +70,7 @@ func TestOrderOfLinesDoesNotMatter(t *testing.T) {
 			"description x", "contact mailto:a@example.com", "topics order.*", "region eu", "method PUT",
 			"header X-A b", "header -X-C", "secret_header X-B {env.B}", "sign standard {\nsecret {env.A}\nsecret {env.B} until 2027-01-01T00:00:00Z\n}",
 			"retry 1s {\njitter 0\non_status 5xx\n}", "timeout 1s", "connect_timeout 1s", "max_in_flight 1",
+			"rate_limit 50 1s", "order_by {event.subject}", "breaker 0.5 20 1m 10s", "disable_after 2d",
 			"allow_ips 10.0.0.1", "allow_hosts a.internal", "paused x",
 		},
 		"relay": {
@@ -119,6 +120,12 @@ func TestJSONIsJudgedAsTheCaddyfileIs(t *testing.T) {
 		{"timeout -1s", `"timeout": "-1s"`},
 		{"connect_timeout -1s", `"connect_timeout": "-1s"`},
 		{"max_in_flight 5000", `"max_in_flight": 5000`},
+		{"rate_limit 0 1s", `"rate_limit": {"events": 0, "window": "1s"}`},
+		{"rate_limit 1 -1s", `"rate_limit": {"events": 1, "window": "-1s"}`},
+		{"order_by subject", `"order_by": "subject"`},
+		{"order_by {event.data.}", `"order_by": "{event.data.}"`},
+		{"breaker 2 10 5m", `"breaker": {"failure_ratio": 2, "least_attempts": 10, "window": "5m"}`},
+		{"disable_after -1s", `"disable_after": "-1s"`},
 		{"allow_ips x", `"allow_ips": ["x"]`},
 		{"allow_hosts *", `"allow_hosts": ["*"]`},
 	} {
@@ -150,6 +157,7 @@ func TestNearest(t *testing.T) {
 func FuzzOption(f *testing.F) {
 	for _, lines := range []string{
 		"subscription crm https://crm.example.com/ a.* {\nsign standard {env.A}\nretry 1s {\njitter 0\n}\n}",
+		"subscription crm https://crm.example.com/ {\nrate_limit 50 1s\norder_by {event.data.a}\nbreaker 0.5 20 1m 10s\ndisable_after 2d\n}",
 		"region eu 192.0.2.1 {\negress ::1\n}", "storage badger {\n}", "defaults {\nheader -X\n}", "retention {\nfailed 1d\n}",
 	} {
 		f.Add(lines)

@@ -77,6 +77,10 @@ func TestJSONBuildsThePlan(t *testing.T) {
 		"defaults": {
 			"timeout": "20s",
 			"retry": {"delays": ["1s"], "jitter": 0.5},
+			"rate_limit": {"events": 50, "window": "1s"},
+			"order_by": "{event.data.customer.id}",
+			"breaker": {"failure_ratio": 0.5, "pause": "10s"},
+			"disable_after": "2d",
 			"header": [{"field": "x-sender", "value": "shop"}],
 			"sign": [{"scheme": "standard", "secrets": [{"secret": "{env.SECRET}"}]}]
 		},
@@ -84,7 +88,8 @@ func TestJSONBuildsThePlan(t *testing.T) {
 			{"name": "crm", "url": "https://{env.CRM_HOST}/hooks", "topics": ["order.*"],
 			 "secret_header": [{"field": "X-Api-Key", "value": "{env.KEY}"}], "contacts": ["mailto:a@example.com"]},
 			{"name": "erp", "url": "https://erp.example.com", "method": "PUT", "timeout": "1s", "max_in_flight": 3,
-			 "retry": {"off": true}, "header": [{"op": "remove", "field": "User-Agent"}], "paused": true, "paused_reason": "moving"}
+			 "retry": {"off": true}, "header": [{"op": "remove", "field": "User-Agent"}], "paused": true, "paused_reason": "moving",
+			 "rate_limit": {"events": 1, "window": "1m"}, "order_by": "{event.subject}", "breaker": {"off": true}, "disable_after": "1h"}
 		]}`)
 	if got := a.plan.Retention(); got.Delivered != 72*time.Hour || got.Failed != relay.DefaultRetention.Failed {
 		t.Errorf("retention: %+v", got)
@@ -106,8 +111,24 @@ func TestJSONBuildsThePlan(t *testing.T) {
 	if !erp.Retry.Off || erp.Timeout != time.Second || erp.MaxInFlight != 3 || !erp.Paused || erp.PausedReason != "moving" {
 		t.Errorf("erp: %+v", erp)
 	}
+	halved := relay.BreakerPolicy{Ratio: 0.5, Least: relay.DefaultBreaker.Least, Window: relay.DefaultBreaker.Window, Pause: 10 * time.Second}
+	if crm.RateLimit != (relay.RateLimit{Events: 50, Window: time.Second}) || crm.Breaker != halved || crm.DisableAfter != 48*time.Hour ||
+		crm.OrderBy == nil || crm.OrderBy.String() != "{event.data.customer.id}" {
+		t.Errorf("crm: %+v", crm)
+	}
+	if erp.RateLimit != (relay.RateLimit{Events: 1, Window: time.Minute}) || !erp.Breaker.Off || erp.DisableAfter != time.Hour ||
+		erp.OrderBy == nil || erp.OrderBy.String() != "{event.subject}" {
+		t.Errorf("erp: %+v", erp)
+	}
 	if !slices.Equal(erp.Header, []relay.HeaderRule{{Op: '-', Field: "User-Agent"}}) {
 		t.Errorf("erp: header %+v; its own replace those of the defaults", erp.Header)
+	}
+}
+
+func TestLimitsHaveDefaults(t *testing.T) {
+	s := mustProvision(t, `{"subscriptions": [{"name": "crm", "url": "https://crm.example.com/"}]}`).plan.Subscription("crm")
+	if s.Breaker != relay.DefaultBreaker || s.DisableAfter != relay.DefaultDisableAfter || s.RateLimit != (relay.RateLimit{}) || s.OrderBy != nil {
+		t.Errorf("%+v", s)
 	}
 }
 
@@ -150,6 +171,16 @@ func TestErrorsOfJSON(t *testing.T) {
 		{sub(`, "retry": {"on_status": [2]}`), `on_status: 2 is not possible`},
 		{sub(`, "timeout": -1`), `timeout: -1ns is not longer than zero`},
 		{sub(`, "max_in_flight": 1001`), `max_in_flight: 1001 is not possible`},
+		{sub(`, "rate_limit": {"window": "1s"}`), `rate_limit: 0 events are not possible`},
+		{sub(`, "rate_limit": {"events": 1}`), `rate_limit: 0s is not longer than zero`},
+		{sub(`, "order_by": "{event.data.}"`), `order_by: {event.data.}: the path`},
+		{sub(`, "order_by": "{env.SHORT}"`), `order_by: "{env.SHORT}" is no placeholder of an event`},
+		{sub(`, "breaker": {"off": true, "pause": "1s"}`), `breaker off: nothing else can be said`},
+		{sub(`, "breaker": {"failure_ratio": -0.1}`), `breaker: a failure ratio of -0.1 is not possible`},
+		{sub(`, "breaker": {"least_attempts": -1}`), `breaker: -1 attempts are not possible`},
+		{sub(`, "breaker": {"window": -1}`), `breaker: window: -1ns is not longer than zero`},
+		{sub(`, "breaker": {"pause": -1}`), `breaker: pause: -1ns is not longer than zero`},
+		{sub(`, "disable_after": -1`), `disable_after: -1ns is not longer than zero`},
 		{sub(`, "allow_ips": ["x"]`), `allow_ips x: this is neither`},
 		{sub(`, "allow_hosts": ["a*"]`), `allow_hosts a*`},
 		{sub(`, "paused_reason": "x"`), `paused_reason stands without paused`},

@@ -246,10 +246,10 @@ func TestErrorsMeanWhatTheTableSays(t *testing.T) {
 		{dial(&egress.UnavailableError{Region: "eu"}), "no address", KindNone},
 	} {
 		for name, err := range map[string]error{
-			"as it is":        c.err,
-			"wrapped":         fmt.Errorf("connecting: %w", c.err),
-			"of a client":     &url.Error{Op: "Post", URL: "https://crm.example.com/", Err: c.err},
-			"one of several":  errors.Join(errors.New("the other address"), c.err),
+			"as it is":       c.err,
+			"wrapped":        fmt.Errorf("connecting: %w", c.err),
+			"of a client":    &url.Error{Op: "Post", URL: "https://crm.example.com/", Err: c.err},
+			"one of several": errors.Join(errors.New("the other address"), c.err),
 		} {
 			v := judgeError(context.Background(), err)
 			if got := meaning(v); got != c.want || v.kind != c.kind || v.status != 0 || v.message == "" {
