@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyrelay/caddyrelay/relay/spelling"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddyrelay/caddyrelay/relay/spelling"
 )
 
 func TestExampleIsFormattedAndValid(t *testing.T) {
@@ -145,7 +145,7 @@ func TestJSONIsJudgedAsTheCaddyfileIs(t *testing.T) {
 func TestNearest(t *testing.T) {
 	words := []string{"subscription", "storage", "region", "retention", "defaults"}
 	for word, want := range map[string]string{
-		"subscribtion": "subscription", "regoin": "region", "Region": "region", "storag": "storage",
+		"subscriptien": "subscription", "regoin": "region", "Region": "region", "storag": "storage",
 		"default": "defaults", "retntion": "retention", "xyz": "", "": "", "in": "",
 	} {
 		if got := spelling.Nearest(word, words); got != want {

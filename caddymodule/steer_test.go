@@ -39,10 +39,10 @@ func startSteered(t *testing.T) *steeredCaddy {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "admin")
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	// A reload replaces the admin server, and with it the connections that were kept.
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
-	t.Cleanup(transport.CloseIdleConnections)
 	return &steeredCaddy{running: c, socket: socket, client: &http.Client{Transport: transport}}
 }
 
@@ -433,7 +433,7 @@ func TestSteeringRefusesWhatItCannotDo(t *testing.T) {
 		{400, "POST /relay/replay", `{"subscription": "crm", "select": "all", "rate": -1}`, "rate -1 is not possible"},
 		{400, "POST /relay/replay", `["crm"]`, "the body is not the JSON that this route takes"},
 		// A window that is not understood would replay too much.
-		{400, "POST /relay/replay", `{"subscription": "crm", "select": "all", "sinse": "1h"}`, `unknown field "sinse"`},
+		{400, "POST /relay/replay", `{"subscription": "crm", "select": "all", "after": "1h"}`, `unknown field "after"`},
 		{400, "POST /relay/replay", `{"subscription": "crm", "select": "all"} {}`, "the body is not the JSON that this route takes"},
 
 		{413, "POST /relay/subscriptions/crm/pause", `{"reason": "` + strings.Repeat("x", maxBody) + `"}`, "more than 65536 bytes"},

@@ -35,6 +35,7 @@ func meaning(v verdict) string {
 		return "cut"
 	case endUnavailable:
 		return "no address"
+	default: // the receiver's failure
 	}
 	s := &Subscription{
 		Name: "crm", MaxInFlight: 1, Breaker: DefaultBreaker, DisableAfter: DefaultDisableAfter,
