@@ -113,7 +113,7 @@ func listDeliveries(cmd *cobra.Command) error {
 	return listPages(cmd, "/relay/deliveries", filters, func(deliveries []view.Delivery) error {
 		return table(cmd.OutOrStdout(), "EVENT\tSUBSCRIPTION\tSTATE\tATTEMPTS\tNEXT", len(deliveries), "no deliveries", func(i int) string {
 			d := deliveries[i]
-			return fmt.Sprintf("%s\t%s\t%s\t%d\t%s", d.Event, d.Subscription, stateAndReason(&d), d.AttemptCount, short(d.NextAttempt))
+			return fmt.Sprintf("%s\t%s\t%s\t%d\t%s", d.Event, d.Subscription, stateAndReason(&d), d.AttemptCount, nextOf(&d))
 		})
 	})
 }
@@ -152,6 +152,14 @@ func stateAndReason(d *view.Delivery) string {
 		return string(d.State)
 	}
 	return fmt.Sprintf("%s (%s)", d.State, d.Reason)
+}
+
+// nextOf says when the next attempt is, or behind which event the delivery waits.
+func nextOf(d *view.Delivery) string {
+	if d.WaitingFor != "" {
+		return "after " + d.WaitingFor
+	}
+	return short(d.NextAttempt)
 }
 
 // table prints aligned columns, or the word for none.

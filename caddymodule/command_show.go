@@ -51,8 +51,8 @@ func showEvent(cmd *cobra.Command, c *client, id string) error {
 	}
 	for _, d := range e.Deliveries {
 		fmt.Fprintf(w, "\n%s: %s", d.Subscription, stateAndReason(&d))
-		if !d.NextAttempt.IsZero() {
-			fmt.Fprintf(w, ", next attempt %s", short(d.NextAttempt))
+		if d.WaitingFor != "" || !d.NextAttempt.IsZero() {
+			fmt.Fprintf(w, ", next attempt %s", nextOf(&d))
 		}
 		fmt.Fprintln(w)
 		for _, a := range d.Attempts {

@@ -534,6 +534,18 @@ func TestOrderShowsWhatADeliveryWaitsFor(t *testing.T) {
 	if d := c.state(second, "held (order)"); d.WaitingFor != head || d.AttemptCount != 0 {
 		t.Errorf("%+v", d)
 	}
+	for _, query := range []string{"state=held", "subscription=crm&state=held"} {
+		var list page[view.Delivery]
+		c.want(http.StatusOK, "GET /relay/deliveries?"+query, "", &list)
+		if len(list.Items) != 1 || list.Items[0].Event != second || list.Items[0].WaitingFor != head {
+			t.Errorf("%s: %+v", query, list)
+		}
+	}
+	for _, args := range [][]string{{"list", "deliveries", "--subscription", "crm"}, {"show", second}} {
+		if out := c.mustRun(args...); !strings.Contains(out, "after "+head) {
+			t.Errorf("%v prints:\n%s", args, out)
+		}
+	}
 	r.status.Store(http.StatusOK)
 	other := post(2)
 	if d := c.state(other, "delivered"); d.WaitingFor != "" {
