@@ -194,16 +194,25 @@ func (c *instance) delivery(id, subscription string) delivery {
 	return delivery{}
 }
 
-// wantDelivery waits until the delivery is in this state for this reason.
+// wantDelivery waits until the delivery is in this state for this reason. That nothing is
+// shown as finished without its attempts is for a test of its own.
 func (c *instance) wantDelivery(id, subscription, state, reason string) delivery {
 	c.t.Helper()
 	var d delivery
 	eventually(c.t, func() bool {
 		d = c.delivery(id, subscription)
-		return d.State == state && d.Reason == reason
+		return d.State == state && (d.Reason == reason || reason == anyReason) && !lacksAttempt(d)
 	}, func() string { return fmt.Sprintf("want %s %q: %+v", state, reason, d) })
 	return d
 }
+
+// lacksAttempt reports whether a finished delivery is shown without what finished it.
+func lacksAttempt(d delivery) bool {
+	return (d.State == stateDelivered || d.State == stateFailed) && (d.AttemptCount == 0 || len(d.Attempts) == 0)
+}
+
+// anyReason stands for those that the documentation gives no names.
+const anyReason = "any"
 
 // get asks the admin API.
 func (c *instance) get(path string) answer {

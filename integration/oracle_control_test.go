@@ -52,6 +52,11 @@ func TestOracleNoticesEachBreach(t *testing.T) {
 			h.got[0].status = http.StatusServiceUnavailable
 			h.arrive("evt_1", `{"n":1}`, 2, h.now.Add(-time.Minute), http.StatusOK)
 		}},
+		{"attempts counted anew", "the Relay-Attempt goes back", func(h *history) {
+			h.got = nil
+			h.arrive("evt_1", `{"n":1}`, 3, h.now, http.StatusServiceUnavailable)
+			h.arrive("evt_1", `{"n":1}`, 1, h.now.Add(time.Second), http.StatusOK)
+		}},
 		{"two ids", "one event has the ids evt_1 and evt_4", func(h *history) {
 			h.oracle.answered(`{"n":1}`, answer{status: http.StatusAccepted, body: []byte(`{"id":"evt_4","matched":["crm"]}`)})
 		}},
@@ -110,4 +115,3 @@ func (h *history) arrive(id, body string, number int, at time.Time, status int) 
 	}
 	h.got = append(h.got, arrival{at: at, peer: "127.0.0.2", header: header, body: []byte(body), status: status, answered: at})
 }
-

@@ -130,6 +130,16 @@ func (c *instance) write(name, text string) string {
 	return c.path(name)
 }
 
+// file reads a file of the instance's directory.
+func (c *instance) file(name string) string {
+	c.t.Helper()
+	text, err := os.ReadFile(c.path(name))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // command returns caddy with these arguments, in the instance's environment and nothing
 // of the tests' own: no proxy, no home.
 func (c *instance) command(ctx context.Context, args ...string) *exec.Cmd {
@@ -189,7 +199,8 @@ func (c *instance) spawn() {
 	c.t.Cleanup(c.kill)
 }
 
-// ready waits until events are taken.
+// ready waits until events are taken, and until Caddy has started all else: only then
+// its admin API knows the configuration.
 func (c *instance) ready() {
 	c.t.Helper()
 	eventually(c.t, func() bool {
@@ -203,7 +214,7 @@ func (c *instance) ready() {
 			return false
 		}
 		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
+		return resp.StatusCode == http.StatusOK && c.get("/relay/status").status == http.StatusOK
 	}, func() string { return "Caddy is not ready:\n" + c.log() })
 }
 
