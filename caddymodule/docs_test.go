@@ -94,6 +94,7 @@ func TestDocumentedNames(t *testing.T) {
 	}
 	for _, sub := range []string{
 		demoCommand().Name(), sendCommand().Name(), listCommand().Name(), showCommand().Name(), doctorCommand().Name(),
+		pauseCommand().Name(), resumeCommand().Name(), dropCommand().Name(), replayCommand().Name(), secretCommand().Name(),
 	} {
 		if !strings.Contains(operations, "caddy relay "+sub) {
 			t.Errorf("operations.md does not show caddy relay %s", sub)

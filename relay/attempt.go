@@ -5,12 +5,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
 	"strconv"
 	"time"
 
+	"github.com/caddyrelay/caddyrelay/relay/egress"
 	"github.com/caddyrelay/caddyrelay/relay/signature"
 )
 
@@ -61,8 +63,10 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 
 	ctx, cancel := context.WithTimeout(ctx, j.sub.Timeout)
 	defer cancel()
+	var conn net.Conn
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(c httptrace.GotConnInfo) {
+			conn = c.Conn
 			a.Local, a.Remote = c.Conn.LocalAddr().String(), c.Conn.RemoteAddr().String()
 		},
 	})
@@ -72,6 +76,10 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 	}
 	resp, err := j.sub.Transport.RoundTrip(req)
 	if err != nil {
+		if status, ok := accepted(conn); ok {
+			a.Status = status
+			return a, judgeStatus(status, nil, time.Now())
+		}
 		return a, j.judgeLost(a.Local, judgeError(ctx, err))
 	}
 	defer resp.Body.Close()
@@ -79,6 +87,17 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 	v = judgeStatus(resp.StatusCode, resp.Header, time.Now())
 	a.Excerpt = excerpt(resp.Body, v.end == endDelivered)
 	return a, v
+}
+
+// accepted returns the status of an answer whose header was cut short, if the receiver
+// has taken the delivery.
+func accepted(conn net.Conn) (int, bool) {
+	noted, ok := conn.(*egress.Conn)
+	if !ok {
+		return 0, false
+	}
+	status := noted.Status()
+	return status, status >= 200 && status <= 299
 }
 
 // judgeLost looks whether the address was taken away under a connection that had it: then

@@ -8,5 +8,12 @@ func SetRetriesInMemory(n int) (restore func()) {
 	return func() { retriesInMemory = old }
 }
 
+// SetQueueEntries lowers the bound on a lane's queue for a test.
+func SetQueueEntries(n int) (restore func()) {
+	old := queueEntries
+	queueEntries = n
+	return func() { queueEntries = old }
+}
+
 // Trim runs one round of retention.
 var Trim = (*Relay).trim

@@ -18,18 +18,19 @@ func (r *Relay) Inspect(ctx context.Context, id string) (*Event, []Delivery, err
 	if err != nil {
 		return nil, nil, err
 	}
-	r.flushForReading(ctx)
 	deliveries := make([]Delivery, len(e.Deliveries))
 	for i, p := range e.Deliveries {
-		d, err := r.delivery(ctx, e, p)
-		if err != nil {
+		if deliveries[i], err = r.delivery(ctx, e, p); err != nil {
 			return nil, nil, err
 		}
-		if d.Attempts, err = r.store.Attempts(ctx, e.Seq, p.Subscription); err != nil {
+	}
+	r.flushForReading(ctx) // after the states: no state is shown without the attempt that led to it
+	for i := range deliveries {
+		d := &deliveries[i]
+		if d.Attempts, err = r.store.Attempts(ctx, e.Seq, d.Subscription); err != nil {
 			return nil, nil, err
 		}
 		d.countAttempts()
-		deliveries[i] = d
 	}
 	return e, deliveries, nil
 }
@@ -110,17 +111,21 @@ func (l *lane) stateInMemory(d *Delivery, pos uint64) bool {
 	if j, ok := l.inFlight[pos]; ok {
 		d.AttemptCount = j.attempts
 		d.State = StatePending
-		if j.attempts > 0 {
+		if j.step > 0 {
 			d.State = StateRetrying
 		}
 		return true
 	}
 	if w, ok := l.retries.byPos[pos]; ok {
-		l.stateOf(d, Exception{Kind: Retry, Attempts: w.attempts, Due: w.due})
+		l.stateOf(d, Exception{Kind: Retry, Attempts: w.attempts, Step: w.step, Due: w.due})
 		return true
 	}
-	if x, ok := l.outbox.exception(pos); ok {
+	switch x, found, dropped := l.outbox.lookup(pos); {
+	case found:
 		l.stateOf(d, x)
+		return true
+	case dropped:
+		d.State = StateDelivered
 		return true
 	}
 	if l.cur.has(pos) {
@@ -149,8 +154,8 @@ func (l *lane) stateOf(d *Delivery, x Exception) {
 		if reason != ReasonNone && (until.IsZero() || until.After(x.Due)) {
 			d.NextAttempt = until
 		}
-		switch {
-		case x.Attempts > 0:
+		switch { // by the step, since a replay begins anew after attempts of long ago
+		case x.Step > 0:
 			d.State = StateRetrying
 		case reason != ReasonNone:
 			d.State = StateHeld

@@ -8,8 +8,7 @@ import (
 // Bounds of what a lane keeps in memory of its log; the rest is read from the store
 // when its turn comes.
 const (
-	queueEntries = 512
-	queueBytes   = 1 << 20
+	queueBytes = 1 << 20
 	// memoryBudget bounds the queued data of all lanes together, in bytes. A lane over
 	// budget goes on, reading a few entries at a time.
 	memoryBudget = 64 << 20
@@ -18,6 +17,9 @@ const (
 	refillFew     = 8
 	refillBytes   = 512 << 10
 )
+
+// queueEntries bounds a lane's queue; tests lower it.
+var queueEntries = 512
 
 // lane carries the deliveries of one subscription name. It lives as long as the engine:
 // plans come and go, the name stays.
@@ -168,7 +170,7 @@ func (l *lane) advance(now time.Time) {
 		due = next
 	}
 	l.engine.schedule.set(l, due)
-	if !l.refilling && l.next <= l.head && len(l.queue) < queueEntries/4 && len(l.inFlight) < 2*l.sub.MaxInFlight {
+	if !l.refilling && l.next <= l.head && len(l.queue) < max(queueEntries/4, 1) && len(l.inFlight) < 2*l.sub.MaxInFlight {
 		l.refilling = true
 		go l.refill(l.next - 1)
 	}

@@ -16,9 +16,10 @@ type outbox struct {
 	attempts []AttemptRecord
 	// listed says that the lane is among those that the settler will flush.
 	listed bool
-	// flushing are the exceptions of a flush that is under way: no longer in puts, not
-	// yet sure to be in the store.
-	flushing map[uint64]Exception
+	// flushing and flushingDrops are those of a flush that is under way: no longer in
+	// puts and drops, not yet sure to be in the store.
+	flushing      map[uint64]Exception
+	flushingDrops map[uint64]struct{}
 	// committed is what the store holds.
 	committed Progress
 }
@@ -44,14 +45,24 @@ func (o *outbox) attempt(s Seq, a Attempt) {
 	o.attempts = append(o.attempts, AttemptRecord{Seq: s, Attempt: a})
 }
 
-// exception returns an exception that the store may not have yet.
-func (o *outbox) exception(pos uint64) (Exception, bool) {
-	if x, ok := o.puts[pos]; ok {
-		return x, true
+// lookup returns what is known of a position that the store may not know yet: an
+// exception, or that it was dropped. What is newer counts.
+func (o *outbox) lookup(pos uint64) (x Exception, found, dropped bool) {
+	if x, found = o.puts[pos]; found {
+		return x, true, false
 	}
-	x, ok := o.flushing[pos]
-	return x, ok
+	if _, dropped = o.drops[pos]; dropped {
+		return x, false, true
+	}
+	if x, found = o.flushing[pos]; found {
+		return x, true, false
+	}
+	_, dropped = o.flushingDrops[pos]
+	return x, false, dropped
 }
+
+// flushed notes that a flush is in the store.
+func (o *outbox) flushed() { o.flushing, o.flushingDrops = nil, nil }
 
 // updates returns what to commit, in order, and empties the outbox. The caller holds
 // the lane's lock.
@@ -85,6 +96,7 @@ func (l *lane) updates() []Update {
 	all = append(all, last)
 
 	o.committed = last.Progress
-	o.flushing, o.puts, o.drops, o.attempts = o.puts, make(map[uint64]Exception), make(map[uint64]struct{}), nil
+	o.flushing, o.flushingDrops = o.puts, o.drops
+	o.puts, o.drops, o.attempts = make(map[uint64]Exception), make(map[uint64]struct{}), nil
 	return all
 }

@@ -57,8 +57,8 @@ func (r *Relay) replay(ctx context.Context, seq Seq, p Placement) error {
 	l := r.lane(p.Subscription)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, changed := l.outbox.exception(p.Pos) // since the store was asked
-	if changed || l.known(p.Pos) || !l.cur.has(p.Pos) || (found && !x.Kind.Closed()) {
+	_, put, dropped := l.outbox.lookup(p.Pos) // since the store was asked
+	if put || dropped || l.known(p.Pos) || !l.cur.has(p.Pos) || (found && !x.Kind.Closed()) {
 		return ErrUnfinished
 	}
 	now := time.Now()

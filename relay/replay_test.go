@@ -78,6 +78,34 @@ func TestReplayReopensAFinishedDelivery(t *testing.T) {
 	}
 }
 
+func TestReplayedDeliveryIsPendingUntilItFailsAgain(t *testing.T) {
+	run(t, func(w *world) {
+		var status atomic.Int64
+		status.Store(200)
+		s := subscription("crm", endpoint(&status))
+		w.plan(s)
+		id := w.publish("a", "1").ID
+		synctest.Wait()
+		ctx := context.Background()
+		if _, err := w.engine.Pause(ctx, "crm", ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.engine.Replay(ctx, id, "crm"); err != nil {
+			t.Fatal(err)
+		}
+		w.expect(id, relay.StateHeld, relay.ReasonPaused, 1)
+		w.restart()
+		w.plan(s)
+		w.expect(id, relay.StateHeld, relay.ReasonPaused, 1)
+		status.Store(500)
+		if _, err := w.engine.Resume(ctx, "crm"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		w.expect(id, relay.StateRetrying, "", 2)
+	})
+}
+
 func TestDropGivesUpEverythingThatIsNotFinished(t *testing.T) {
 	defer relay.SetRetriesInMemory(5)()
 	run(t, func(w *world) {

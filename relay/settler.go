@@ -135,7 +135,7 @@ func (s *settler) flush(stop <-chan struct{}) {
 	}
 	for _, l := range lanes {
 		l.mu.Lock()
-		l.outbox.flushing = nil
+		l.outbox.flushed()
 		l.mu.Unlock()
 	}
 	s.engine.setStalled(false)

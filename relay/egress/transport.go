@@ -36,11 +36,14 @@ func NewTransport(d *Dialer, o TransportOptions) *http.Transport {
 		config = o.TLS.Clone()
 	}
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	if config.NextProtos == nil {
+		config.NextProtos = []string{"h2", "http/1.1"}
+	}
 	return &http.Transport{
-		Proxy:               nil,
-		DialContext:         d.DialContext,
-		TLSClientConfig:     config,
-		TLSHandshakeTimeout: 10 * time.Second,
+		Proxy:           nil,
+		DialContext:     d.dialPlain,
+		DialTLSContext:  d.dialTLS(config),
+		TLSClientConfig: config,
 		// A response is read for its beginning only; inflating it is work for
 		// nothing, and a bomb is work without end.
 		DisableCompression: true,

@@ -1,0 +1,115 @@
+package egress
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// handshakeTimeout bounds the TLS handshake.
+const handshakeTimeout = 10 * time.Second
+
+// Conn is a connection that speaks HTTP/1.1. It notes the status line of the answer that
+// is being read: net/http tells of an answer only when it has read its whole header, and
+// a status line is enough to know that a receiver has taken a delivery.
+type Conn struct {
+	net.Conn
+
+	mu   sync.Mutex
+	line []byte
+	done bool // the line is complete, or is none
+}
+
+// lineLimit is more than "HTTP/1.1 200 " and a reason phrase need.
+const lineLimit = 256
+
+// Write implements [net.Conn]. What is read after it answers another request.
+func (c *Conn) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	c.line, c.done = c.line[:0], false
+	c.mu.Unlock()
+	return c.Conn.Write(b)
+}
+
+// Read implements [net.Conn].
+func (c *Conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.note(b[:n])
+	}
+	return n, err
+}
+
+func (c *Conn) note(b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done {
+		return
+	}
+	end := bytes.IndexByte(b, '\n')
+	if end >= 0 {
+		b = b[:end]
+	}
+	c.line = append(c.line, b[:min(len(b), lineLimit-len(c.line))]...)
+	c.done = end >= 0 || len(c.line) == lineLimit
+}
+
+// Status returns the status of the last answer's status line (RFC 9112, section 4), or 0
+// if there was no whole line yet.
+func (c *Conn) Status() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rest, ok := bytes.CutPrefix(c.line, []byte("HTTP/1."))
+	if !c.done || !ok || len(rest) < 5 || rest[1] != ' ' || (len(rest) > 5 && rest[5] != ' ' && rest[5] != '\r') {
+		return 0
+	}
+	status, err := strconv.Atoi(string(rest[2:5]))
+	if err != nil {
+		return 0
+	}
+	return status
+}
+
+// dialPlain connects for http.
+func (d *Dialer) dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{Conn: conn}, nil
+}
+
+// dialTLS connects for https. The answers of HTTP/2 come in frames of their own: there is
+// no status line to note.
+func (d *Dialer) dialTLS(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		raw, err := d.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		config := config.Clone()
+		if config.ServerName == "" {
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				_ = raw.Close()
+				return nil, err
+			}
+			config.ServerName = host
+		}
+		conn := tls.Client(raw, config)
+		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		defer cancel()
+		if err := conn.HandshakeContext(ctx); err != nil {
+			_ = raw.Close()
+			return nil, err
+		}
+		if conn.ConnectionState().NegotiatedProtocol == "h2" {
+			return conn, nil
+		}
+		return &Conn{Conn: conn}, nil
+	}
+}
