@@ -159,7 +159,7 @@ func (l *lane) advance(now time.Time) {
 	due := l.retries.nextDue()
 	switch {
 	case due.IsZero():
-	case !due.After(now) && l.retries.spilled.Equal(due) && l.retries.left == nil:
+	case l.retries.wantsScan(now):
 		l.retries.left = make(map[uint64]struct{})
 		go l.scanRetries()
 		due = time.Time{}

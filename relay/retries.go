@@ -35,8 +35,8 @@ type retries struct {
 	// spilled is the earliest due time among those that are only in the store; zero if
 	// there are none.
 	spilled time.Time
-	// left collects what leaves memory while a scan of the store is under way, so that
-	// the scan's older view does not bring it back; nil otherwise.
+	// left collects what leaves memory, or is settled, while a scan of the store is under
+	// way, so that the scan's older view does not bring it back; nil otherwise.
 	left map[uint64]struct{}
 }
 
@@ -109,8 +109,13 @@ func (q *retries) first() *retry {
 func (q *retries) remove(r *retry) {
 	heap.Remove(&q.heap, r.index)
 	delete(q.byPos, r.pos)
+	q.leave(r.pos)
+}
+
+// leave notes that what a scan may have seen of a position is out of date.
+func (q *retries) leave(pos uint64) {
 	if q.left != nil {
-		q.left[r.pos] = struct{}{}
+		q.left[pos] = struct{}{}
 	}
 }
 
@@ -125,6 +130,16 @@ func (q *retries) dueAll(now time.Time) {
 	if !q.spilled.IsZero() {
 		q.spill(now)
 	}
+}
+
+// wantsScan reports whether something that is only in the store is due, and nothing in
+// memory is: what is in memory goes first.
+func (q *retries) wantsScan(now time.Time) bool {
+	if q.left != nil || q.spilled.IsZero() || q.spilled.After(now) {
+		return false
+	}
+	r := q.first()
+	return r == nil || r.due.After(now)
 }
 
 // nextDue returns when the next one is due, in memory or not; zero if there is none.

@@ -20,6 +20,7 @@ type settled struct {
 // next flush. The caller holds the lock.
 func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 	delete(l.inFlight, j.pos)
+	l.retries.leave(j.pos)
 	result := settled{now: now, message: v.message, attempted: v.end != endUnavailable && v.end != endUnreadable && !a.At.IsZero()}
 	switch v.end {
 	case endCut, endUnavailable:
