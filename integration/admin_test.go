@@ -73,7 +73,7 @@ func TestAdminAPIShowsStatusEventsAndDeliveriesAsDocumented(t *testing.T) {
 	}
 	states := make(map[string]string)
 	for _, sub := range inner(t, s, "subscriptions") {
-		wantMembers(t, "subscription", sub, "name state reason pending in_flight failed oldest_due last_success", "detail")
+		wantMembers(t, "subscription", sub, "name state reason pending in_flight failed oldest_due last_success", "detail", "warning", "failing_since")
 		states[sub["name"].(string)] = fmt.Sprintf("%v %v %v", sub["state"], sub["reason"], sub["pending"])
 		for _, name := range []string{"oldest_due", "last_success"} {
 			if text, ok := sub[name].(string); ok {

@@ -27,7 +27,7 @@ var mistakes = []mistake{
 	{"twice", aSubscription + "\n" + aSubscription, []string{"declared twice"}, false},
 	{"not a URL", "subscription crm crm.example.com", []string{"https://"}, false},
 	{"scheme", "subscription crm ftp://crm.example.com/", []string{"http"}, false},
-	{"user in URL", "subscription crm https://anna:sesame@crm.example.com/", []string{"auth"}, false},
+	{"user in URL", "subscription crm https://anna:sesame@crm.example.com/", []string{"secret_header"}, false},
 	{"port", "subscription crm https://crm.example.com:22/", []string{"port 22"}, false},
 	{"single label", "subscription crm https://crm/", []string{"allow_hosts"}, false},
 	{"localhost", "subscription crm http://localhost:8080/", []string{"allow_hosts localhost"}, false},

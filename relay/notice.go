@@ -110,7 +110,7 @@ func (a *announcer) make(n Notice) {
 		plan.logger.Error("describing an operational event failed", zap.Error(err))
 		return
 	}
-	_, err = a.engine.Publish(context.Background(), []Publication{{Event: &Event{
+	_, err = a.engine.publish(context.Background(), plan, []Publication{{Event: &Event{
 		Type: string(n.Topic), Source: "relay", Subject: n.Subscription, ContentType: "application/json", Data: data,
 	}}}, nil)
 	if err != nil {

@@ -23,6 +23,20 @@ func (r *Relay) Publish(ctx context.Context, events []Publication, whole *Key) (
 	if plan == nil {
 		return nil, ErrClosed
 	}
+	receipts, err := r.publish(ctx, plan, events, whole)
+	for _, receipt := range receipts {
+		if receipt.Duplicate {
+			plan.observer.Duplicate()
+		} else {
+			plan.observer.Accepted(len(receipt.Matched))
+		}
+	}
+	return receipts, err
+}
+
+// publish is [Relay.Publish] without telling the observer: the relay's own events are not
+// counted as accepted.
+func (r *Relay) publish(ctx context.Context, plan *Plan, events []Publication, whole *Key) ([]Receipt, error) {
 	batch := Batch{Items: make([]Item, len(events)), Key: whole}
 	for i, p := range events {
 		if name, bad := plan.unknown(p.Event.Only); bad {
@@ -41,13 +55,6 @@ func (r *Relay) Publish(ctx context.Context, events []Publication, whole *Key) (
 			r.storeFailed("append", err)
 		}
 		return nil, err
-	}
-	for _, receipt := range receipts {
-		if receipt.Duplicate {
-			plan.observer.Duplicate()
-		} else {
-			plan.observer.Accepted(len(receipt.Matched))
-		}
 	}
 	return receipts, nil
 }

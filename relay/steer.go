@@ -186,6 +186,5 @@ func (r *Relay) Test(ctx context.Context, name string) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	plan.observer.Accepted(1)
 	return receipts[0], nil
 }

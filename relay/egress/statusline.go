@@ -18,10 +18,12 @@ const handshakeTimeout = 10 * time.Second
 // a status line is enough to know that a receiver has taken a delivery.
 type Conn struct {
 	net.Conn
+	socket net.Conn // below TLS
 
-	mu   sync.Mutex
-	line []byte
-	done bool // the line is complete, or is none
+	mu      sync.Mutex
+	line    []byte
+	done    bool // the line is complete, or is none
+	waiting bool // something was written, and nothing complete was read since
 }
 
 // lineLimit is more than "HTTP/1.1 200 " and a reason phrase need.
@@ -30,7 +32,7 @@ const lineLimit = 256
 // Write implements [net.Conn]. What is read after it answers another request.
 func (c *Conn) Write(b []byte) (int, error) {
 	c.mu.Lock()
-	c.line, c.done = c.line[:0], false
+	c.line, c.done, c.waiting = c.line[:0], false, true
 	c.mu.Unlock()
 	return c.Conn.Write(b)
 }
@@ -56,6 +58,20 @@ func (c *Conn) note(b []byte) {
 	}
 	c.line = append(c.line, b[:min(len(b), lineLimit-len(c.line))]...)
 	c.done = end >= 0 || len(c.line) == lineLimit
+	c.waiting = !c.done
+}
+
+// Close implements [net.Conn]. A request that has no answer is taken back as far as that
+// is possible: otherwise the kernel would go on sending it, and could deliver it long after
+// the attempt was given up, when an address or a route is back.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	waiting := c.waiting
+	c.mu.Unlock()
+	if tcp, ok := c.socket.(*net.TCPConn); ok && waiting {
+		_ = tcp.SetLinger(0) // if it cannot be set there is nothing left to take back
+	}
+	return c.Conn.Close()
 }
 
 // Status returns the status of the last answer's status line (RFC 9112, section 4), or 0
@@ -80,7 +96,7 @@ func (d *Dialer) dialPlain(ctx context.Context, network, address string) (net.Co
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Conn: conn}, nil
+	return &Conn{Conn: conn, socket: conn}, nil
 }
 
 // dialTLS connects for https. The answers of HTTP/2 come in frames of their own: there is
@@ -110,6 +126,6 @@ func (d *Dialer) dialTLS(config *tls.Config) func(context.Context, string, strin
 		if conn.ConnectionState().NegotiatedProtocol == "h2" {
 			return conn, nil
 		}
-		return &Conn{Conn: conn}, nil
+		return &Conn{Conn: conn, socket: raw}, nil
 	}
 }
