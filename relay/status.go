@@ -140,6 +140,7 @@ func (l *lane) status(ctx context.Context) (SubscriptionStatus, error) {
 		s.Detail = "too many attempts failed; the next one probes the endpoint"
 	case ReasonRetryAfter:
 		s.Detail = "the endpoint asked to wait until " + c.HoldUntil.UTC().Format(time.RFC3339)
+	default: // nothing holds it
 	}
 	s.OldestDue = l.retries.nextDue()
 	for _, j := range l.inFlight {

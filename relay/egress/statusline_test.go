@@ -2,6 +2,7 @@ package egress
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -93,7 +94,7 @@ func TestCloseTakesBackWhatHasNoAnswer(t *testing.T) {
 		}
 		_ = conn.Close()
 		err = <-ended
-		if reset := err != io.EOF; reset == answered {
+		if reset := !errors.Is(err, io.EOF); reset == answered {
 			t.Errorf("answered: %v, and the connection ended with %v", answered, err)
 		}
 		_ = listener.Close()

@@ -346,7 +346,7 @@ func TestDeliveriesByGet(t *testing.T) {
 	if w.Code != 200 || w.Body.String() != "received\n" {
 		t.Errorf("%d %q", w.Code, w.Body)
 	}
-	if r := last(t, s); r.Method != "GET" || r.BodySize != 0 {
+	if r := last(t, s); r.Method != http.MethodGet || r.BodySize != 0 {
 		t.Errorf("remembered %+v", r)
 	}
 }
