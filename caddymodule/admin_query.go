@@ -94,6 +94,7 @@ func oneOf[T ~string](q *query, name string, words []T) T {
 }
 
 // pathValues returns the names in /relay/<collection>/{id}/deliveries/{subscription}/...
+// The id of a subscription is its name.
 func pathValues(path string) (id, subscription string) {
 	parts := strings.Split(strings.TrimPrefix(path, adminPrefix), "/")
 	if len(parts) > 1 {

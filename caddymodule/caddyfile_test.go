@@ -20,7 +20,7 @@ func TestExampleIsFormattedAndValid(t *testing.T) {
 	if formatted := caddyfile.Format(raw); string(formatted) != string(raw) {
 		t.Errorf("not formatted; caddy fmt makes of it:\n%s", formatted)
 	}
-	for _, name := range []string{"CRM_WEBHOOK_SECRET", "BILLING_SECRET", "BILLING_SECRET_2027", "WAREHOUSE_SECRET", "DEMO_SECRET"} {
+	for _, name := range []string{"CRM_WEBHOOK_SECRET", "BILLING_SECRET", "BILLING_SECRET_2027", "WAREHOUSE_SECRET", "OPS_SECRET", "DEMO_SECRET"} {
 		newSecret(t, name)
 	}
 	for _, name := range []string{"BILLING_API_KEY", "INTAKE_TOKEN", "INTAKE_TOKEN_OLD"} {

@@ -52,8 +52,9 @@ type line struct {
 	// set, more of them are only there.
 	waiting []behind
 	spilled bool
-	// loading says that the next ones are being read.
-	loading bool
+	// loading says that the next ones are being read, late that others were set aside
+	// meanwhile, which the reading may have missed.
+	loading, late bool
 }
 
 // order keeps deliveries of one key first-in-first-out. A head that fails holds its key
@@ -103,7 +104,7 @@ func (o *order) claim(key string, b behind) { o.line(key).head = b }
 // in memory, so that what comes from the log can be told to stand before or behind it.
 func (l *line) queue(o *order, b behind) {
 	if l.spilled || (o.waiting >= o.limit && len(l.waiting) > 0) {
-		l.spilled = true
+		l.spilled, l.late = true, l.loading
 		return
 	}
 	l.waiting = append(l.waiting, b)
@@ -213,11 +214,11 @@ func (l *lane) loadLine(key string) {
 	line.loading = false
 	if err != nil {
 		l.engine.storeFailed("read", err, zap.String("subscription", l.name))
-		l.order.orphans = append(l.order.orphans, orphan{0, key}) // the next wake tries again
+		l.order.orphans = slices.Insert(l.order.orphans, 0, orphan{0, key}) // the next wake tries again
 		l.engine.schedule.set(l, time.Now().Add(storePause))
 		return
 	}
-	line.waiting, line.spilled = found, more
+	line.waiting, line.spilled, line.late = found, more || line.late, false
 	l.order.waiting += len(found)
 	l.promote(key, line, time.Now())
 	l.advance(time.Now())

@@ -48,11 +48,12 @@ func TestSimulation(t *testing.T) {
 // simulation is one run.
 type simulation struct {
 	*world
-	random *rand.Rand
+	random *rand.Rand // of the steps
 	names  []string
 	plans  []*relay.Plan
 
 	mu        sync.Mutex
+	dice      *rand.Rand // of everything that goes on beside them
 	endpoints map[string]*simulated
 	accepted  map[string][]string // subscriptions by event
 	// cuts counts what may have made a receiver get something twice.
@@ -69,7 +70,7 @@ type simulated struct {
 
 func newSimulation(w *world, seed uint64) *simulation {
 	s := &simulation{
-		world: w, random: rand.New(rand.NewPCG(seed, 1)),
+		world: w, random: rand.New(rand.NewPCG(seed, 1)), dice: rand.New(rand.NewPCG(seed, 2)),
 		endpoints: make(map[string]*simulated), accepted: make(map[string][]string),
 	}
 	for i := range 6 {
@@ -86,7 +87,7 @@ func newSimulation(w *world, seed uint64) *simulation {
 // RoundTrip answers as the endpoint's mode has it.
 func (e *simulated) RoundTrip(r *http.Request) (*http.Response, error) {
 	e.s.mu.Lock()
-	mode, dice := e.mode, e.s.random.IntN(100)
+	mode, dice := e.mode, e.s.dice.IntN(100)
 	e.s.mu.Unlock()
 	switch {
 	case mode == "down":
@@ -166,7 +167,7 @@ type hesitant struct {
 func (h *hesitant) Read(ctx context.Context, name string, after uint64, limit, maxBytes int) ([]relay.Entry, error) {
 	entries, err := h.Store.Read(ctx, name, after, min(limit, 16), maxBytes)
 	h.s.mu.Lock()
-	pause := time.Duration(h.s.random.IntN(100)) * time.Millisecond
+	pause := time.Duration(h.s.dice.IntN(100)) * time.Millisecond
 	h.s.mu.Unlock()
 	time.Sleep(pause)
 	return entries, err

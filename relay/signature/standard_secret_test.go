@@ -43,7 +43,7 @@ func TestParseStandardSecretRefuses(t *testing.T) {
 		{"long by one", "whsec_" + base64Of(65), "too long: it holds 65 bytes"},
 		{"long", "whsec_" + base64Of(67), "too long"},
 		{"endless", "whsec_" + strings.Repeat("A", 1<<20), "too long"},
-		{"private", "whsk_" + base64Of(64), "sign standard_ed25519"},
+		{"private", "whsk_" + base64Of(64), "private key for ed25519"},
 		{"public", "whpk_" + base64Of(32), "public key"},
 		{"space before", " " + good, "white space"},
 		{"space after", good + " ", "white space"},

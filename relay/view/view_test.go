@@ -123,7 +123,7 @@ func TestTimesRoundTrip(t *testing.T) {
 func TestFieldsOfTheContract(t *testing.T) {
 	for want, v := range map[string]any{
 		"id type source subject time accepted content_type size source_id extensions deliveries":      Event{},
-		"event subscription region state reason next_attempt attempt_count attempts":                  Delivery{},
+		"event subscription region state reason waiting_for next_attempt attempt_count attempts":      Delivery{},
 		"number at duration_ms status error error_kind local_address remote_address response_excerpt": Attempt{},
 	} {
 		var names []string
