@@ -70,13 +70,15 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 		l.cur.finish(j.pos)
 	}
 	l.count(j, result)
+	// Before the next of the key goes, which may read the store after a flush: that must
+	// not pass over this lane.
+	l.engine.settler.add(l)
 	if result.state != "" {
 		l.release(j.key, now)
 	}
 	if v.end != endUnreadable {
 		l.outbox.attempt(j.seq, a)
 	}
-	l.engine.settler.add(l)
 	return result
 }
 
