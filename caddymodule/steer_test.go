@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -59,8 +60,22 @@ func (c *steeredCaddy) post(typ string) string {
 	return answer.ID
 }
 
-// ask makes a request of the admin API, "METHOD path".
+// ask makes a request of the admin API, "METHOD path". After a reload the admin server of
+// the configuration before may still take a connection, and close it unanswered.
 func (c *steeredCaddy) ask(request, body string) (int, http.Header, []byte) {
+	c.t.Helper()
+	for try := 1; ; try++ {
+		status, header, answer, err := c.askOnce(request, body)
+		if err == nil {
+			return status, header, answer
+		}
+		if try == 3 || !errors.Is(err, io.EOF) {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+func (c *steeredCaddy) askOnce(request, body string) (int, http.Header, []byte, error) {
 	c.t.Helper()
 	method, path, _ := strings.Cut(request, " ")
 	r, err := http.NewRequestWithContext(c.t.Context(), method, "http://localhost"+path, strings.NewReader(body))
@@ -72,14 +87,11 @@ func (c *steeredCaddy) ask(request, body string) (int, http.Header, []byte) {
 	}
 	response, err := c.client.Do(r)
 	if err != nil {
-		c.t.Fatal(err)
+		return 0, nil, nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	answer, err := io.ReadAll(response.Body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return response.StatusCode, response.Header, answer
+	return response.StatusCode, response.Header, answer, err
 }
 
 // want makes a request that must be answered with the status, and decodes the answer.
