@@ -376,3 +376,11 @@ type LogEntry struct {
 	Pos uint64
 	Seq Seq
 }
+
+// Reopener is a [Store] that opens itself again after it has failed. Meanwhile it answers
+// [ErrBroken]; then it may hold events of which nobody was told.
+type Reopener interface {
+	// OnReopen makes the store call fn whenever it is open again, before it takes anything
+	// new. fn may call Progress and nothing else of the store.
+	OnReopen(fn func())
+}

@@ -62,6 +62,9 @@ func (r *appendRequest) plan(c *committer) error {
 		return err
 	}
 	if need.count > 0 {
+		if err := c.s.space.admit(need.size, true); err != nil {
+			return err
+		}
 		if err := c.room(need); err != nil {
 			return err
 		}

@@ -57,6 +57,9 @@ func (c *committer) update(u *relay.Update) error {
 	}
 
 	whole := rest.plus(attempts)
+	if err := c.s.space.admit(whole.size, false); err != nil {
+		return err
+	}
 	if whole.fits(c.batchLimit) {
 		if err := c.room(whole); err != nil {
 			return err

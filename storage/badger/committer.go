@@ -24,7 +24,8 @@ type request interface {
 // committer is the only writer. It gathers requests into a group, which is one
 // transaction and one sync.
 type committer struct {
-	s *Store
+	s  *Store
+	db *database
 	// commit is a seam for tests, in which it fails.
 	commit func(*bdb.Txn) error
 
@@ -68,9 +69,11 @@ func record(size int) load { return load{1, int64(size) + 20} }
 func records(n, size int) load { return load{int64(n), int64(n) * (int64(size) + 20)} }
 
 func newCommitter(s *Store) *committer {
-	limit := load{s.db.MaxBatchCount(), s.db.MaxBatchSize()}
+	db := s.db.Load()
+	limit := load{db.MaxBatchCount(), db.MaxBatchSize()}
 	return &committer{
 		s:      s,
+		db:     db,
 		commit: (*bdb.Txn).Commit,
 		// Half of what Badger takes keeps a group's sync short. One batch may be larger:
 		// an event of the largest size, or for thousands of subscriptions, is not half.
@@ -100,6 +103,9 @@ func (c *committer) run() {
 			}
 		}
 		_ = c.flush() // who waits has got the error
+		if c.broken != nil && !c.mend() {
+			return
+		}
 	}
 }
 
@@ -125,7 +131,7 @@ func (c *committer) room(l load) error {
 // transaction returns that of the group. Reading from it sees what the group writes.
 func (c *committer) transaction() *bdb.Txn {
 	if c.txn == nil {
-		c.txn = c.s.db.NewTransaction(true)
+		c.txn = c.db.NewTransaction(true)
 	}
 	return c.txn
 }
@@ -189,7 +195,11 @@ func (c *committer) write() error {
 	if c.broken != nil || c.txn == nil {
 		return c.broken
 	}
-	return c.commit(c.txn)
+	if err := c.commit(c.txn); err != nil {
+		return err
+	}
+	// Before the answers: what was promised is known from here on.
+	return c.s.sentinel.note(c.tail.ordinal, c.tail.last)
 }
 
 // publish makes what the group changed visible to readers.

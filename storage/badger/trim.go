@@ -16,6 +16,9 @@ const (
 	trimEvents  = 500
 	trimRecords = 20_000
 	trimBytes   = 8 << 20
+
+	// trimCost is about what the marks of one removal take.
+	trimCost = 512
 )
 
 // trimmer walks the events from the oldest on, a step at a time, and begins again when
@@ -243,6 +246,9 @@ func (r *trimRequest) findKeys(s *Store, txn *bdb.Txn) (more bool, err error) {
 // plan implements request. What is removed of one event may lie in several
 // transactions, its own record in the last.
 func (r *trimRequest) plan(c *committer) error {
+	if err := c.s.space.admit(int64(len(r.events)+len(r.keys))*trimCost, false); err != nil {
+		return err
+	}
 	for i := range r.events {
 		t := &r.events[i]
 		same, err := c.hasPlaces(t.seq, t.places)
@@ -339,6 +345,8 @@ func (c *committer) removeEvent(t *trimmable) error {
 		return err
 	}
 	c.remove(eventKey(t.seq))
+	c.tail.removed++
+	c.tail.known = max(c.tail.known, t.seq)
 	c.tailDirty = true
 	return nil
 }
