@@ -91,8 +91,9 @@ func (u usage) toOpen() int64 { return u.logs*5/4 + slack }
 // critical is what must stay free for Badger's own work, whatever it is asked to write.
 func (u usage) critical() int64 { return u.toOpen() + min(u.tables, mergeMost) }
 
-// low is what must be free for events to be taken.
-func (s *space) low() int64 { return max(s.limits.MinFree, s.usage.critical()+slack/2) }
+// low is what must be free for events to be taken: on a small volume more than min_free,
+// so that their outcomes have room too.
+func (s *space) low() int64 { return max(s.limits.MinFree, s.usage.critical()*5/4+slack) }
 
 // admit says whether size bytes may be written: events, or what else there is to note.
 func (s *space) admit(size int64, events bool) error {
