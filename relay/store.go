@@ -278,6 +278,9 @@ type TrimPolicy struct {
 	DeliveredBefore, FailedBefore time.Time
 	// KeysBefore: idempotency keys stored before it go.
 	KeysBefore time.Time
+	// MaxBytes is how large the store may be, 0: as large as it gets. Beyond it finished
+	// events go, oldest first, whatever their age.
+	MaxBytes int64
 }
 
 // Trimmed is what one bounded step of trimming did.

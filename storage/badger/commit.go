@@ -91,8 +91,11 @@ func attemptLoad(a *relay.Attempt) load {
 
 func (c *committer) addAttempt(s *sub, a *relay.AttemptRecord) {
 	key := attemptKey(a.Seq, s.id, a.Number)
-	c.put(key, encodeAttempt(key, &a.Attempt))
-	if old := relay.Forgotten(a.Number); old > 0 {
+	rec := encodeAttempt(key, &a.Attempt)
+	c.put(key, rec)
+	if old := relay.Forgotten(a.Number); old == 0 {
+		c.grow(len(key) + len(rec))
+	} else { // for one of about the same size
 		c.remove(attemptKey(a.Seq, s.id, old))
 	}
 }

@@ -78,7 +78,7 @@ func newCommitter(s *Store) *committer {
 		// Half of what Badger takes keeps a group's sync short. One batch may be larger:
 		// an event of the largest size, or for thousands of subscriptions, is not half.
 		groupLimit: load{limit.count / 2, limit.size / 2},
-		batchLimit: load{limit.count * 9 / 10, limit.size * 9 / 10},
+		batchLimit: load{limit.count*9/10 - 1, limit.size*9/10 - tailSize},
 		tail:       s.tail,
 		freshName:  make(map[string]*sub),
 	}
@@ -115,6 +115,13 @@ func (c *committer) take(r request) {
 		err = r.plan(c)
 	}
 	c.waiting = append(c.waiting, waiter{r, err})
+}
+
+// grow notes that size bytes of records are added, of the sort that trimming removes. The
+// tail goes with them: one record for a group.
+func (c *committer) grow(size int) {
+	c.tail.live += uint64(size)
+	c.tailDirty = true
 }
 
 // room makes place for l in the group: if it is too full, it is committed first.
@@ -221,6 +228,7 @@ func (c *committer) publish() {
 	c.s.mu.Lock()
 	c.s.tail = c.tail
 	c.s.mu.Unlock()
+	c.s.space.live.Store(int64(c.tail.live))
 	clear(c.touched)
 	clear(c.freshName)
 	c.touched, c.fresh, c.tailDirty = c.touched[:0], c.fresh[:0], false

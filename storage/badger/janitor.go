@@ -12,6 +12,7 @@ const houseEvery = time.Second
 
 // keepHouse does what nobody waits for, until the store is closed.
 func (s *Store) keepHouse() {
+	var room reclaimer
 	tick := time.NewTicker(houseEvery)
 	defer tick.Stop()
 	for {
@@ -31,5 +32,6 @@ func (s *Store) keepHouse() {
 		}
 		_ = s.space.err() // measures, and says in the log what has changed
 		s.space.keepBallast()
+		s.makeRoom(&room, time.Now())
 	}
 }

@@ -81,6 +81,9 @@ type tail struct {
 	// for. Up to known gaps between ordinals are explained by the two; above there are none.
 	removed, lost uint64
 	known         relay.Seq
+	// live is what events, their entries and attempts take as records, in bytes: what is
+	// removed still lies in the files until they are merged.
+	live uint64
 }
 
 const (
@@ -91,8 +94,9 @@ const (
 	tailRemoved  = 5
 	tailLost     = 6
 	tailKnown    = 7
+	tailLive     = 8
 
-	tailSize = 6 + frameLen + 7*11
+	tailSize = 6 + frameLen + 8*11
 )
 
 func encodeTail(t tail) []byte {
@@ -104,6 +108,7 @@ func encodeTail(t tail) []byte {
 	b = appendUint(b, tailRemoved, t.removed)
 	b = appendUint(b, tailLost, t.lost)
 	b = appendUint(b, tailKnown, uint64(t.known))
+	b = appendUint(b, tailLive, t.live)
 	return seal(tailKey, b)
 }
 
@@ -124,6 +129,8 @@ func decodeTail(rec []byte) (t tail, err error) {
 			t.lost = f.value
 		case tailKnown:
 			t.known = relay.Seq(f.value)
+		case tailLive:
+			t.live = f.value
 		}
 		return nil
 	})

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -38,6 +39,9 @@ type space struct {
 	log *zap.Logger
 	// volume is a seam for tests: the bytes that are free, -1 if unknown.
 	volume func(dir string) int64
+
+	// live is what the records take, removed how many events went since tables were merged.
+	live, removed atomic.Int64
 
 	mu      sync.Mutex
 	limits  Limits
@@ -164,7 +168,35 @@ func (s *space) judge(size int64) {
 // could be removed. The caller holds the lock.
 func (s *space) tooLarge() bool {
 	limit := s.limits.MaxSize
-	return limit > 0 && s.usage.total+s.written > limit+limit/8+4*slack
+	return limit > 0 && s.sizeNow() > limit+limit/8+4*slack
+}
+
+// size is what the store takes: its files, without what lies in them and was removed.
+func (s *space) size() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refresh(time.Now())
+	return s.sizeNow()
+}
+
+func (s *space) sizeNow() int64 { return min(s.usage.total+s.written, s.live.Load()) }
+
+// short returns the limit of the store's size, what it takes, and
+// whether events are refused for want of room, with enough left to merge tables.
+func (s *space) short() (limit, total int64, full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limits.MaxSize, s.usage.total, s.full && !s.critical
+}
+
+func (s *space) setOver(over bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if over && !s.over {
+		s.log.Error("the store is larger than max_size and nothing in it is finished: no more events are accepted until deliveries end",
+			zap.String("directory", s.dir), zap.String("size", humanize.IBytes(uint64(s.usage.total))), zap.String("max_size", humanize.IBytes(uint64(s.limits.MaxSize))))
+	}
+	s.over = over
 }
 
 // reason explains why there is no room. The caller holds the lock.
@@ -178,7 +210,7 @@ func (s *space) reason() error {
 			relay.ErrFull, humanize.IBytes(uint64(max(s.free, 0))), s.dir, humanize.IBytes(uint64(s.low())))
 	case s.over || s.tooLarge():
 		return fmt.Errorf("%w: the store takes %s, more than its max_size of %s, and what is finished is removed already; deliver or drop what waits, or raise max_size",
-			relay.ErrFull, humanize.IBytes(uint64(s.usage.total)), humanize.IBytes(uint64(s.limits.MaxSize)))
+			relay.ErrFull, humanize.IBytes(uint64(s.sizeNow())), humanize.IBytes(uint64(s.limits.MaxSize)))
 	}
 	return nil
 }

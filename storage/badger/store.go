@@ -133,6 +133,7 @@ func (s *Store) adopt(im *image) {
 	s.mu.Lock()
 	s.tail, s.sentinel = im.tail, im.sentinel
 	s.mu.Unlock()
+	s.space.live.Store(int64(im.tail.live))
 	s.db.Store(im.db)
 }
 
