@@ -28,7 +28,12 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 // UnmarshalCaddyfile reads the global option:
 //
 //	relay {
-//		storage badger [<directory>]
+//		storage badger [<directory>] {
+//			min_free <size>
+//			max_size <size>
+//			encryption_key <secret>
+//			accept_loss <token>
+//		}
 //		retention {
 //			delivered <duration>
 //			failed <duration>

@@ -20,7 +20,7 @@ func init() {
 		Short: "Try, watch and steer the webhook relay",
 		Long: `
 Subcommands talk to the admin API of a running Caddy, at --address or at the address
-that the configuration names, and never to its database.
+that the configuration names, and never to its database, but for doctor --storage.
 
 	caddy relay demo                  see it work, in a temporary folder
 	caddy relay send order.paid '{"order":42}'

@@ -31,15 +31,28 @@ type finding struct {
 }
 
 func doctorCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "doctor",
+	cmd := &cobra.Command{
+		Use:   "doctor [--storage [<directory>]]",
 		Short: "Check the configuration and the running relay, and say how to mend what is wrong",
 		Long: `Checks the configuration file, if one is given with --config, and the running instance:
-storage, egress addresses, subscriptions. It exits with 1 if a check fails.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+storage, egress addresses, subscriptions. It exits with 1 if a check fails.
+
+With --storage it reads all that is stored instead, while no Caddy has the store open: in
+the given directory, that of --config, or the default one.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			var d doctor
-			if err := d.examine(cmd); err != nil {
+			stored, err := cmd.Flags().GetBool("storage")
+			switch {
+			case err != nil:
+			case stored:
+				err = d.storedData(cmd, args)
+			case len(args) > 0:
+				err = fmt.Errorf("doctor takes no %q; to check what is stored there: caddy relay doctor --storage %s", args[0], args[0])
+			default:
+				err = d.examine(cmd)
+			}
+			if err != nil {
 				return err
 			}
 			if wantsJSON(cmd) {
@@ -55,6 +68,8 @@ storage, egress addresses, subscriptions. It exits with 1 if a check fails.`,
 			return nil
 		},
 	}
+	cmd.Flags().Bool("storage", false, "read and check all that is stored, while no Caddy has it open")
+	return cmd
 }
 
 // doctor collects findings.

@@ -65,6 +65,9 @@ func TestEveryWordIsDocumented(t *testing.T) {
 		"relay_intake", "token", "max_event_size", "default_source", "type_from", "key_from", "accept", "hosts",
 		"relay_sink", "fail", "delay",
 	}
+	for w := range new(BadgerStorage).words() {
+		words = append(words, w)
+	}
 	for w := range (&optionParser{d: d}).words() {
 		words = append(words, w)
 	}
@@ -207,6 +210,8 @@ func supply(t *testing.T, input string) string {
 			value = "https://crm.example.com/hooks"
 		case strings.HasSuffix(name, "_DIR"):
 			value = t.TempDir()
+		case strings.HasSuffix(name, "_KEY"):
+			value = strings.Repeat("5a", 32)
 		}
 		t.Setenv(found[1], value)
 	}

@@ -68,7 +68,7 @@ func (a *App) start() error {
 		return err
 	}
 	a.running.key = key
-	e.attach(a.plan, a.logger)
+	e.attach(a.plan, a.opener, a.logger)
 	a.running.attached = true
 	a.running.settle(e, nil)
 	a.survey.start(a.logger)
@@ -116,7 +116,7 @@ func (a *App) detach() {
 	}
 	a.running.attached = false
 	a.survey.stop()
-	a.running.engine.detach(a.plan, a.logger)
+	a.running.engine.detach(a.plan, a.opener, a.logger)
 }
 
 // grace returns Caddy's grace_period, if there is one.

@@ -2,7 +2,10 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -19,8 +22,13 @@ var engines = caddy.NewUsagePool()
 type engine struct {
 	relay *relay.Relay
 	// name is that of the store, for people.
-	name string
-	live *liveLogger
+	name  string
+	live  *liveLogger
+	store relay.Store
+
+	mu sync.Mutex
+	// configured are the storage options of the plans, the active one last.
+	configured []StorageOpener
 }
 
 // acquire returns the engine of a store, and starts it if no configuration has it yet.
@@ -32,7 +40,13 @@ func acquire(key string, opener StorageOpener, logger *zap.Logger) (*engine, err
 	if err != nil {
 		return nil, err
 	}
-	return value.(*engine), nil
+	e := value.(*engine)
+	if c, ok := opener.(StorageConfigurer); ok {
+		if err := c.CheckStore(e.store); err != nil {
+			return nil, errors.Join(err, release(key))
+		}
+	}
+	return e, nil
 }
 
 func openEngine(opener StorageOpener, logger *zap.Logger) (*engine, error) {
@@ -48,7 +62,7 @@ func openEngine(opener StorageOpener, logger *zap.Logger) (*engine, error) {
 		}
 		return nil, fmt.Errorf("starting with storage %s: %w", opener, err)
 	}
-	return &engine{relay: r, name: opener.String(), live: live}, nil
+	return &engine{relay: r, name: opener.String(), live: live, store: store}, nil
 }
 
 // release gives an engine back; the last one closes it.
@@ -57,16 +71,35 @@ func release(key string) error {
 	return err
 }
 
-// attach lays a configuration's plan on top.
-func (e *engine) attach(p *relay.Plan, logger *zap.Logger) {
+// attach lays a configuration's plan on top, with its options of the store.
+func (e *engine) attach(p *relay.Plan, opener StorageOpener, logger *zap.Logger) {
 	e.live.push(logger)
+	e.configure(func(all []StorageOpener) []StorageOpener { return append(all, opener) })
 	e.relay.Attach(p)
 }
 
 // detach takes it away, wherever it lies. It does not wait.
-func (e *engine) detach(p *relay.Plan, logger *zap.Logger) {
+func (e *engine) detach(p *relay.Plan, opener StorageOpener, logger *zap.Logger) {
 	e.relay.Detach(p)
+	e.configure(func(all []StorageOpener) []StorageOpener {
+		if i := slices.Index(all, opener); i >= 0 {
+			return slices.Delete(all, i, i+1)
+		}
+		return all
+	})
 	e.live.remove(logger)
+}
+
+// configure changes the stack of options, and gives the store those on top.
+func (e *engine) configure(change func([]StorageOpener) []StorageOpener) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.configured = change(e.configured)
+	if n := len(e.configured); n > 0 {
+		if c, ok := e.configured[n-1].(StorageConfigurer); ok {
+			c.ConfigureStore(e.store)
+		}
+	}
 }
 
 // Destruct implements [caddy.Destructor]. The engine closes its store.

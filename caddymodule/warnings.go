@@ -12,6 +12,9 @@ func (a *App) warnings() []string {
 	if len(a.Regions) == 0 && len(a.Subscriptions) > 0 {
 		all = append(all, "no region is declared: the kernel chooses the address that deliveries leave from, and receivers cannot rely on it; add: region <name> <ip>")
 	}
+	if s, ok := a.opener.(interface{ warnings() []string }); ok {
+		all = append(all, s.warnings()...)
+	}
 	if a.Defaults != nil {
 		for _, text := range a.Defaults.warnings() {
 			all = append(all, "defaults: "+text)

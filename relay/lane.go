@@ -99,6 +99,14 @@ func (l *lane) offer(pos uint64, e *Event) {
 	l.advance(time.Now())
 }
 
+// extend tells the lane that its log goes up to head.
+func (l *lane) extend(head uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.head = max(l.head, head)
+	l.advance(time.Now())
+}
+
 // push appends to the queue. The caller holds the lock.
 func (l *lane) push(e Entry) {
 	l.queue = append(l.queue, e)

@@ -80,6 +80,9 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 			}
 		}
 	}
+	if s, ok := store.(Reopener); ok {
+		s.OnReopen(r.readOn)
+	}
 	go r.settler.run(r.stop)
 	go r.announcer.run(r.stop)
 	go r.retain()
@@ -153,6 +156,18 @@ func (r *Relay) offer(events []*Event) {
 		for _, p := range e.Deliveries {
 			r.lane(p.Subscription).offer(p.Pos, e)
 		}
+	}
+}
+
+// readOn tells the lanes how far their logs go, after the store was opened again: what
+// was being stored when it failed may be there, and nobody has offered it.
+func (r *Relay) readOn() {
+	for p, err := range r.store.Progress(context.Background()) {
+		if err != nil {
+			r.storeFailed("read", err)
+			return
+		}
+		r.lane(p.Subscription).extend(p.Head)
 	}
 }
 

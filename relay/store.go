@@ -278,6 +278,9 @@ type TrimPolicy struct {
 	DeliveredBefore, FailedBefore time.Time
 	// KeysBefore: idempotency keys stored before it go.
 	KeysBefore time.Time
+	// MaxBytes is how large the store may be, 0: as large as it gets. Beyond it finished
+	// events go, oldest first, whatever their age.
+	MaxBytes int64
 }
 
 // Trimmed is what one bounded step of trimming did.
@@ -375,4 +378,12 @@ type Store interface {
 type LogEntry struct {
 	Pos uint64
 	Seq Seq
+}
+
+// Reopener is a [Store] that opens itself again after it has failed. Meanwhile it answers
+// [ErrBroken]; then it may hold events of which nobody was told.
+type Reopener interface {
+	// OnReopen makes the store call fn whenever it is open again, before it takes anything
+	// new. fn may call Progress and nothing else of the store.
+	OnReopen(fn func())
 }

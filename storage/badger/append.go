@@ -62,6 +62,9 @@ func (r *appendRequest) plan(c *committer) error {
 		return err
 	}
 	if need.count > 0 {
+		if err := c.s.space.admit(need.size, true); err != nil {
+			return err
+		}
 		if err := c.room(need); err != nil {
 			return err
 		}
@@ -234,7 +237,9 @@ func (r *appendRequest) add(c *committer, i int, now time.Time) receipt {
 		answer.matched[j] = u.id
 	}
 	key := eventKey(seq)
-	c.put(key, encodeEvent(key, item.Event, c.tail.ordinal, places))
+	rec := encodeEvent(key, item.Event, c.tail.ordinal, places)
+	c.put(key, rec)
+	c.grow(len(key) + len(rec))
 
 	r.fresh = append(r.fresh, appended{i, seq, deliveries})
 	matched := make([]string, len(deliveries))
@@ -252,6 +257,7 @@ func (c *committer) extend(u *sub, seq relay.Seq, orderKey string) place {
 	pos := u.next.progress.Head
 	key := logKey(u.id, pos)
 	c.put(key, encodeNumber(key, uint64(seq)))
+	c.grow(logKeyLen + numberLen)
 	return place{u.id, pos, orderKey}
 }
 

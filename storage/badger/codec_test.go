@@ -132,7 +132,7 @@ func TestSizesAreUpperBounds(t *testing.T) {
 			t.Fatalf("a key comes back as %+v, %v", found, err)
 		}
 
-		full := tail{relay.Seq(number.Draw(t, "a")), number.Draw(t, "b"), relay.Seq(number.Draw(t, "c")), relay.Seq(number.Draw(t, "d"))}
+		full := tail{relay.Seq(number.Draw(t, "a")), number.Draw(t, "b"), relay.Seq(number.Draw(t, "c")), relay.Seq(number.Draw(t, "d")), number.Draw(t, "e"), number.Draw(t, "f"), relay.Seq(number.Draw(t, "g")), number.Draw(t, "h")}
 		check("tail", tailKey, encodeTail(full), tailSize)
 	})
 }

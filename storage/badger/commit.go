@@ -57,6 +57,9 @@ func (c *committer) update(u *relay.Update) error {
 	}
 
 	whole := rest.plus(attempts)
+	if err := c.s.space.admit(whole.size, false); err != nil {
+		return err
+	}
 	if whole.fits(c.batchLimit) {
 		if err := c.room(whole); err != nil {
 			return err
@@ -88,8 +91,11 @@ func attemptLoad(a *relay.Attempt) load {
 
 func (c *committer) addAttempt(s *sub, a *relay.AttemptRecord) {
 	key := attemptKey(a.Seq, s.id, a.Number)
-	c.put(key, encodeAttempt(key, &a.Attempt))
-	if old := relay.Forgotten(a.Number); old > 0 {
+	rec := encodeAttempt(key, &a.Attempt)
+	c.put(key, rec)
+	if old := relay.Forgotten(a.Number); old == 0 {
+		c.grow(len(key) + len(rec))
+	} else { // for one of about the same size
 		c.remove(attemptKey(a.Seq, s.id, old))
 	}
 }

@@ -24,7 +24,8 @@ type request interface {
 // committer is the only writer. It gathers requests into a group, which is one
 // transaction and one sync.
 type committer struct {
-	s *Store
+	s  *Store
+	db *database
 	// commit is a seam for tests, in which it fails.
 	commit func(*bdb.Txn) error
 
@@ -68,14 +69,16 @@ func record(size int) load { return load{1, int64(size) + 20} }
 func records(n, size int) load { return load{int64(n), int64(n) * (int64(size) + 20)} }
 
 func newCommitter(s *Store) *committer {
-	limit := load{s.db.MaxBatchCount(), s.db.MaxBatchSize()}
+	db := s.db.Load()
+	limit := load{db.MaxBatchCount(), db.MaxBatchSize()}
 	return &committer{
 		s:      s,
+		db:     db,
 		commit: (*bdb.Txn).Commit,
 		// Half of what Badger takes keeps a group's sync short. One batch may be larger:
 		// an event of the largest size, or for thousands of subscriptions, is not half.
 		groupLimit: load{limit.count / 2, limit.size / 2},
-		batchLimit: load{limit.count * 9 / 10, limit.size * 9 / 10},
+		batchLimit: load{limit.count*9/10 - 1, limit.size*9/10 - tailSize},
 		tail:       s.tail,
 		freshName:  make(map[string]*sub),
 	}
@@ -100,6 +103,9 @@ func (c *committer) run() {
 			}
 		}
 		_ = c.flush() // who waits has got the error
+		if c.broken != nil && !c.mend() {
+			return
+		}
 	}
 }
 
@@ -109,6 +115,13 @@ func (c *committer) take(r request) {
 		err = r.plan(c)
 	}
 	c.waiting = append(c.waiting, waiter{r, err})
+}
+
+// grow notes that size bytes of records are added, of the sort that trimming removes. The
+// tail goes with them: one record for a group.
+func (c *committer) grow(size int) {
+	c.tail.live += uint64(size)
+	c.tailDirty = true
 }
 
 // room makes place for l in the group: if it is too full, it is committed first.
@@ -125,7 +138,7 @@ func (c *committer) room(l load) error {
 // transaction returns that of the group. Reading from it sees what the group writes.
 func (c *committer) transaction() *bdb.Txn {
 	if c.txn == nil {
-		c.txn = c.s.db.NewTransaction(true)
+		c.txn = c.db.NewTransaction(true)
 	}
 	return c.txn
 }
@@ -189,7 +202,11 @@ func (c *committer) write() error {
 	if c.broken != nil || c.txn == nil {
 		return c.broken
 	}
-	return c.commit(c.txn)
+	if err := c.commit(c.txn); err != nil {
+		return err
+	}
+	// Before the answers: what was promised is known from here on.
+	return c.s.sentinel.note(c.tail.ordinal, c.tail.last)
 }
 
 // publish makes what the group changed visible to readers.
@@ -211,6 +228,7 @@ func (c *committer) publish() {
 	c.s.mu.Lock()
 	c.s.tail = c.tail
 	c.s.mu.Unlock()
+	c.s.space.live.Store(int64(c.tail.live))
 	clear(c.touched)
 	clear(c.freshName)
 	c.touched, c.fresh, c.tailDirty = c.touched[:0], c.fresh[:0], false

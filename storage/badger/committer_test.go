@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	bdb "github.com/dgraph-io/badger/v4"
 
@@ -21,6 +22,7 @@ var background = context.Background()
 // withCommit makes the store commit its groups by another function. It stops the
 // committer to exchange it.
 func withCommit(s *Store, commit func(*bdb.Txn) error) {
+	s.mendAfter = time.Hour // a test says when, if at all
 	close(s.requests)
 	<-s.stopped
 	s.requests, s.stopped = make(chan request, queueLength), make(chan struct{})

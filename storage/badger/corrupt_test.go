@@ -14,7 +14,7 @@ import (
 // overwrite changes a record behind the store's back.
 func overwrite(t *testing.T, s *Store, key []byte, change func(rec []byte) []byte) {
 	t.Helper()
-	err := s.db.Update(func(txn *bdb.Txn) error {
+	err := s.db.Load().Update(func(txn *bdb.Txn) error {
 		item, err := txn.Get(key)
 		if err != nil {
 			return err
@@ -111,7 +111,7 @@ func TestCorruptLogEntry(t *testing.T) {
 func TestMissingEventIsUnreadable(t *testing.T) {
 	s := openAt(t, t.TempDir(), nil)
 	events := put(t, s, 2)
-	if err := s.db.Update(func(txn *bdb.Txn) error { return txn.Delete(eventKey(events[0].Seq)) }); err != nil {
+	if err := s.db.Load().Update(func(txn *bdb.Txn) error { return txn.Delete(eventKey(events[0].Seq)) }); err != nil {
 		t.Fatal(err)
 	}
 	_, err := s.Read(t.Context(), "crm", 0, 10, 1<<20)
@@ -126,7 +126,7 @@ func TestForeignDatabaseIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	s := openAt(t, dir, nil)
 	put(t, s, 1)
-	if err := s.db.Update(func(txn *bdb.Txn) error { return txn.Delete(storeKey) }); err != nil {
+	if err := s.db.Load().Update(func(txn *bdb.Txn) error { return txn.Delete(storeKey) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -140,7 +140,7 @@ func TestForeignDatabaseIsRefused(t *testing.T) {
 func TestOtherFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	s := openAt(t, dir, nil)
-	err := s.db.Update(func(txn *bdb.Txn) error {
+	err := s.db.Load().Update(func(txn *bdb.Txn) error {
 		return txn.Set(storeKey, encodeIdentity(identity{format: formatVersion + 1}))
 	})
 	if err != nil {

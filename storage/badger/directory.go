@@ -1,6 +1,9 @@
 package badger
 
 import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +22,14 @@ var (
 	ErrLocked = errors.New("the directory is locked")
 	// ErrNoManifest means that there are data files without the list that names them.
 	ErrNoManifest = errors.New("MANIFEST is missing")
+	// ErrOtherStore means that the files of a directory belong to different stores.
+	ErrOtherStore = errors.New("the files of two stores are mixed")
+	// ErrForeign means that a directory holds something else.
+	ErrForeign = errors.New("the directory is not a store's")
+	// ErrWrongKey means that the encryption key is not the store's.
+	ErrWrongKey = errors.New("the encryption key does not fit")
+	// ErrNetworkFileSystem means that the directory is not of this machine.
+	ErrNetworkFileSystem = errors.New("the directory is on a network file system")
 )
 
 // Names of Badger's files.
@@ -30,27 +41,88 @@ const (
 	valueSuffix  = ".vlog"
 )
 
+var dataSuffixes = []string{tableSuffix, memSuffix, valueSuffix}
+
 // prepare makes the directory fit for Badger to open: there, private, not in use,
-// and without what Badger would stumble over or destroy.
-func prepare(dir string, log *zap.Logger) error {
+// and without what Badger would stumble over or destroy. It returns the sentinel.
+func prepare(dir string, o *Options) (*sentinel, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making the directory: %w", err)
+		return nil, fmt.Errorf("making the directory: %w; make it, and give it to the user that Caddy runs as", err)
+	}
+	if err := checkVolume(dir); err != nil {
+		return nil, err
 	}
 	unlock, err := lock(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// Badger takes the same lock; only for the moment between may another process
 	// come first, and then Badger refuses.
 	defer unlock()
+	if err := checkWritable(dir); err != nil {
+		return nil, err
+	}
 	if err := makePrivate(dir); err != nil {
-		return err
+		return nil, err
 	}
 	files, err := os.ReadDir(dir)
 	if err != nil {
-		return fmt.Errorf("listing the directory: %w", err)
+		return nil, fmt.Errorf("listing the directory: %w", err)
 	}
-	return checkFiles(dir, files, log)
+	if err := checkOurs(dir, files); err != nil {
+		return nil, err
+	}
+	if err := checkFiles(dir, files, o.Logger); err != nil {
+		return nil, err
+	}
+	return prepareSentinel(dir, o)
+}
+
+// prepareSentinel opens the sentinel, or makes one for a new store.
+func prepareSentinel(dir string, o *Options) (*sentinel, error) {
+	found, generation, err := readSentinel(dir)
+	if err == nil {
+		return openSentinel(dir, found, generation)
+	}
+	manifest, readErr := os.ReadFile(filepath.Join(dir, manifestName))
+	fresh := errors.Is(readErr, fs.ErrNotExist)
+	switch {
+	case !errors.Is(err, errSentinelMissing) && !errors.Is(err, errSentinelDamaged):
+		return nil, fmt.Errorf("reading %s: %w", sentinelName, err)
+	case fresh && errors.Is(err, errSentinelMissing):
+		var next acked
+		_, _ = rand.Read(next.id[:])
+		return makeSentinel(dir, next)
+	case readErr != nil && !fresh:
+		return nil, fmt.Errorf("reading %s: %w", manifestName, readErr)
+	}
+	sum := sha256.Sum256(append([]byte(err.Error()), manifest...))
+	token := hex.EncodeToString(sum[:6])
+	if o.AcceptLoss == token {
+		o.Logger.Error("the store is opened without its sentinel, by accept_loss: whether acknowledged events are gone cannot be known", zap.String("directory", dir))
+		return makeSentinel(dir, acked{}) // takes its id from the database
+	}
+	return nil, fmt.Errorf("%w in %s, the file that says how far events were acknowledged: the directory is another program's, or the file was lost, and so may events be; "+
+		"restore the directory from a backup. To start without it, write into the block of storage: accept_loss %s", err, dir, token)
+}
+
+// checkOurs refuses a directory that holds something and no store.
+func checkOurs(dir string, files []fs.DirEntry) error {
+	var strangers []string
+	for _, f := range files {
+		name := f.Name()
+		switch {
+		case name == manifestName, name == sentinelName, slices.Contains(dataSuffixes, filepath.Ext(name)):
+			return nil
+		case name == pidName, name == sentinelName+".new", name == ballastName, name == "lost+found", strings.HasPrefix(name, "."):
+		default:
+			strangers = append(strangers, name)
+		}
+	}
+	if len(strangers) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s holds %s; choose an empty directory", ErrForeign, dir, brief(strangers))
 }
 
 // makePrivate takes the rights of others off the directory. Badger makes its files
@@ -81,7 +153,7 @@ func checkFiles(dir string, files []fs.DirEntry, log *zap.Logger) error {
 			manifest = true
 		}
 		ext := filepath.Ext(name)
-		if !f.Type().IsRegular() || !slices.Contains([]string{tableSuffix, memSuffix, valueSuffix}, ext) {
+		if !f.Type().IsRegular() || !slices.Contains(dataSuffixes, ext) {
 			continue
 		}
 		info, err := f.Info()

@@ -32,12 +32,11 @@ type identity struct {
 	created time.Time
 }
 
-func newIdentity(now time.Time) identity {
+func newIdentity(now time.Time, id [16]byte) identity {
 	var raw [2]byte
-	me := identity{format: formatVersion, created: now}
+	me := identity{format: formatVersion, created: now, id: id}
 	// crypto/rand does not fail: it ends the program instead.
 	_, _ = rand.Read(raw[:])
-	_, _ = rand.Read(me.id[:])
 	me.tag = binary.BigEndian.Uint16(raw[:])
 	return me
 }
@@ -77,6 +76,14 @@ type tail struct {
 	// mark is at or below the lowest event, keysMark the lowest idempotency key by
 	// age: searches begin there, not among what was deleted before.
 	mark, keysMark relay.Seq
+	// removed counts the events that trimming took, lost those that are gone and whose loss
+	// was accepted: ordinals are contiguous, so that with them every number is accounted
+	// for. Up to known gaps between ordinals are explained by the two; above there are none.
+	removed, lost uint64
+	known         relay.Seq
+	// live is what events, their entries and attempts take as records, in bytes: what is
+	// removed still lies in the files until they are merged.
+	live uint64
 }
 
 const (
@@ -84,8 +91,12 @@ const (
 	tailOrdinal  = 2
 	tailMark     = 3
 	tailKeysMark = 4
+	tailRemoved  = 5
+	tailLost     = 6
+	tailKnown    = 7
+	tailLive     = 8
 
-	tailSize = 6 + frameLen + 4*11
+	tailSize = 6 + frameLen + 8*11
 )
 
 func encodeTail(t tail) []byte {
@@ -94,6 +105,10 @@ func encodeTail(t tail) []byte {
 	b = appendUint(b, tailOrdinal, t.ordinal)
 	b = appendUint(b, tailMark, uint64(t.mark))
 	b = appendUint(b, tailKeysMark, uint64(t.keysMark))
+	b = appendUint(b, tailRemoved, t.removed)
+	b = appendUint(b, tailLost, t.lost)
+	b = appendUint(b, tailKnown, uint64(t.known))
+	b = appendUint(b, tailLive, t.live)
 	return seal(tailKey, b)
 }
 
@@ -108,44 +123,71 @@ func decodeTail(rec []byte) (t tail, err error) {
 			t.mark = relay.Seq(f.value)
 		case tailKeysMark:
 			t.keysMark = relay.Seq(f.value)
+		case tailRemoved:
+			t.removed = f.value
+		case tailLost:
+			t.lost = f.value
+		case tailKnown:
+			t.known = relay.Seq(f.value)
+		case tailLive:
+			t.live = f.value
 		}
 		return nil
 	})
 	return t, err
 }
 
-// loadIdentity reads the store's identity, and makes one if the database is empty.
-func (s *Store) loadIdentity() error {
-	err := s.view(func(txn *bdb.Txn) error {
+// loadIdentity reads the store's identity, and makes one if the database is empty: that
+// which the sentinel names.
+func (im *image) loadIdentity() error {
+	mark := im.sentinel.last
+	err := im.db.view(func(txn *bdb.Txn) error {
 		return get(txn, storeKey, func(rec []byte) (err error) {
-			s.identity, err = decodeIdentity(rec)
+			im.identity, err = decodeIdentity(rec)
 			return err
 		})
 	})
 	switch {
-	case err == nil && s.identity.format != formatVersion:
-		return fmt.Errorf("the store has format %d, this program knows format %d", s.identity.format, formatVersion)
+	case err == nil && im.identity.format != formatVersion:
+		return fmt.Errorf("the store has format %d, this program knows format %d; start the version that made it", im.identity.format, formatVersion)
+	case err == nil && im.identity.id != mark.id && mark.id != ([16]byte{}):
+		return fmt.Errorf("%w: the database is the store %x, its %s belongs to the store %x; put back the files of one store, from one backup",
+			ErrOtherStore, im.identity.id, sentinelName, mark.id)
 	case !errors.Is(err, bdb.ErrKeyNotFound):
 		return err
 	}
-	return s.db.Update(func(txn *bdb.Txn) error {
+	foreign := false
+	if err := im.db.view(func(txn *bdb.Txn) error {
 		it := txn.NewIterator(bdb.IteratorOptions{})
+		defer it.Close()
 		it.Rewind()
-		foreign := it.Valid()
-		it.Close()
-		if foreign {
-			return errors.New("the database has no identity but holds data: it was not made by this program, or lost records; restore a backup or choose an empty directory")
-		}
-		s.identity = newIdentity(s.clock())
-		return txn.Set(storeKey, encodeIdentity(s.identity))
-	})
+		foreign = it.Valid()
+		return nil
+	}); err != nil {
+		return err
+	}
+	if foreign {
+		return errors.New("the database has no identity but holds data: it was not made by this program, or lost records; restore a backup or choose an empty directory")
+	}
+	if mark.id == ([16]byte{}) {
+		_, _ = rand.Read(mark.id[:])
+	}
+	im.identity = newIdentity(im.clock(), mark.id)
+	if mark.ordinal > 0 {
+		return nil // everything is gone; findLoss says so, and nothing is written before
+	}
+	return im.writeIdentity()
+}
+
+func (im *image) writeIdentity() error {
+	return im.db.Update(func(txn *bdb.Txn) error { return txn.Set(storeKey, encodeIdentity(im.identity)) })
 }
 
 // loadTail finds where the event log ends.
-func (s *Store) loadTail() error {
-	return s.view(func(txn *bdb.Txn) error {
+func (im *image) loadTail() error {
+	return im.db.view(func(txn *bdb.Txn) error {
 		err := get(txn, tailKey, func(rec []byte) (err error) {
-			s.tail, err = decodeTail(rec)
+			im.tail, err = decodeTail(rec)
 			return err
 		})
 		if err != nil && !errors.Is(err, bdb.ErrKeyNotFound) {
@@ -165,7 +207,7 @@ func (s *Store) loadTail() error {
 		if err != nil {
 			return &CorruptError{keyName(item.Key()), err}
 		}
-		if seq <= s.tail.last {
+		if seq <= im.tail.last {
 			return nil
 		}
 		return item.Value(func(rec []byte) error {
@@ -173,7 +215,7 @@ func (s *Store) loadTail() error {
 			if err != nil {
 				return err
 			}
-			s.tail.last, s.tail.ordinal = seq, e.ordinal
+			im.tail.last, im.tail.ordinal = seq, e.ordinal
 			return nil
 		})
 	})

@@ -14,6 +14,18 @@ type Options struct {
 	Logger *zap.Logger
 	// Clock is where acceptance times come from. Default: time.Now.
 	Clock func() time.Time
+	// Limits are how much room the store takes and leaves.
+	Limits Limits
+	// EncryptionKey encrypts what is stored: 16, 24 or 32 bytes, which choose AES-128, -192
+	// or -256. A store keeps the key that it was made with. Default: not encrypted.
+	EncryptionKey []byte
+	// AcceptLoss is the token of a [LossError]: the store opens without what is gone.
+	AcceptLoss string
+
+	// volume replaces the look at the volume in tests.
+	volume func(dir string) int64
+	// rest opens without merging tables, where there is no room for it.
+	rest bool
 }
 
 func (o *Options) setDefaults() {
@@ -22,6 +34,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.volume == nil {
+		o.volume = freeBytes
 	}
 }
 
@@ -32,6 +47,10 @@ const (
 
 // badgerOptions are chosen for what was measured, not by Badger's defaults.
 func badgerOptions(dir string, o *Options) bdb.Options {
+	compactors := 2
+	if o.rest {
+		compactors = 0
+	}
 	return bdb.DefaultOptions(dir).
 		WithLogger(logger{o.Logger.Named("badger").Sugar()}).
 		// A commit returns when it is on the disk. Badger's own default is off.
@@ -44,7 +63,7 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		WithNumMemtables(3).
 		WithBlockCacheSize(16 << 20).
 		WithIndexCacheSize(32 << 20).
-		WithNumCompactors(2).
+		WithNumCompactors(compactors).
 		// Values stay out of the value log: a failed sync of it is only logged, and
 		// what is deleted in it hardly ever gives its room back.
 		WithValueThreshold(valueThreshold).
@@ -53,5 +72,7 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		WithCompactL0OnClose(false).
 		// By default a flipped bit in a table would be read back without an error.
 		WithChecksumVerificationMode(options.OnTableAndBlockRead).
-		WithVerifyValueChecksum(true)
+		WithVerifyValueChecksum(true).
+		// An index cache, which encryption needs, is set above.
+		WithEncryptionKey(o.EncryptionKey)
 }

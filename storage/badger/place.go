@@ -60,6 +60,9 @@ func (r *placeRequest) plan(c *committer) error {
 		return &relay.BatchTooLargeError{}
 	}
 	need := c.nameLoad(r.to.Subscription).plus(record(size)).plus(record(logKeyLen + numberLen))
+	if err := c.s.space.admit(need.size, true); err != nil {
+		return err
+	}
 	if err := c.room(need); err != nil {
 		return err
 	}

@@ -27,7 +27,13 @@ func (s *Store) Stats(ctx context.Context) (relay.StoreStats, error) {
 		return relay.StoreStats{}, err
 	}
 	size := map[string]int64{"events": 0, "logs": 0, "attempts": 0, "other": 0}
-	for _, t := range s.db.Tables() {
+	d := s.db.Load()
+	if d == nil || !d.gate.enter() {
+		return relay.StoreStats{}, s.away()
+	}
+	tables := d.Tables()
+	d.gate.leave()
+	for _, t := range tables {
 		part := "other"
 		if len(t.Left) > 0 && len(t.Right) > 0 && t.Left[0] == t.Right[0] {
 			if name, ok := parts[t.Left[0]]; ok {
@@ -53,7 +59,7 @@ func (s *Store) Stats(ctx context.Context) (relay.StoreStats, error) {
 		Engine:   "badger",
 		Location: s.dir,
 		Size:     size,
-		Free:     freeBytes(s.dir),
+		Free:     s.options.volume(s.dir),
 		Events:   s.committed().ordinal,
 	}, nil
 }

@@ -2,10 +2,12 @@ package badger
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bdb "github.com/dgraph-io/badger/v4"
@@ -16,35 +18,56 @@ import (
 
 // Store is a [relay.Store] in one directory.
 type Store struct {
-	dir   string
-	db    *bdb.DB
-	log   *zap.Logger
-	clock func() time.Time
-	gate  gate
+	dir     string
+	options Options
+	log     *zap.Logger
+	clock   func() time.Time
+	gate    gate
+	space   *space
 
+	// db is nil while the database is opened anew.
+	db       atomic.Pointer[database]
 	identity identity
 	subs     table
 
-	mu   sync.Mutex
-	tail tail  // as committed
-	fail error // why nothing is written any more, or nil
+	mu       sync.Mutex
+	tail     tail  // as committed
+	fail     error // why nothing is written at present, or nil
+	reopened []func()
+	// sentinel belongs to db; the janitor syncs it.
+	sentinel *sentinel
+	// closing is what of a database could not be closed yet.
+	closing *database
 
 	requests chan request
 	stopped  chan struct{} // closed when the committer has ended
+	stop     chan struct{} // closed when Close begins
+	stopOnce sync.Once
+	janitor  sync.WaitGroup
+
+	// mendAfter is the first pause before opening anew; tests change it.
+	mendAfter time.Duration
 
 	trim trimmer
 }
 
-var _ relay.Store = (*Store)(nil)
+var (
+	_ relay.Store    = (*Store)(nil)
+	_ relay.Reopener = (*Store)(nil)
+)
 
 // queueLength is how many requests may wait for the committer. It only has to hold
 // what comes in during one sync.
 const queueLength = 256
 
+// closePatience is how long Close waits for a disk that has failed.
+const closePatience = 10 * time.Second
+
 // Open opens the store in dir, and makes both if they are not there.
 //
 // An error that is [ErrLocked] means that the directory is open elsewhere, one that is
-// [ErrNoManifest] that a file is missing without which Badger would delete data.
+// [ErrNoManifest] that a file is missing without which Badger would delete data. A
+// [LossError] means that acknowledged events are gone.
 func Open(dir string, o Options) (*Store, error) {
 	o.setDefaults()
 	s, err := open(dir, &o)
@@ -59,45 +82,98 @@ func open(dir string, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := prepare(dir, o.Logger); err != nil {
-		return nil, err
-	}
-	db, err := bdb.Open(badgerOptions(dir, o))
-	if err != nil {
-		if isLocked(err) {
-			return nil, lockedError(dir)
-		}
-		return nil, err
-	}
 	s := &Store{
-		dir:      dir,
-		db:       db,
-		log:      o.Logger,
-		clock:    o.Clock,
-		subs:     table{byName: make(map[string]*sub)},
-		requests: make(chan request, queueLength),
-		stopped:  make(chan struct{}),
+		dir:       dir,
+		options:   *o,
+		log:       o.Logger,
+		clock:     o.Clock,
+		space:     newSpace(dir, o),
+		subs:      table{byName: make(map[string]*sub)},
+		requests:  make(chan request, queueLength),
+		stopped:   make(chan struct{}),
+		stop:      make(chan struct{}),
+		mendAfter: time.Second,
 	}
-	for _, load := range []func() error{s.loadIdentity, s.loadTail, s.loadSubs} {
-		if err := load(); err != nil {
-			return nil, errors.Join(err, db.Close())
-		}
+	im, err := s.openImage()
+	if err != nil {
+		return nil, err
 	}
+	if o.AcceptLoss != "" && im.loss == nil {
+		o.Logger.Info("accept_loss is not needed; take it out of the configuration")
+	}
+	// A token works once.
+	s.options.AcceptLoss = ""
+	s.identity = im.identity
+	s.adopt(im)
 	go newCommitter(s).run()
+	s.janitor.Go(s.keepHouse)
 	return s, nil
+}
+
+// openImage opens the database if there is room for that.
+func (s *Store) openImage() (*image, error) {
+	rest, err := s.space.openOn()
+	if err != nil {
+		return nil, err
+	}
+	if rest {
+		s.log.Warn("the volume is nearly full: the store is opened without merging its tables", zap.String("directory", s.dir))
+	}
+	s.options.rest = rest
+	im, err := openImage(s.dir, &s.options, false)
+	if err == nil {
+		s.space.remeasure()
+	}
+	return im, err
+}
+
+// adopt makes what was read from a database the store's state.
+func (s *Store) adopt(im *image) {
+	s.subs.replace(&im.subs)
+	s.mu.Lock()
+	s.tail, s.sentinel = im.tail, im.sentinel
+	s.mu.Unlock()
+	s.space.live.Store(int64(im.tail.live))
+	s.db.Store(im.db)
 }
 
 // Close implements [relay.Store]. It must not be called from stored.
 func (s *Store) Close() error {
+	s.stopOnce.Do(func() { close(s.stop) })
 	if !s.gate.close() {
 		return relay.ErrClosed
 	}
+	s.janitor.Wait()
 	close(s.requests)
 	<-s.stopped
-	if err := s.db.Close(); err != nil {
+	if err := s.closeDatabase(closePatience, nil); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil
+}
+
+// closeDatabase closes the database, or goes on closing it.
+func (s *Store) closeDatabase(patience time.Duration, stop <-chan struct{}) error {
+	if d := s.db.Swap(nil); d != nil {
+		s.closing = d
+	}
+	if s.closing == nil {
+		return nil
+	}
+	err := s.closing.close(patience, stop)
+	if errors.Is(err, errNotClosed) {
+		return err
+	}
+	s.closing = nil
+	return errors.Join(err, s.sentinel.close())
+}
+
+// Configure changes the limits of room.
+func (s *Store) Configure(l Limits) { s.space.configure(l) }
+
+// HasKey reports whether the store was opened with this encryption key.
+func (s *Store) HasKey(key []byte) bool {
+	return subtle.ConstantTimeCompare(key, s.options.EncryptionKey) == 1
 }
 
 // Err implements [relay.Store].
@@ -105,7 +181,10 @@ func (s *Store) Err() error {
 	if s.gate.isShut() {
 		return relay.ErrClosed
 	}
-	return s.failure()
+	if err := s.failure(); err != nil {
+		return err
+	}
+	return s.space.err()
 }
 
 func (s *Store) failure() error {
@@ -114,8 +193,9 @@ func (s *Store) failure() error {
 	return s.fail
 }
 
-// breakWith ends all writing. Badger itself would go on after a failed sync, though
-// the system has by then forgotten which pages were not written.
+// breakWith ends all writing until the database was opened anew. Badger itself would go
+// on after a failed sync, though the system has by then forgotten which pages were not
+// written.
 func (s *Store) breakWith(cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,9 +240,20 @@ func (s *Store) read(ctx context.Context, fn func(txn *bdb.Txn) error) error {
 }
 
 func (s *Store) view(fn func(txn *bdb.Txn) error) error {
-	txn := s.db.NewTransaction(false)
-	defer txn.Discard()
-	return fn(txn)
+	if d := s.db.Load(); d != nil {
+		if err := d.view(fn); !errors.Is(err, relay.ErrClosed) {
+			return err
+		}
+	}
+	return s.away()
+}
+
+// away is the error of who finds no database.
+func (s *Store) away() error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: it is being opened again", relay.ErrBroken)
 }
 
 // get passes the record under key to fn, or returns badger's ErrKeyNotFound.

@@ -116,6 +116,13 @@ func (t *table) add(u *sub) {
 	t.byID = append(t.byID, u)
 }
 
+// replace puts the subscriptions of another table in place of these.
+func (t *table) replace(other *table) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.byName, t.byID = other.byName, other.byID
+}
+
 // named finds a subscription by its id in what all returned.
 func named(all []*sub, id uint32) (*sub, error) {
 	if id == 0 || int(id) > len(all) {
@@ -125,16 +132,16 @@ func named(all []*sub, id uint32) (*sub, error) {
 }
 
 // loadSubs reads names, progress and spans, and finds the heads of the logs.
-func (s *Store) loadSubs() error {
-	return s.view(func(txn *bdb.Txn) error {
-		if err := s.loadNames(txn); err != nil {
+func (im *image) loadSubs() error {
+	return im.db.view(func(txn *bdb.Txn) error {
+		if err := im.loadNames(txn); err != nil {
 			return err
 		}
 		err := scan(txn, []byte{progressPrefix}, func(key, rec []byte) error {
 			if len(key) != progressKeyLen {
 				return &CorruptError{keyName(key), errShort}
 			}
-			u, err := named(s.subs.byID, binary.BigEndian.Uint32(key[1:]))
+			u, err := named(im.subs.byID, binary.BigEndian.Uint32(key[1:]))
 			if err != nil {
 				return &CorruptError{keyName(key), err}
 			}
@@ -150,11 +157,11 @@ func (s *Store) loadSubs() error {
 			return err
 		}
 		for _, c := range []class{classReplay, classSpan} {
-			if err := scan(txn, []byte{exceptPrefix, byte(c)}, s.loadSpan); err != nil {
+			if err := scan(txn, []byte{exceptPrefix, byte(c)}, im.loadSpan); err != nil {
 				return err
 			}
 		}
-		for _, u := range s.subs.byID {
+		for _, u := range im.subs.byID {
 			if err := findHead(txn, u); err != nil {
 				return err
 			}
@@ -164,7 +171,7 @@ func (s *Store) loadSubs() error {
 	})
 }
 
-func (s *Store) loadNames(txn *bdb.Txn) error {
+func (im *image) loadNames(txn *bdb.Txn) error {
 	var all []*sub
 	err := scan(txn, []byte{namePrefix}, func(key, rec []byte) error {
 		id, err := decodeNumber(key, rec)
@@ -183,17 +190,17 @@ func (s *Store) loadNames(txn *bdb.Txn) error {
 		if int(u.id) != i+1 {
 			return fmt.Errorf("the names of subscriptions are not complete: %d of them, and %q has the id %d; the store has lost records, restore a backup", len(all), u.name, u.id)
 		}
-		s.subs.add(u)
+		im.subs.add(u)
 	}
 	return nil
 }
 
-func (s *Store) loadSpan(key, rec []byte) error {
+func (im *image) loadSpan(key, rec []byte) error {
 	_, id, _, err := splitExceptKey(key)
 	if err != nil {
 		return &CorruptError{keyName(key), err}
 	}
-	u, err := named(s.subs.byID, id)
+	u, err := named(im.subs.byID, id)
 	if err != nil {
 		return &CorruptError{keyName(key), err}
 	}

@@ -16,6 +16,9 @@ const (
 	trimEvents  = 500
 	trimRecords = 20_000
 	trimBytes   = 8 << 20
+
+	// trimCost is about what the marks of one removal take.
+	trimCost = 512
 )
 
 // trimmer walks the events from the oldest on, a step at a time, and begins again when
@@ -38,6 +41,9 @@ func (s *Store) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, er
 	s.trim.mu.Lock()
 	defer s.trim.mu.Unlock()
 	r := &trimRequest{policy: p, walk: &s.trim, done: make(chan error, 1)}
+	if p.MaxBytes > 0 {
+		r.excess = s.space.size() - p.MaxBytes
+	}
 	more := false
 	err := s.view(func(txn *bdb.Txn) error {
 		moreEvents, err := r.findEvents(s, txn)
@@ -56,6 +62,7 @@ func (s *Store) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, er
 		s.trim.cursor, s.trim.kept = 0, 0
 		return relay.Trimmed{}, err
 	}
+	s.space.removed.Add(int64(r.removed))
 	return relay.Trimmed{Events: r.removed, Keys: len(r.keys), More: more}, nil
 }
 
@@ -71,11 +78,16 @@ type trimRequest struct {
 	next   relay.Seq
 	wrap   bool // the walk has come to its end
 
+	// excess is how much is still to go for the store's size, whatever its age.
+	excess  int64
 	removed int
 }
 
 // trimmable is an event that may go, with the keys of its attempts.
 type trimmable struct {
+	// size is what goes with it; forSize says that it goes though it is young.
+	size     int64
+	forSize  bool
 	seq      relay.Seq
 	places   []place
 	attempts [][]byte
@@ -118,7 +130,7 @@ func (r *trimRequest) findEvents(s *Store, txn *bdb.Txn) (more bool, err error) 
 		if err != nil {
 			return false, &CorruptError{keyName(key), err}
 		}
-		if !seq.Time().Before(latest) {
+		if r.excess <= 0 && !seq.Time().Before(latest) {
 			r.wrap = true
 			return false, nil
 		}
@@ -155,7 +167,7 @@ func (r *trimRequest) look(s *Store, txn *bdb.Txn, item *bdb.Item, attempts *bdb
 	if err != nil {
 		return err
 	}
-	t := trimmable{seq: seq, places: found.places}
+	t := trimmable{seq: seq, places: found.places, size: item.EstimatedSize(), forSize: r.excess > 0}
 	all := s.subs.all()
 	ok, err := r.policyAllows(txn, &t, func(id uint32) (*sub, state, error) {
 		u, err := named(all, id)
@@ -176,7 +188,9 @@ func (r *trimRequest) look(s *Store, txn *bdb.Txn, item *bdb.Item, attempts *bdb
 	prefix := attemptKey(seq, 0, 0)[:1+8]
 	for attempts.Seek(prefix); attempts.ValidForPrefix(prefix); attempts.Next() {
 		t.attempts = append(t.attempts, attempts.Item().KeyCopy(nil))
+		t.size += attempts.Item().EstimatedSize()
 	}
+	r.excess -= t.size
 	r.events = append(r.events, t)
 	return nil
 }
@@ -216,33 +230,15 @@ func (r *trimRequest) policyAllows(txn *bdb.Txn, t *trimmable, find func(id uint
 			limit = r.policy.FailedBefore
 		}
 	}
-	return t.seq.Time().Before(limit), nil
-}
-
-// findKeys looks for idempotency keys to be removed, from the oldest on.
-func (r *trimRequest) findKeys(s *Store, txn *bdb.Txn) (more bool, err error) {
-	it := txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{idemAgePrefix}})
-	defer it.Close()
-	for it.Seek(idemAgeKey(s.committed().keysMark, idemHash{})); it.Valid(); it.Next() {
-		key := it.Item().KeyCopy(nil)
-		stored, err := seqOf(key)
-		if err != nil || len(key) != idemAgeKeyLen {
-			return false, &CorruptError{keyName(key), errShort}
-		}
-		if !stored.Time().Before(r.policy.KeysBefore) {
-			return false, nil
-		}
-		if len(r.keys) == trimEvents {
-			return true, nil
-		}
-		r.keys = append(r.keys, key)
-	}
-	return false, nil
+	return t.forSize || t.seq.Time().Before(limit), nil
 }
 
 // plan implements request. What is removed of one event may lie in several
 // transactions, its own record in the last.
 func (r *trimRequest) plan(c *committer) error {
+	if err := c.s.space.admit(int64(len(r.events)+len(r.keys))*trimCost, false); err != nil {
+		return err
+	}
 	for i := range r.events {
 		t := &r.events[i]
 		same, err := c.hasPlaces(t.seq, t.places)
@@ -339,6 +335,9 @@ func (c *committer) removeEvent(t *trimmable) error {
 		return err
 	}
 	c.remove(eventKey(t.seq))
+	c.tail.removed++
+	c.tail.live -= min(c.tail.live, uint64(t.size)+uint64(len(t.places)*(logKeyLen+numberLen)))
+	c.tail.known = max(c.tail.known, t.seq)
 	c.tailDirty = true
 	return nil
 }

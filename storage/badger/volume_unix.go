@@ -3,6 +3,8 @@
 package badger
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 
@@ -26,4 +28,16 @@ func sizeOnDisk(info fs.FileInfo) int64 {
 		return st.Blocks * 512
 	}
 	return info.Size()
+}
+
+// checkWritable tells a read-only directory before anything is tried in it.
+func checkWritable(dir string) error {
+	err := unix.Access(dir, unix.W_OK|unix.X_OK)
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return fmt.Errorf("the volume of %s is mounted read-only: %w; mount it writable, or choose another directory", dir, err)
+	case err != nil:
+		return fmt.Errorf("%s cannot be written to: %w; give it to the user that Caddy runs as", dir, err)
+	}
+	return nil
 }

@@ -313,13 +313,9 @@ func (m *Memory) Progress(ctx context.Context) iter.Seq2[relay.Progress, error] 
 // Stats implements [relay.Store].
 func (m *Memory) Stats(ctx context.Context) (stats relay.StoreStats, err error) {
 	err = m.read(ctx, func(c *content) error {
-		var size int64
-		for _, e := range c.events {
-			size += int64(len(e.Data))
-		}
 		stats = relay.StoreStats{
 			Engine: "memory",
-			Size:   map[string]int64{"events": size},
+			Size:   map[string]int64{"events": c.size()},
 			Free:   -1,
 			Events: c.ordinal,
 		}

@@ -22,10 +22,15 @@ func (m *Memory) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, e
 	}
 	c := m.content
 	before := len(c.events)
+	excess := int64(0)
+	if p.MaxBytes > 0 {
+		excess = c.size() - p.MaxBytes
+	}
 	c.events = slices.DeleteFunc(c.events, func(e *relay.Event) bool {
-		if !c.trimmable(e, p) {
+		if !c.trimmable(e, p, excess > 0) {
 			return false
 		}
+		excess -= int64(len(e.Data))
 		for _, at := range e.Deliveries {
 			s := c.subs[at.Subscription]
 			s.log = slices.DeleteFunc(s.log, func(l relay.LogEntry) bool { return l.Pos == at.Pos })
@@ -41,8 +46,8 @@ func (m *Memory) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, e
 	return relay.Trimmed{Events: before - len(c.events), Keys: keys - len(c.keys)}, nil
 }
 
-// trimmable reports whether p lets e go.
-func (c *content) trimmable(e *relay.Event, p relay.TrimPolicy) bool {
+// trimmable reports whether p lets e go, or the store's size does.
+func (c *content) trimmable(e *relay.Event, p relay.TrimPolicy, forSize bool) bool {
 	limit := p.DeliveredBefore
 	for _, at := range e.Deliveries {
 		s := c.subs[at.Subscription]
@@ -63,7 +68,7 @@ func (c *content) trimmable(e *relay.Event, p relay.TrimPolicy) bool {
 			}
 		}
 	}
-	return e.Accepted.Before(limit)
+	return forSize || e.Accepted.Before(limit)
 }
 
 // finished reports whether pos is finished or has an exception.
@@ -72,4 +77,12 @@ func finished(p *relay.Progress, pos uint64) bool {
 		return true
 	}
 	return slices.ContainsFunc(p.Done, func(s relay.Span) bool { return s.From <= pos && pos <= s.To })
+}
+
+// size is what the store takes: the data of its events.
+func (c *content) size() (size int64) {
+	for _, e := range c.events {
+		size += int64(len(e.Data))
+	}
+	return size
 }

@@ -73,6 +73,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"TrimNeverReusesNumbers", trimNeverReusesNumbers},
 		{"TrimInSteps", trimInSteps},
 		{"TrimSpares", trimSpares},
+		{"TrimBySize", trimBySize},
 		{"PlaceAddsToOneMoreLog", placeAddsToOneMoreLog},
 		{"PlaceKeepsFromTrim", placeKeepsFromTrim},
 		{"OrderKeysSurviveReopen", orderKeysSurviveReopen},

@@ -211,3 +211,22 @@ func trimSpares(t *testing.T, h *Harness) {
 	h.trim(t, before(Start.Add(time.Hour)))
 	h.wantKept(t, slices.Concat(first, second))
 }
+
+// trimBySize removes finished events of any age, and nothing else.
+func trimBySize(t *testing.T, h *Harness) {
+	all := h.add(t, 6, "crm", "billing")
+	h.finish(t, 6, "crm")
+	h.commit(t, relay.Update{Progress: relay.Progress{Subscription: "billing", Low: 4}, Put: []relay.Exception{retry(2)}})
+	if n, _ := h.trim(t, relay.TrimPolicy{MaxBytes: 1 << 40}); n != 0 {
+		t.Fatalf("trimmed %d events of a store that is small enough", n)
+	}
+	if n, _ := h.trim(t, relay.TrimPolicy{MaxBytes: 1}); n != 3 {
+		t.Fatalf("trimmed %d events, want the 3 that are finished", n)
+	}
+	h.wantKept(t, all, 1, 4, 5)
+	if n, _ := h.trim(t, relay.TrimPolicy{MaxBytes: 1}); n != 0 {
+		t.Fatalf("trimmed %d events that are not finished", n)
+	}
+	h.reopen(t)
+	h.wantKept(t, all, 1, 4, 5)
+}

@@ -1,0 +1,128 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	bdb "github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// database is Badger while it is open. A store that opens it anew after a failure has
+// several of them, one after the other.
+type database struct {
+	*bdb.DB
+	gate   gate       // who reads from it
+	closed chan error // set once closing has begun
+}
+
+// view runs fn in a snapshot.
+func (d *database) view(fn func(txn *bdb.Txn) error) error {
+	if !d.gate.enter() {
+		return relay.ErrClosed
+	}
+	defer d.gate.leave()
+	txn := d.NewTransaction(false)
+	defer txn.Discard()
+	return fn(txn)
+}
+
+// close ends it. Badger tries for ever to write what it has in memory, so that on a disk
+// which has failed this may not return: then it is given up when patience ends or stop
+// is closed, and goes on in the background. What was acknowledged is in its logs.
+func (d *database) close(patience time.Duration, stop <-chan struct{}) error {
+	if d.closed == nil {
+		d.gate.close()
+		d.closed = make(chan error, 1)
+		go func() { d.closed <- d.Close() }()
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case err := <-d.closed:
+		d.closed <- err
+		return err
+	case <-timer.C:
+	case <-stop:
+	}
+	return errNotClosed
+}
+
+var errNotClosed = errors.New("the database still tries to write what it has in memory")
+
+// image is what a database holds that a store keeps in memory.
+type image struct {
+	dir      string
+	log      *zap.Logger
+	clock    func() time.Time
+	db       *database
+	sentinel *sentinel
+	identity identity
+	tail     tail
+	subs     table
+	// loss is what is missing, if something is.
+	loss *LossError
+}
+
+// openImage opens the database and reads the image. If events are missing it fails with
+// a [LossError], unless that was accepted or tolerant is set.
+func openImage(dir string, o *Options, tolerant bool) (*image, error) {
+	mark, err := prepare(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	im := &image{dir: dir, log: o.Logger, clock: o.Clock, sentinel: mark, subs: table{byName: make(map[string]*sub)}}
+	db, err := bdb.Open(badgerOptions(dir, o))
+	if err != nil {
+		return nil, errors.Join(explainOpen(dir, err, o), mark.close())
+	}
+	im.db = &database{DB: db}
+	if err := im.load(o, tolerant); err != nil {
+		return nil, errors.Join(err, im.close())
+	}
+	return im, nil
+}
+
+func (im *image) close() error { return errors.Join(im.db.Close(), im.sentinel.close()) }
+
+func (im *image) load(o *Options, tolerant bool) error {
+	for _, load := range []func() error{im.loadIdentity, im.loadTail, im.loadSubs} {
+		if err := load(); err != nil {
+			return err
+		}
+	}
+	if im.sentinel.last.id == ([16]byte{}) {
+		if err := im.sentinel.adopt(im.identity.id, im.tail); err != nil {
+			return err
+		}
+	}
+	loss, err := im.findLoss()
+	if err != nil || loss == nil {
+		return err
+	}
+	switch im.loss = loss; {
+	case loss.Token == o.AcceptLoss:
+		return im.acceptLoss()
+	case tolerant:
+		return nil
+	}
+	loss.wrongToken = o.AcceptLoss != ""
+	return loss
+}
+
+// explainOpen tells the mend of errors of Badger's that have one.
+func explainOpen(dir string, err error, o *Options) error {
+	switch {
+	case isLocked(err):
+		return lockedError(dir)
+	case errors.Is(err, bdb.ErrEncryptionKeyMismatch):
+		if len(o.EncryptionKey) == 0 {
+			return fmt.Errorf("%w: the store is encrypted, and no encryption_key is configured; give it the key that it was made with", ErrWrongKey)
+		}
+		return fmt.Errorf("%w: the store was made with another encryption_key, or without one; give it that key, or take the word out if there was none, or choose an empty directory for a store with this key", ErrWrongKey)
+	}
+	return err
+}

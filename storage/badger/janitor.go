@@ -1,0 +1,37 @@
+package badger
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// houseEvery is how often the janitor looks. The sentinel lags by at most as much after a
+// power cut.
+const houseEvery = time.Second
+
+// keepHouse does what nobody waits for, until the store is closed.
+func (s *Store) keepHouse() {
+	var room reclaimer
+	tick := time.NewTicker(houseEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		mark, broken := s.sentinel, s.fail != nil
+		s.mu.Unlock()
+		if broken {
+			continue
+		}
+		if err := mark.sync(); err != nil && s.failure() == nil {
+			s.log.Warn("syncing the sentinel; it is tried again with the next event", zap.Error(err))
+		}
+		_ = s.space.err() // measures, and says in the log what has changed
+		s.space.keepBallast()
+		s.makeRoom(&room, time.Now())
+	}
+}

@@ -1,0 +1,90 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+const (
+	mendMost = time.Minute
+	// mendPatience is how long one try waits for the failed database to close.
+	mendPatience = 5 * time.Second
+)
+
+// OnReopen implements [relay.Reopener].
+func (s *Store) OnReopen(fn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reopened = append(s.reopened, fn)
+}
+
+// mend opens the database anew, however often it takes, while everybody gets the error
+// that broke it. It reports false if the store is closed meanwhile.
+func (c *committer) mend() bool {
+	for delay := c.s.mendAfter; ; delay = min(2*delay, mendMost) {
+		timer := time.NewTimer(delay)
+		for waiting := true; waiting; {
+			select {
+			case r, ok := <-c.s.requests:
+				if !ok {
+					timer.Stop()
+					return false
+				}
+				r.settle(c.broken)
+				r.answer() <- c.broken
+			case <-timer.C:
+				waiting = false
+			}
+		}
+		err := c.reopen()
+		if err == nil {
+			c.s.log.Info("the store is open again and takes events", zap.String("directory", c.s.dir))
+			return true
+		}
+		c.s.log.Error("the store could not be opened again", zap.Duration("next", min(2*delay, mendMost)), zap.Error(err))
+	}
+}
+
+// reopen closes the database and opens it again: what it says it holds is read from the
+// disk. Events of the group that failed may turn out to be stored; nobody was told so,
+// and they are delivered like others.
+func (c *committer) reopen() error {
+	s := c.s
+	if err := s.closeDatabase(mendPatience, s.stop); err != nil {
+		if errors.Is(err, errNotClosed) {
+			return err
+		}
+		s.log.Warn("closing the failed database", zap.Error(err))
+	}
+	im, err := s.openImage()
+	if err != nil {
+		if loss, ok := errors.AsType[*LossError](err); ok {
+			// The cause that operators look for from now on.
+			s.setFailure(fmt.Errorf("%w: %w", relay.ErrBroken, loss))
+		}
+		return err
+	}
+	s.adopt(im)
+	commit := c.commit
+	*c = *newCommitter(s)
+	c.commit = commit
+	s.mu.Lock()
+	reopened := s.reopened
+	s.mu.Unlock()
+	for _, fn := range reopened {
+		fn()
+	}
+	s.setFailure(nil)
+	return nil
+}
+
+func (s *Store) setFailure(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
+}

@@ -1,0 +1,110 @@
+package badger
+
+import (
+	"context"
+	"time"
+
+	bdb "github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// scratchPrefix is of records that mean nothing.
+const scratchPrefix = 'Z'
+
+// Pauses between two rounds of making room.
+const (
+	sizeEvery    = 5 * time.Second
+	reclaimEvery = 10 * time.Second
+	flattenEvery = 10 * time.Minute
+)
+
+// reclaimer is what the janitor remembers of making room.
+type reclaimer struct{ sized, reclaimed, flattened time.Time }
+
+// makeRoom removes finished events where the store is larger than it may be, and gives
+// back to the volume what was removed, where room is short.
+func (s *Store) makeRoom(r *reclaimer, now time.Time) {
+	limit, total, full := s.space.short()
+	large := limit > 0 && total > limit
+	if !large {
+		s.space.setOver(false)
+	} else if now.Sub(r.sized) >= sizeEvery {
+		r.sized = now
+		removed := s.trimToSize(limit)
+		s.space.setOver(removed == 0 && s.space.size() > limit)
+	}
+	if !full && !large || now.Sub(r.reclaimed) < reclaimEvery || s.space.removed.Swap(0) == 0 {
+		return
+	}
+	r.reclaimed = now
+	if err := s.submit(context.Background(), &reclaimRequest{make(chan error, 1)}); err != nil {
+		s.log.Debug("room was not given back", zap.Error(err))
+		return
+	}
+	s.space.remeasure()
+	// What was removed may lie further down.
+	if _, total, _ = s.space.short(); !large || total <= limit || s.space.live.Load() > total*3/4 || now.Sub(r.flattened) < flattenEvery {
+		return
+	}
+	r.flattened = now
+	if d := s.db.Load(); d != nil && d.gate.enter() {
+		defer d.gate.leave()
+		if err := d.Flatten(1); err != nil {
+			s.log.Warn("merging tables to give room back", zap.Error(err))
+		}
+		s.space.remeasure()
+	}
+}
+
+// trimToSize removes what is finished, oldest first, until the store is a tenth below its
+// limit.
+func (s *Store) trimToSize(limit int64) (removed int) {
+	for {
+		step, err := s.Trim(context.Background(), relay.TrimPolicy{MaxBytes: limit - limit/10})
+		if err != nil {
+			s.log.Warn("removing finished events for max_size", zap.Error(err))
+			return removed
+		}
+		removed += step.Events
+		if !step.More {
+			break
+		}
+		select {
+		case <-s.stop:
+			return removed
+		default:
+		}
+	}
+	if removed > 0 {
+		s.log.Info("finished events were removed before their time, for max_size", zap.Int("events", removed))
+	}
+	return removed
+}
+
+// reclaimRequest merges what is new with what is old. Badger does that on its own only
+// when enough is written, and below min_free little is.
+type reclaimRequest struct{ done chan error }
+
+// plan implements request. Dropping a prefix has Badger write its logs as tables and
+// merge those of the first level; the prefix is one that nothing uses.
+func (r *reclaimRequest) plan(c *committer) error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	key := []byte{scratchPrefix}
+	err := c.db.Update(func(txn *bdb.Txn) error { return txn.Set(key, []byte{0}) })
+	if err == nil {
+		err = c.db.DropPrefix(key)
+	}
+	if err != nil {
+		// Badger may have stopped half-way.
+		c.broken = c.s.breakWith(err)
+	}
+	return err
+}
+
+func (r *reclaimRequest) settle(error) {}
+
+func (r *reclaimRequest) answer() chan error { return r.done }

@@ -1,0 +1,196 @@
+package badger
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// sentinelName is the file that says how far events were acknowledged.
+const sentinelName = "SENTINEL"
+
+// acked is what the sentinel says: which store this is, and the last event whose sender
+// was told that it is stored.
+type acked struct {
+	id      [16]byte
+	ordinal uint64
+	seq     relay.Seq
+}
+
+// sentinel is a small file beside the database. Badger drops, without a word, what stands
+// in a log behind a byte that has changed: only something outside of it can know what
+// should be there.
+//
+// It holds two lines, written in turn, so that one of them is always whole. A line
+// written is there after kill -9; it is synced once a second, so that after a power cut
+// the sentinel may lag by as much, and never leads.
+type sentinel struct {
+	mu         sync.Mutex
+	file       *os.File
+	last       acked
+	generation uint64
+	dirty      bool // written and not yet synced
+}
+
+// Lines of the file: each in a sector of its own.
+const (
+	sentinelLine   = 128
+	sentinelStride = 512
+	sentinelFormat = "caddyrelay-store 1 %x %020d %020d %020d "
+)
+
+var (
+	errSentinelMissing = errors.New(sentinelName + " is missing")
+	errSentinelDamaged = errors.New(sentinelName + " is damaged")
+)
+
+// readSentinel reads the file without changing it.
+func readSentinel(dir string) (a acked, generation uint64, err error) {
+	file, err := os.Open(filepath.Join(dir, sentinelName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return a, 0, errSentinelMissing
+	}
+	if err != nil {
+		return a, 0, err
+	}
+	defer file.Close()
+	raw, err := io.ReadAll(io.LimitReader(file, 2*sentinelStride))
+	if err != nil {
+		return a, 0, err
+	}
+	err = errSentinelDamaged
+	for at := 0; at+sentinelLine <= len(raw); at += sentinelStride {
+		if found, n, ok := parseSentinel(raw[at : at+sentinelLine]); ok && n >= generation {
+			a, generation, err = found, n, nil
+		}
+	}
+	return a, generation, err
+}
+
+func formatSentinel(a acked, generation uint64) []byte {
+	line := fmt.Appendf(make([]byte, 0, sentinelLine), sentinelFormat, a.id, generation, a.ordinal, uint64(a.seq))
+	line = fmt.Appendf(line, "%08x", crc32.Checksum(line, castagnoli))
+	for len(line) < sentinelLine-1 {
+		line = append(line, ' ')
+	}
+	return append(line, '\n')
+}
+
+func parseSentinel(line []byte) (a acked, generation uint64, ok bool) {
+	text := strings.TrimRight(string(line), " \n")
+	cut := strings.LastIndexByte(text, ' ') + 1
+	if cut == 0 || text[cut:] != fmt.Sprintf("%08x", crc32.Checksum([]byte(text[:cut]), castagnoli)) {
+		return a, 0, false
+	}
+	var id string
+	var seq uint64
+	n, err := fmt.Sscanf(text[:cut], "caddyrelay-store 1 %s %d %d %d", &id, &generation, &a.ordinal, &seq)
+	raw, hexErr := hex.DecodeString(id)
+	if err != nil || hexErr != nil || n != 4 || len(raw) != len(a.id) {
+		return a, 0, false
+	}
+	copy(a.id[:], raw)
+	a.seq = relay.Seq(seq)
+	return a, generation, true
+}
+
+// openSentinel opens the file for writing, after what was read of it.
+func openSentinel(dir string, a acked, generation uint64) (*sentinel, error) {
+	file, err := os.OpenFile(filepath.Join(dir, sentinelName), os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &sentinel{file: file, last: a, generation: generation}, nil
+}
+
+// makeSentinel writes a new file in which both lines have room already, so that a full
+// disk does not stop them.
+func makeSentinel(dir string, a acked) (*sentinel, error) {
+	name := filepath.Join(dir, sentinelName)
+	raw := make([]byte, sentinelStride+sentinelLine)
+	copy(raw, formatSentinel(a, 1))
+	copy(raw[sentinelStride:], formatSentinel(a, 2))
+	temp := name + ".new"
+	file, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	_, err = file.Write(raw)
+	for _, step := range []func() error{
+		file.Sync,
+		func() error { return os.Rename(temp, name) },
+		func() error { return syncDirectory(dir) },
+	} {
+		if err == nil {
+			err = step()
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &sentinel{file: file, last: a, generation: 2}, nil
+}
+
+// note writes that everything up to an event is acknowledged. It is called after the
+// commit and before its answers.
+func (s *sentinel) note(ordinal uint64, seq relay.Seq) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ordinal == s.last.ordinal && seq == s.last.seq {
+		return nil
+	}
+	return s.write(acked{s.last.id, ordinal, seq})
+}
+
+// adopt makes the sentinel that of the database, where it was lost.
+func (s *sentinel) adopt(id [16]byte, t tail) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.write(acked{id, t.ordinal, t.last})
+}
+
+func (s *sentinel) write(next acked) error {
+	generation := s.generation + 1
+	at := int64(0)
+	if generation%2 == 0 {
+		at = sentinelStride
+	}
+	if _, err := s.file.WriteAt(formatSentinel(next, generation), at); err != nil {
+		return fmt.Errorf("writing %s: %w", sentinelName, err)
+	}
+	s.last, s.generation, s.dirty = next, generation, true
+	return nil
+}
+
+// sync brings it to the disk if it was written since.
+func (s *sentinel) sync() error {
+	s.mu.Lock()
+	dirty := s.dirty
+	s.dirty = false
+	s.mu.Unlock()
+	if !dirty {
+		return nil
+	}
+	// Outside the lock: the committer does not wait for it.
+	return s.file.Sync()
+}
+
+func (s *sentinel) close() error { return errors.Join(s.sync(), s.file.Close()) }
+
+func syncDirectory(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}

@@ -1,0 +1,195 @@
+package badger
+
+import (
+	"crypto/rand"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
+)
+
+// volume mounts a tmpfs of this size.
+func volume(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("needs root, to mount a tmpfs: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
+}
+
+// fill appends events until there is no room, and returns how many it were.
+func fill(t *testing.T, s *Store, most int) (stored int) {
+	t.Helper()
+	data := make([]byte, 1024)
+	for stored < most {
+		var b relay.Batch
+		for range 20 {
+			_, _ = rand.Read(data) // nothing that compresses
+			b.Items = append(b.Items, relay.Item{
+				Event:   &relay.Event{Type: "a", Data: append([]byte(nil), data...)},
+				Targets: storagetest.Targets("crm"),
+			})
+		}
+		_, err := s.Append(t.Context(), b, nil)
+		if errors.Is(err, relay.ErrFull) {
+			return stored
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored += len(b.Items)
+	}
+	return stored
+}
+
+// deliver commits an outcome with an attempt for each of the events up to a position.
+func deliver(t *testing.T, s *Store, from, to uint64) {
+	t.Helper()
+	for at := from; at < to; {
+		entries, err := s.Read(t.Context(), "crm", at, 100, 1<<20)
+		if err != nil || len(entries) == 0 {
+			t.Fatalf("Read after %d: %d entries, %v", at, len(entries), err)
+		}
+		at = entries[len(entries)-1].Pos
+		u := relay.Update{Progress: relay.Progress{Subscription: "crm", Low: at, Delivered: at}}
+		for _, e := range entries {
+			u.Attempts = append(u.Attempts, relay.AttemptRecord{Seq: e.Event.Seq, Attempt: relay.Attempt{Number: 1, Status: 200}})
+		}
+		// While a log becomes a table both are there: then outcomes wait, as an engine does.
+		var failed error
+		for range 100 {
+			if failed = s.Commit(t.Context(), []relay.Update{u}); failed == nil {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if failed != nil {
+			t.Fatalf("the outcomes up to %d: %v", at, failed)
+		}
+	}
+}
+
+// TestFullVolume: on a volume of 96 MB events are refused before it is full, deliveries
+// drain, the store opens again, and all goes on once there is room.
+func TestFullVolume(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes a volume full")
+	}
+	mount := volume(t, "96m")
+	dir := filepath.Join(mount, "relay")
+	limits := Limits{MinFree: 16 << 20}
+	open := func() *Store {
+		t.Helper()
+		s, err := Open(dir, Options{Limits: limits})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	s := open()
+	n := fill(t, s, 1<<20)
+	t.Logf("%d events taken; %d MiB free", n, freeBytes(dir)>>20)
+	if n < 10_000 {
+		t.Fatalf("only %d events of 1 KiB fit on 96 MB", n)
+	}
+	if !errors.Is(s.Err(), relay.ErrFull) {
+		t.Fatalf("Err: %v", s.Err())
+	}
+	deliver(t, s, 0, uint64(n/2))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open()
+	deliver(t, s, uint64(n/2), uint64(n))
+	t.Logf("drained; %d MiB free", freeBytes(dir)>>20)
+	n += fill(t, s, 100)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// Another program takes the rest.
+	hog, err := os.Create(filepath.Join(mount, "hog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := allocate(hog, freeBytes(dir)-2<<20); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(dir, Options{Limits: limits}); err == nil {
+		t.Logf("it opens with %d MiB free", freeBytes(dir)>>20)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	} else if !errors.Is(err, relay.ErrFull) {
+		t.Fatal(err)
+	}
+	if err := errors.Join(hog.Close(), os.Remove(hog.Name())); err != nil {
+		t.Fatal(err)
+	}
+
+	s = open()
+	fill(t, s, 1<<20)
+	if err := unix.Mount("tmpfs", mount, "tmpfs", unix.MS_REMOUNT, "size=256m"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "events are taken again", func() bool { return s.Err() == nil })
+	if fill(t, s, 5000) < 5000 {
+		t.Fatal("the volume has room, and events are refused")
+	}
+	checkLog(t, s, "crm")
+}
+
+// TestFullVolumeControl is TestFullVolume without the protection: the process dies.
+func TestFullVolumeControl(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes a volume full")
+	}
+	dir := filepath.Join(volume(t, "60m"), "relay")
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+dir, unguardedEnv+"=1")
+	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "unexpected fault address") && !strings.Contains(string(out), "SIGBUS") {
+		t.Fatalf("the volume is full, and the process lives: this tests nothing; %v", err)
+	}
+}
+
+func TestNetworkFileSystemIsRefused(t *testing.T) {
+	for number, name := range map[int64]string{0x6969: "NFS", 0xFF534D42: "CIFS"} {
+		err := checkFileSystem("/mnt/x", number)
+		if !errors.Is(err, ErrNetworkFileSystem) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "/mnt/x") {
+			t.Errorf("%x: %v", number, err)
+		}
+	}
+	for _, number := range []int64{0xEF53, 0x01021994, 0x58465342, 0x9123683E} {
+		if err := checkFileSystem("/mnt/x", number); err != nil {
+			t.Errorf("%x: %v", number, err)
+		}
+	}
+}
+
+func TestReadOnlyVolumeIsRefused(t *testing.T) {
+	mount := volume(t, "64m")
+	dir := filepath.Join(mount, "relay")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", mount, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, Options{}); !errors.Is(err, unix.EROFS) || !strings.Contains(err.Error(), "read-only") {
+		t.Fatalf("Open: %v", err)
+	}
+}

@@ -1,0 +1,229 @@
+package badger
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	bdb "github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// Report is what Verify has found.
+type Report struct {
+	// Events is the number of events that are there, Removed of those that retention took,
+	// Lost of those whose loss was accepted before.
+	Events, Removed, Lost uint64
+	// Subscriptions is the number of logs, Entries that of their entries.
+	Subscriptions int
+	Entries       uint64
+	// Loss is what is gone without having been accepted, or nil.
+	Loss *LossError
+	// Findings are other things that are wrong, at most a hundred; Found is how many.
+	Findings []string
+	Found    int
+}
+
+// Sound reports whether nothing is wrong.
+func (r *Report) Sound() bool { return r.Loss == nil && r.Found == 0 }
+
+func (r *Report) find(format string, args ...any) {
+	if r.Found++; r.Found <= 100 {
+		r.Findings = append(r.Findings, fmt.Sprintf(format, args...))
+	}
+}
+
+// Verify reads everything in a store that is not open: checksums of blocks and records,
+// ordinals, the places of events against the entries of logs, exceptions. It takes the
+// directory's lock, and opens the database as a start does, which ends logs at the first
+// byte that cannot be read.
+func Verify(dir string, o Options) (*Report, error) {
+	o.setDefaults()
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := readSentinel(dir); errors.Is(err, errSentinelMissing) {
+		if _, err := os.Stat(filepath.Join(dir, manifestName)); err != nil {
+			return nil, fmt.Errorf("checking the store in %s: there is no store; is the directory right?", dir)
+		}
+	}
+	if o.rest, err = newSpace(dir, &o).openOn(); err != nil {
+		return nil, fmt.Errorf("checking the store in %s: %w", dir, err)
+	}
+	im, err := openImage(dir, &o, true)
+	if err != nil {
+		return nil, fmt.Errorf("checking the store in %s: %w", dir, err)
+	}
+	report, err := im.verify()
+	if err = errors.Join(err, im.close()); err != nil {
+		return nil, fmt.Errorf("checking the store in %s: %w", dir, err)
+	}
+	return report, nil
+}
+
+func (im *image) verify() (*Report, error) {
+	r := &Report{Removed: im.tail.removed, Lost: im.tail.lost, Subscriptions: len(im.subs.byID), Loss: im.loss}
+	if err := im.db.VerifyChecksum(); err != nil {
+		r.find("a table is damaged: %v", err)
+	}
+	gaps, err := im.findGaps(math.MaxInt, math.MaxInt64)
+	if err != nil {
+		return nil, err
+	}
+	err = im.db.view(func(txn *bdb.Txn) error {
+		for _, look := range []func(*bdb.Txn, *Report) error{im.verifyEvents, im.verifyLogs, im.verifyOthers} {
+			if err := look(txn, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Every number that was ever given is there, removed, or was lost before.
+	missing := int64(im.tail.ordinal) - int64(r.Events+r.Removed+r.Lost)
+	for _, g := range gaps {
+		missing -= int64(g.Last - g.First + 1)
+		if im.loss == nil || !slices.Contains(im.loss.Gaps, g) {
+			r.find("the events %d to %d are gone, accepted between %v and %v", g.First, g.Last, g.After.UTC(), g.Before.UTC())
+		}
+	}
+	if missing != 0 {
+		r.find("%d events more are missing than are accounted for, among older ones", missing)
+	}
+	return r, nil
+}
+
+// verifyEvents reads every event, and looks for the entries that it should have.
+func (im *image) verifyEvents(txn *bdb.Txn, r *Report) error {
+	return each(txn, eventPrefix, func(key, rec []byte) error {
+		r.Events++
+		found, err := decodeEvent(key, rec, wholeEvent)
+		if err != nil {
+			r.find("%v", err)
+			return nil
+		}
+		for _, p := range found.places {
+			u, err := named(im.subs.byID, p.sub)
+			if err != nil {
+				r.find("the event at %d: %v", found.event.Seq, err)
+				continue
+			}
+			entry := logKey(p.sub, p.pos)
+			var seq uint64
+			err = get(txn, entry, func(rec []byte) (err error) {
+				seq, err = decodeNumber(entry, rec)
+				return err
+			})
+			switch {
+			case errors.Is(err, bdb.ErrKeyNotFound):
+				r.find("subscription %q: the entry at %d is gone, of the event at %d", u.name, p.pos, found.event.Seq)
+			case err != nil:
+				r.find("subscription %q: %v", u.name, err)
+			case relay.Seq(seq) != found.event.Seq:
+				r.find("subscription %q: the entry at %d names the event at %d in place of %d", u.name, p.pos, seq, found.event.Seq)
+			}
+		}
+		return nil
+	})
+}
+
+// verifyLogs reads every entry, looks for its event, and for positions without entries
+// that are not finished.
+func (im *image) verifyLogs(txn *bdb.Txn, r *Report) error {
+	at := make(map[uint32]uint64)
+	missing := func(u *sub, from, to uint64) {
+		for pos := max(from, u.current.progress.Low+1); pos <= to; pos++ {
+			if !u.current.finished(pos) {
+				r.find("subscription %q: there is no entry at %d, and it is not finished", u.name, pos)
+			}
+		}
+	}
+	err := each(txn, logPrefix, func(key, rec []byte) error {
+		if len(key) != logKeyLen {
+			r.find("the key %s has a wrong length", keyName(key))
+			return nil
+		}
+		r.Entries++
+		u, err := named(im.subs.byID, binary.BigEndian.Uint32(key[1:]))
+		if err != nil {
+			r.find("the entry %s: %v", keyName(key), err)
+			return nil
+		}
+		pos := binary.BigEndian.Uint64(key[5:])
+		missing(u, at[u.id]+1, pos-1)
+		at[u.id] = pos
+		seq, err := decodeNumber(key, rec)
+		if err != nil {
+			r.find("%v", err)
+			return nil
+		}
+		there, err := exists(txn, eventKey(relay.Seq(seq)))
+		if err == nil && !there {
+			r.find("subscription %q: the event at %d is gone, of the entry at %d", u.name, seq, pos)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, u := range im.subs.byID {
+		missing(u, at[u.id]+1, u.current.progress.Head)
+	}
+	return nil
+}
+
+// verifyOthers reads exceptions, attempts and idempotency keys.
+func (im *image) verifyOthers(txn *bdb.Txn, r *Report) error {
+	for prefix, decode := range map[byte]func(key, rec []byte) error{
+		exceptPrefix: func(key, rec []byte) error {
+			e, err := decodeException(key, rec)
+			if err != nil {
+				return err
+			}
+			_, id, _, err := splitExceptKey(key)
+			if err != nil {
+				return err
+			}
+			u, err := named(im.subs.byID, id)
+			if err != nil {
+				return err
+			}
+			if e.To > u.current.progress.Head {
+				return fmt.Errorf("subscription %q: an exception of %d to %d is beyond the head of the log, %d", u.name, e.From, e.To, u.current.progress.Head)
+			}
+			return nil
+		},
+		attemptPrefix: func(key, rec []byte) error {
+			_, err := decodeAttempt(key, rec)
+			return err
+		},
+		idemPrefix: func(key, rec []byte) error {
+			_, err := decodeKnown(key, rec)
+			return err
+		},
+	} {
+		err := each(txn, prefix, func(key, rec []byte) error {
+			if err := decode(key, rec); err != nil {
+				r.find("%v", err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each is scan over all keys of a letter.
+func each(txn *bdb.Txn, prefix byte, fn func(key, rec []byte) error) error {
+	return scan(txn, []byte{prefix}, fn)
+}
