@@ -26,6 +26,7 @@ func TestExampleIsFormattedAndValid(t *testing.T) {
 	for _, name := range []string{"BILLING_API_KEY", "INTAKE_TOKEN", "INTAKE_TOKEN_OLD"} {
 		t.Setenv(name, "t-0123456789")
 	}
+	t.Setenv("RELAY_STORAGE_KEY", strings.Repeat("5a", 32))
 	if err := validate(mustAdapt(t, string(raw))); err != nil {
 		t.Error(err)
 	}

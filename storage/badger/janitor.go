@@ -13,7 +13,7 @@ const houseEvery = time.Second
 // keepHouse does what nobody waits for, until the store is closed.
 func (s *Store) keepHouse() {
 	var room reclaimer
-	tick := time.NewTicker(houseEvery)
+	tick := time.NewTicker(s.pause(houseEvery))
 	defer tick.Stop()
 	for {
 		select {
@@ -34,4 +34,12 @@ func (s *Store) keepHouse() {
 		s.space.keepBallast()
 		s.makeRoom(&room, time.Now())
 	}
+}
+
+// pause is d, unless a test is in a hurry.
+func (s *Store) pause(d time.Duration) time.Duration {
+	if s.options.hurry {
+		return d / 50
+	}
+	return d
 }

@@ -24,6 +24,8 @@ type Options struct {
 
 	// volume replaces the look at the volume in tests.
 	volume func(dir string) int64
+	// hurry shortens the pauses of the janitor in tests.
+	hurry bool
 	// rest opens without merging tables, where there is no room for it.
 	rest bool
 }

@@ -30,22 +30,25 @@ func (s *Store) makeRoom(r *reclaimer, now time.Time) {
 	large := limit > 0 && total > limit
 	if !large {
 		s.space.setOver(false)
-	} else if now.Sub(r.sized) >= sizeEvery {
+	} else if now.Sub(r.sized) >= s.pause(sizeEvery) {
 		r.sized = now
 		removed := s.trimToSize(limit)
 		s.space.setOver(removed == 0 && s.space.size() > limit)
 	}
-	if !full && !large || now.Sub(r.reclaimed) < reclaimEvery || s.space.removed.Swap(0) == 0 {
+	if !full && !large || now.Sub(r.reclaimed) < s.pause(reclaimEvery) {
 		return
 	}
 	r.reclaimed = now
-	if err := s.submit(context.Background(), &reclaimRequest{make(chan error, 1)}); err != nil {
-		s.log.Debug("room was not given back", zap.Error(err))
-		return
+	if s.space.removed.Swap(0) > 0 {
+		if err := s.submit(context.Background(), &reclaimRequest{make(chan error, 1)}); err != nil {
+			s.log.Debug("room was not given back", zap.Error(err))
+			return
+		}
+		s.space.remeasure()
 	}
-	s.space.remeasure()
 	// What was removed may lie further down.
-	if _, total, _ = s.space.short(); !large || total <= limit || s.space.live.Load() > total*3/4 || now.Sub(r.flattened) < flattenEvery {
+	_, total, _ = s.space.short()
+	if !large || total <= limit || s.space.live.Load() > total*19/20 || now.Sub(r.flattened) < s.pause(flattenEvery) {
 		return
 	}
 	r.flattened = now

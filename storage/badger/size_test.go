@@ -1,11 +1,13 @@
 package badger
 
 import (
+	"crypto/rand"
 	"errors"
 	"testing"
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
 // TestMaxSize: a store that outgrows its limit loses what is finished, oldest first; if
@@ -14,7 +16,7 @@ func TestMaxSize(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes a hundred megabytes")
 	}
-	s, err := Open(t.TempDir(), Options{Limits: Limits{MaxSize: 64 << 20}})
+	s, err := Open(t.TempDir(), Options{Limits: Limits{MaxSize: 64 << 20}, hurry: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,4 +49,56 @@ func TestMaxSize(t *testing.T) {
 	deliver(t, s, head, head+uint64(unfinished)) // all of them are there
 	eventually(t, "events are taken again", func() bool { return s.Err() == nil })
 	t.Logf("%d unfinished events were kept", unfinished)
+}
+
+// fill appends events until there is no room, and returns how many it were.
+func fill(t *testing.T, s *Store, most int) (stored int) {
+	t.Helper()
+	data := make([]byte, 1024)
+	for stored < most {
+		var b relay.Batch
+		for range 20 {
+			_, _ = rand.Read(data) // nothing that compresses
+			b.Items = append(b.Items, relay.Item{
+				Event:   &relay.Event{Type: "a", Data: append([]byte(nil), data...)},
+				Targets: storagetest.Targets("crm"),
+			})
+		}
+		_, err := s.Append(t.Context(), b, nil)
+		if errors.Is(err, relay.ErrFull) {
+			return stored
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored += len(b.Items)
+	}
+	return stored
+}
+
+// deliver commits an outcome with an attempt for each of the events up to a position.
+func deliver(t *testing.T, s *Store, from, to uint64) {
+	t.Helper()
+	for at := from; at < to; {
+		entries, err := s.Read(t.Context(), "crm", at, 100, 1<<20)
+		if err != nil || len(entries) == 0 {
+			t.Fatalf("Read after %d: %d entries, %v", at, len(entries), err)
+		}
+		at = entries[len(entries)-1].Pos
+		u := relay.Update{Progress: relay.Progress{Subscription: "crm", Low: at, Delivered: at}}
+		for _, e := range entries {
+			u.Attempts = append(u.Attempts, relay.AttemptRecord{Seq: e.Event.Seq, Attempt: relay.Attempt{Number: 1, Status: 200}})
+		}
+		// While a log becomes a table both are there: then outcomes wait, as an engine does.
+		var failed error
+		for range 100 {
+			if failed = s.Commit(t.Context(), []relay.Update{u}); failed == nil {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if failed != nil {
+			t.Fatalf("the outcomes up to %d: %v", at, failed)
+		}
+	}
 }

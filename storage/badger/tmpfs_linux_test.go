@@ -1,7 +1,6 @@
 package badger
 
 import (
-	"crypto/rand"
 	"errors"
 	"os"
 	"os/exec"
@@ -13,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caddyrelay/caddyrelay/relay"
-	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
 // volume mounts a tmpfs of this size.
@@ -25,58 +23,6 @@ func volume(t *testing.T, size string) string {
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	return dir
-}
-
-// fill appends events until there is no room, and returns how many it were.
-func fill(t *testing.T, s *Store, most int) (stored int) {
-	t.Helper()
-	data := make([]byte, 1024)
-	for stored < most {
-		var b relay.Batch
-		for range 20 {
-			_, _ = rand.Read(data) // nothing that compresses
-			b.Items = append(b.Items, relay.Item{
-				Event:   &relay.Event{Type: "a", Data: append([]byte(nil), data...)},
-				Targets: storagetest.Targets("crm"),
-			})
-		}
-		_, err := s.Append(t.Context(), b, nil)
-		if errors.Is(err, relay.ErrFull) {
-			return stored
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		stored += len(b.Items)
-	}
-	return stored
-}
-
-// deliver commits an outcome with an attempt for each of the events up to a position.
-func deliver(t *testing.T, s *Store, from, to uint64) {
-	t.Helper()
-	for at := from; at < to; {
-		entries, err := s.Read(t.Context(), "crm", at, 100, 1<<20)
-		if err != nil || len(entries) == 0 {
-			t.Fatalf("Read after %d: %d entries, %v", at, len(entries), err)
-		}
-		at = entries[len(entries)-1].Pos
-		u := relay.Update{Progress: relay.Progress{Subscription: "crm", Low: at, Delivered: at}}
-		for _, e := range entries {
-			u.Attempts = append(u.Attempts, relay.AttemptRecord{Seq: e.Event.Seq, Attempt: relay.Attempt{Number: 1, Status: 200}})
-		}
-		// While a log becomes a table both are there: then outcomes wait, as an engine does.
-		var failed error
-		for range 100 {
-			if failed = s.Commit(t.Context(), []relay.Update{u}); failed == nil {
-				break
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-		if failed != nil {
-			t.Fatalf("the outcomes up to %d: %v", at, failed)
-		}
-	}
 }
 
 // TestFullVolume: on a volume of 96 MB events are refused before it is full, deliveries
@@ -113,7 +59,7 @@ func TestFullVolume(t *testing.T) {
 	s = open()
 	deliver(t, s, uint64(n/2), uint64(n))
 	t.Logf("drained; %d MiB free", freeBytes(dir)>>20)
-	n += fill(t, s, 100)
+	fill(t, s, 100)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

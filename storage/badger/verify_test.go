@@ -47,7 +47,7 @@ func TestVerify(t *testing.T) {
 		want   string
 	}{
 		"sound":         {},
-		"event gone":    {func(txn *bdb.Txn) error { return txn.Delete(eventKey(events[7].Seq)) }, "the events 8 to 8 are gone"},
+		"event gone":    {func(txn *bdb.Txn) error { return txn.Delete(eventKey(events[7].Seq)) }, "of the numbers 8 to 8"},
 		"older gone":    {func(txn *bdb.Txn) error { return txn.Delete(eventKey(events[4].Seq)) }, "1 events more are missing"},
 		"entry gone":    {func(txn *bdb.Txn) error { return txn.Delete(logKey(1, 8)) }, "the entry at 8 is gone"},
 		"entry changed": {func(txn *bdb.Txn) error { return txn.Set(logKey(1, 8), encodeNumber(logKey(1, 8), 5)) }, "in place of"},
@@ -73,7 +73,7 @@ func TestVerify(t *testing.T) {
 			if report.Loss != nil {
 				text += report.Loss.Error()
 			}
-			if report.Sound() || !strings.Contains(text, test.want) && !(test.want == "the events 8 to 8 are gone" && report.Loss != nil) {
+			if report.Sound() || !strings.Contains(text, test.want) {
 				t.Fatalf("%+v, want %q", report, test.want)
 			}
 		})
