@@ -56,6 +56,8 @@ const (
 	demoSinkPort   = 4667
 	// demoPatience is how long the first delivery may take.
 	demoPatience = 20 * time.Second
+	// demoMinFree is in bytes: a demo shall also run where there is little room.
+	demoMinFree = 16 << 20
 )
 
 // errDemoFailed means that the first event did not arrive.
@@ -145,7 +147,7 @@ func (d *demo) config() []byte {
 	}
 	app := &App{
 		StorageRaw: caddyconfig.JSON(map[string]any{
-			"engine": "badger", "directory": filepath.Join(d.folder, "store"),
+			"engine": "badger", "directory": filepath.Join(d.folder, "store"), "min_free": demoMinFree,
 		}, nil),
 		Regions: []*Region{{Name: "demo", Egress: []Egress{{Address: "127.0.0.1"}}}},
 		Subscriptions: []*Subscription{{

@@ -104,7 +104,9 @@ func (c *instance) configure(relay string) {
 	admin %s
 	grace_period %s
 	relay {
-		storage badger %s
+		storage badger %s {
+			min_free 16MiB
+		}
 %s
 	}
 }
@@ -119,7 +121,7 @@ http://:%d {
 }
 
 // optionLine is the first line that configure was given.
-const optionLine = 6
+const optionLine = 8
 
 // write makes a file in the instance's directory and returns its path.
 func (c *instance) write(name, text string) string {
