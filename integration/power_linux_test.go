@@ -11,8 +11,6 @@ import (
 	"testing"
 
 	bdb "github.com/dgraph-io/badger/v4"
-
-	"github.com/caddyrelay/caddyrelay/storage/badger"
 )
 
 // powerCut copies an image as a power cut leaves it, mounts the copy and returns where.
@@ -87,7 +85,7 @@ func TestAcceptedEventsSurviveAPowerCut(t *testing.T) {
 		if err := c.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		s, err := badger.Open(dir, badger.Options{Limits: badger.Limits{MinFree: 16 << 20}})
+		s, err := open(dir, "")
 		if err != nil {
 			t.Fatalf("after %d events: %v", seen, err)
 		}
