@@ -1,7 +1,7 @@
 // Package integration tests the relay from outside: Caddy runs as a process of its own,
 // is configured by a Caddyfile, posted to over HTTP and killed by signals. What is
 // expected is what the documentation promises, and nothing of the product's packages is
-// called.
+// called, but for tests that open a store whose files were damaged hundreds of times.
 package integration
 
 import (
