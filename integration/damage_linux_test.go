@@ -23,8 +23,8 @@ type deposit struct {
 	last   string            // id of the newest
 }
 
-// open opens the store in a directory, with the limits of small volumes.
-func open(dir, acceptLoss string) (*badger.Store, error) {
+// openStore opens the store in a directory, with the limits of small volumes.
+func openStore(dir, acceptLoss string) (*badger.Store, error) {
 	return openWith(dir, badger.Options{AcceptLoss: acceptLoss})
 }
 
@@ -53,7 +53,7 @@ func newDeposit(t *testing.T) *deposit {
 			}
 		}
 		var err error
-		if s, err = open(live, ""); err != nil {
+		if s, err = openStore(live, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,12 +105,12 @@ const (
 // gone without a word, or has another body.
 func (d *deposit) verdict(t *testing.T, dir, what string) string {
 	t.Helper()
-	s, err := open(dir, "")
+	s, err := openStore(dir, "")
 	if loss, ok := errors.AsType[*badger.LossError](err); ok {
 		if !strings.Contains(err.Error(), "accept_loss "+loss.Token) || loss.Count() == 0 {
 			t.Errorf("%s: a loss without its mend: %v", what, err)
 		}
-		accepted, err := open(dir, loss.Token)
+		accepted, err := openStore(dir, loss.Token)
 		if err != nil {
 			t.Errorf("%s: with accept_loss: %v", what, err)
 			return refused

@@ -161,7 +161,7 @@ func filler(size int) string {
 }
 
 // problem reports whether an answer is 503 with this problem and a Retry-After.
-func problem(a answer, slug string) bool {
+func problemSlug(a answer, slug string) bool {
 	return a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") != "" && strings.Contains(string(a.body), slug)
 }
 

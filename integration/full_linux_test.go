@@ -23,7 +23,7 @@ func TestFullVolumeRefusesDrainsAndRecovers(t *testing.T) {
 	r.answer(g.then(with(http.StatusOK)))
 	const size = 64 << 10
 	full := fillUp(t, c, o, "first", size)
-	if !problem(full, "store-full") {
+	if !problemSlug(full, "store-full") {
 		t.Fatalf("%s; want store-full", full)
 	}
 	c.wantReadiness(http.StatusServiceUnavailable)
@@ -56,7 +56,7 @@ func TestFullVolumeRefusesDrainsAndRecovers(t *testing.T) {
 	c.spawn()
 	c.wantReadiness(http.StatusServiceUnavailable)
 	judge(c, r, o)
-	if taken, others := burst(c, o, "none", 4, 10); taken != 0 || !problem(others[0], "store-full") {
+	if taken, others := burst(c, o, "none", 4, 10); taken != 0 || !problemSlug(others[0], "store-full") {
 		t.Errorf("%d taken, %v; want store-full", taken, others)
 	}
 
@@ -139,7 +139,7 @@ func TestVolumeThatTurnsReadOnlyStopsTheStorage(t *testing.T) {
 	}
 	taken, others := burst(c, o, "read-only", 8, 100)
 	o.fault()
-	if taken != 0 || !problem(others[0], "store-failed") {
+	if taken != 0 || !problemSlug(others[0], "store-failed") {
 		t.Fatalf("%d taken on a read-only volume: %v", taken, others)
 	}
 	c.wantReadiness(http.StatusServiceUnavailable)
@@ -174,7 +174,7 @@ func TestReadOnlyDirectoryMendsWhenItIsWritableAgain(t *testing.T) {
 	if err := unix.Mount("", c.store(), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	if refusal := fillUp(t, c, o, "read-only", 200_000); !problem(refusal, "store-failed") {
+	if refusal := fillUp(t, c, o, "read-only", 200_000); !problemSlug(refusal, "store-failed") {
 		t.Fatalf("%s; want store-failed", refusal)
 	}
 	o.fault()

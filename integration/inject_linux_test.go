@@ -42,7 +42,7 @@ func TestSyncsThatKeepFailingKeepTheStoreClosed(t *testing.T) {
 		t.Errorf("%d events were taken, though no sync succeeds", taken)
 	}
 	for _, a := range others {
-		if !problem(a, "store-failed") {
+		if !problemSlug(a, "store-failed") {
 			t.Errorf("%s; want store-failed", a)
 		}
 	}
@@ -79,7 +79,7 @@ func failing(t *testing.T, c *instance, o *oracle, name string, options ...strin
 		o.fault()
 		c.alive()
 		for _, a := range others {
-			if refused = true; !problem(a, "store-failed") {
+			if refused = true; !problemSlug(a, "store-failed") {
 				t.Errorf("%s: %s; want store-failed", name, a)
 			}
 		}
@@ -138,7 +138,7 @@ func TestFilesWithoutSpaceLoseNothing(t *testing.T) {
 					o.fault()
 					c.alive()
 					for _, a := range others {
-						if refused++; !problem(a, "store-failed") {
+						if refused++; !problemSlug(a, "store-failed") {
 							t.Errorf("%s: %s; want store-failed", name, a)
 						}
 					}

@@ -52,7 +52,7 @@ func TestMissingFileIsNamedAndNothingIsDeleted(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := listing(t, dir)
-			s, err := open(dir, "")
+			s, err := openStore(dir, "")
 			if err == nil {
 				if gone := d.missing(t, s, what); gone > 0 {
 					t.Errorf("%s: it opens, and %d events are gone", what, gone)
@@ -83,7 +83,7 @@ func TestMissingFileIsNamedAndNothingIsDeleted(t *testing.T) {
 			} else if err := os.WriteFile(path, raw, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			s, err = open(dir, "")
+			s, err = openStore(dir, "")
 			if err != nil {
 				t.Errorf("%s: with the file back: %v", what, err)
 				continue
@@ -145,7 +145,7 @@ func TestForeignDirectoryIsLeftAlone(t *testing.T) {
 			t.Parallel()
 			dir := c.make(t)
 			before := listing(t, dir)
-			s, err := open(dir, "")
+			s, err := openStore(dir, "")
 			if err == nil {
 				_ = s.Close()
 				t.Fatal("it opens")
@@ -165,7 +165,7 @@ func TestForeignDirectoryIsLeftAlone(t *testing.T) {
 				err = os.WriteFile(filepath.Join(dir, "SENTINEL"), raw, 0o600)
 			}
 			if err == nil {
-				s, err = open(dir, "")
+				s, err = openStore(dir, "")
 			}
 			if err != nil {
 				t.Fatal(err)

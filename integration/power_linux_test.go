@@ -85,7 +85,7 @@ func TestAcceptedEventsSurviveAPowerCut(t *testing.T) {
 		if err := c.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		s, err := open(dir, "")
+		s, err := openStore(dir, "")
 		if err != nil {
 			t.Fatalf("after %d events: %v", seen, err)
 		}
