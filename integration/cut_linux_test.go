@@ -27,7 +27,7 @@ func TestClientCutBeforeItsAnswerGetsTheSameIDAgain(t *testing.T) {
 		body := fmt.Sprintf(`{"n":%d}`, i)
 		key := fmt.Sprint("cut-", i)
 		o.sending("order.paid", body)
-		conn, err := net.Dial("tcp", fmt.Sprintf("%s:%d", c.bind, c.port))
+		conn, err := net.Dial("tcp", net.JoinHostPort(c.bind, strconv.Itoa(c.port)))
 		if err != nil {
 			t.Fatal(err)
 		}
