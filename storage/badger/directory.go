@@ -75,6 +75,9 @@ func prepare(dir string, o *Options) (*sentinel, error) {
 	if err := checkFiles(dir, files, o.Logger); err != nil {
 		return nil, err
 	}
+	if err := checkTables(dir, o); err != nil {
+		return nil, err
+	}
 	return prepareSentinel(dir, o)
 }
 

@@ -72,8 +72,9 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		WithValueLogFileSize(64 << 20).
 		WithMetricsEnabled(false).
 		WithCompactL0OnClose(false).
-		// By default a flipped bit in a table would be read back without an error.
-		WithChecksumVerificationMode(options.OnTableAndBlockRead).
+		// By default a flipped bit in a table would be read back without an error. When a
+		// store is opened checkTables has read them all.
+		WithChecksumVerificationMode(options.OnBlockRead).
 		WithVerifyValueChecksum(true).
 		// An index cache, which encryption needs, is set above.
 		WithEncryptionKey(o.EncryptionKey)
