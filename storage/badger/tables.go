@@ -42,7 +42,7 @@ func checkTables(dir string, o *Options) error {
 	if err != nil {
 		return nil // Badger says why
 	}
-	defer keys.Close()
+	defer func() { _ = keys.Close() }()
 	// Encrypted tables need one.
 	indexes, err := ristretto.NewCache(&ristretto.Config[uint64, *fb.TableIndex]{NumCounters: 1000, MaxCost: 1 << 20, BufferItems: 64})
 	if err != nil {
