@@ -236,7 +236,7 @@ func (c *instance) adminRequest(method, path, body string) answer {
 	return do(&http.Client{Transport: transport, Timeout: patience}, req)
 }
 
-func decode[T any](t *testing.T, a answer) T {
+func decode[T any](t testing.TB, a answer) T {
 	t.Helper()
 	var v T
 	if a.err != nil || a.status != http.StatusOK {
@@ -307,7 +307,7 @@ func (c *instance) drained() {
 }
 
 // parseTime reads a time as the relay writes them.
-func parseTime(t *testing.T, text string) time.Time {
+func parseTime(t testing.TB, text string) time.Time {
 	t.Helper()
 	at, err := time.Parse("2006-01-02T15:04:05.000Z", text)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // setting reads a number from the environment, for longer runs.
-func setting(t *testing.T, name string, otherwise int) int {
+func setting(t testing.TB, name string, otherwise int) int {
 	t.Helper()
 	text := os.Getenv(name)
 	if text == "" {

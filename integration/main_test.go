@@ -41,7 +41,7 @@ const patience = 45 * time.Second
 
 // eventually waits until done, and fails the test with what failure says if that takes
 // too long.
-func eventually(t *testing.T, done func() bool, failure func() string) {
+func eventually(t testing.TB, done func() bool, failure func() string) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {

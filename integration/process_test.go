@@ -21,7 +21,7 @@ import (
 // instance is a Caddy with the relay, in a process of its own and with a directory of
 // its own, over restarts.
 type instance struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	port int
 	// bind is the address that intake listens on, grace Caddy's grace_period.
@@ -51,7 +51,7 @@ func withWrapper(wrapper ...string) option { return func(c *instance) { c.wrappe
 
 // prepare makes the directory of an instance that is not yet started. Its path is short
 // enough for a unix socket.
-func prepare(t *testing.T, options ...option) *instance {
+func prepare(t testing.TB, options ...option) *instance {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "relay")
 	if err != nil {
@@ -77,7 +77,7 @@ func prepare(t *testing.T, options ...option) *instance {
 
 // run starts an instance with these lines in its relay option, waits until it is ready,
 // and stops it gracefully when the test ends.
-func run(t *testing.T, relay string, options ...option) *instance {
+func run(t testing.TB, relay string, options ...option) *instance {
 	t.Helper()
 	c := prepare(t, options...)
 	c.configure(relay)
@@ -340,7 +340,7 @@ var nextPort atomic.Int64
 func init() { nextPort.Store(12000 + rand.Int64N(15000)) }
 
 // freePort returns a port of 127.0.0.1 on which nobody listens, each only once.
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
 		port := int(nextPort.Add(1))

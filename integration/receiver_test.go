@@ -3,9 +3,11 @@ package integration
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -21,6 +23,7 @@ import (
 type arrival struct {
 	at           time.Time
 	peer         string // the source address, without port
+	proto        string
 	method, path string
 	header       http.Header
 	body         []byte
@@ -41,9 +44,11 @@ type reply func(w http.ResponseWriter, a *arrival)
 // receiver is an endpoint of subscriptions on 127.0.0.1. Unless told otherwise it
 // answers 200.
 type receiver struct {
-	t       *testing.T
+	t       testing.TB
 	address string
 	server  *http.Server
+	// tls is set where https is spoken.
+	tls *tls.Config
 	// connections counts those that were ever opened.
 	connections atomic.Int64
 
@@ -52,12 +57,12 @@ type receiver struct {
 	reply    reply
 }
 
-func newReceiver(t *testing.T) *receiver {
+func newReceiver(t testing.TB) *receiver {
 	t.Helper()
 	return newReceiverOn(t, fmt.Sprintf("127.0.0.1:%d", freePort(t)))
 }
 
-func newReceiverOn(t *testing.T, address string) *receiver {
+func newReceiverOn(t testing.TB, address string) *receiver {
 	t.Helper()
 	r := &receiver{t: t, address: address, reply: with(http.StatusOK)}
 	r.up()
@@ -75,7 +80,12 @@ func with(status int, header ...string) reply {
 	}
 }
 
-func (r *receiver) url() string { return "http://" + r.address }
+func (r *receiver) url() string {
+	if r.tls != nil {
+		return "https://" + r.address
+	}
+	return "http://" + r.address
+}
 
 // up begins to listen.
 func (r *receiver) up() {
@@ -93,6 +103,12 @@ func (r *receiver) up() {
 				r.connections.Add(1)
 			}
 		},
+	}
+	if r.tls != nil {
+		r.server.TLSConfig = r.tls.Clone()
+		r.server.ErrorLog = log.New(io.Discard, "", 0) // handshakes are to fail
+		go func(server *http.Server) { _ = server.ServeTLS(listener, "", "") }(r.server)
+		return
 	}
 	go func(server *http.Server) { _ = server.Serve(listener) }(r.server)
 }
@@ -113,7 +129,7 @@ func (r *receiver) serve(w http.ResponseWriter, req *http.Request) {
 		return // the sender was killed; nothing arrived
 	}
 	peer, _, _ := net.SplitHostPort(req.RemoteAddr)
-	a := &arrival{at: time.Now(), peer: peer, method: req.Method, path: req.URL.Path, header: req.Header.Clone(), body: body}
+	a := &arrival{at: time.Now(), peer: peer, proto: req.Proto, method: req.Method, path: req.URL.Path, header: req.Header.Clone(), body: body}
 	r.mu.Lock()
 	r.arrivals = append(r.arrivals, a)
 	a.number = len(r.arrivals)
@@ -212,7 +228,7 @@ type gate struct {
 	once   sync.Once
 }
 
-func newGate(t *testing.T) *gate {
+func newGate(t testing.TB) *gate {
 	g := &gate{opened: make(chan struct{})}
 	t.Cleanup(g.open)
 	return g

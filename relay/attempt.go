@@ -80,7 +80,11 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 			a.Status = status
 			return a, judgeStatus(status, nil, time.Now())
 		}
-		return a, j.judgeLost(a.Local, judgeError(ctx, err))
+		v = judgeError(ctx, err)
+		if v.kind == KindTimeout {
+			egress.CloseIfSilent(conn, a.At)
+		}
+		return a, j.judgeLost(a.Local, v)
 	}
 	defer resp.Body.Close()
 	a.Status = resp.StatusCode

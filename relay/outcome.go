@@ -127,7 +127,7 @@ func errorKind(ctx context.Context, err error) ErrorKind {
 		return KindTimeout
 	case errors.As(err, &op) && op.Op == "dial":
 		return KindConnect
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF),
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "server closed idle connection"):
 		return KindReset
 	default:

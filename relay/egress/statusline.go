@@ -22,7 +22,7 @@ type Conn struct {
 
 	mu      sync.Mutex
 	line    []byte
-	done    bool // the line is complete, or is none
+	done    bool // the line is complete
 	waiting bool // something was written, and nothing complete was read since
 }
 
@@ -56,8 +56,9 @@ func (c *Conn) note(b []byte) {
 	if end >= 0 {
 		b = b[:end]
 	}
+	// What goes beyond the limit is not kept, but the line is none before it has ended.
 	c.line = append(c.line, b[:min(len(b), lineLimit-len(c.line))]...)
-	c.done = end >= 0 || len(c.line) == lineLimit
+	c.done = end >= 0
 	c.waiting = !c.done
 }
 
@@ -107,6 +108,7 @@ func (d *Dialer) dialTLS(config *tls.Config) func(context.Context, string, strin
 		if err != nil {
 			return nil, err
 		}
+		watched := &watch{Conn: raw}
 		config := config.Clone()
 		if config.ServerName == "" {
 			host, _, err := net.SplitHostPort(address)
@@ -116,7 +118,7 @@ func (d *Dialer) dialTLS(config *tls.Config) func(context.Context, string, strin
 			}
 			config.ServerName = host
 		}
-		conn := tls.Client(raw, config)
+		conn := tls.Client(watched, config)
 		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 		defer cancel()
 		if err := conn.HandshakeContext(ctx); err != nil {

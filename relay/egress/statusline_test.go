@@ -37,6 +37,7 @@ func TestConnNotesTheStatusLine(t *testing.T) {
 		"HTTP/1.1 200 OK\r\n": 200, "HTTP/1.0 204\r\n": 204, "HTTP/1.1| |202| Accepted\r\nX: y\r\n": 202,
 		"HTTP/1.1 200 OK": 0, "HTTP/1.1 2000 OK\r\n": 0, "HTTP/1.1 2x0 OK\r\n": 0, "HTTP/2 200\r\n": 0, "": 0,
 		"\n": 0, "HTTP/1.1 200\n": 200, "HTTP/1.1 301 Moved\r\n": 301, strings.Repeat("x", 1000) + "\n": 0,
+		"HTTP/1.1 200 " + strings.Repeat("O", 1000): 0, "HTTP/1.1 200 " + strings.Repeat("O|", 1000) + "\n": 200,
 	} {
 		c := &Conn{Conn: &script{parts: strings.Split(text, "|")}}
 		_, _ = c.Write([]byte("POST / HTTP/1.1\r\n\r\n"))

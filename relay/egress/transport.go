@@ -16,6 +16,13 @@ type TransportOptions struct {
 	TLS *tls.Config
 }
 
+// A connection of HTTP/2 on which nothing was heard for so long is pinged, and given up if
+// there is no answer. Both together are the default timeout of an attempt.
+const (
+	pingAfter   = 10 * time.Second
+	pingTimeout = 5 * time.Second
+)
+
 // DefaultMaxIdlePerHost is how many deliveries of a subscription are in flight by
 // default.
 const DefaultMaxIdlePerHost = 16
@@ -51,7 +58,7 @@ func NewTransport(d *Dialer, o TransportOptions) *http.Transport {
 		ForceAttemptHTTP2: true,
 		// A connection that the other side dropped silently is found by a ping,
 		// rather than by the next delivery's deadline.
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 10 * time.Second},
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		MaxIdleConns:           0, // no limit over all: MaxIdlePerHost is enough
 		MaxIdleConnsPerHost:    idle,
 		IdleConnTimeout:        90 * time.Second,

@@ -1,0 +1,67 @@
+package egress
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"testing"
+	"time"
+)
+
+// A connection of HTTP/2 on which a request has run into its deadline is closed if nothing
+// was heard meanwhile, and kept if something was.
+func TestConnectionIsClosedOnlyIfItWasSilent(t *testing.T) {
+	for _, silent := range []bool{true, false} {
+		release := make(chan struct{})
+		r := newReceiver(t, func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() }, func(_ http.ResponseWriter, req *http.Request) {
+			if req.URL.Path == "/hang" {
+				<-release
+			}
+		})
+		client := newClient(t, &Dialer{Guard: guard(t, "127.0.0.9")}, TransportOptions{TLS: trusting(r)})
+		if _, _, err := post(t, client, r.URL); err != nil {
+			t.Fatal(err)
+		}
+		var conn net.Conn
+		ctx, cancel := context.WithCancel(t.Context())
+		sent := make(chan struct{})
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			GotConn:      func(i httptrace.GotConnInfo) { conn = i.Conn },
+			WroteRequest: func(httptrace.WroteRequestInfo) { close(sent) },
+		})
+		since := time.Now()
+		ended := make(chan error)
+		go func() {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL+"/hang", nil)
+			if err == nil {
+				_, err = client.Do(req)
+			}
+			ended <- err
+		}()
+		<-sent
+		if !silent {
+			if _, _, err := post(t, client, r.URL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cancel()
+		if err := <-ended; err == nil {
+			t.Fatal("the request that hangs was answered")
+		}
+		if silent { // since then nothing can have been heard
+			since = time.Now().Add(time.Hour)
+		}
+		CloseIfSilent(conn, since)
+		if _, _, err := post(t, client, r.URL); err != nil {
+			t.Fatal(err)
+		}
+		close(release)
+		from := r.senders()
+		if same := from[0] == from[len(from)-1]; same == silent {
+			t.Errorf("silent: %v, and requests came from %v", silent, from)
+		}
+	}
+	CloseIfSilent(nil, time.Now()) // no connection was made
+}
