@@ -210,7 +210,7 @@ func (o *oracle) fault() {
 
 // injection is strace, attached to a process to make its system calls fail.
 type injection struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	once sync.Once
 }
