@@ -96,8 +96,8 @@ func TestEndlessBodyOfHTTP2HoldsUpNobody(t *testing.T) {
 		ended <- n
 	})
 	c := run(t, subscribed("failed", r, "retry off")+subscribed("delivered", r, "retry off")+subscribed("well", r), a.trusted())
-	for i, last := 0, ""; i < 3; i++ {
-		last = c.accept("order.paid", `1`, "Relay-Subscriptions", "well").ID
+	for i := range 3 {
+		last := c.accept("order.paid", `1`, "Relay-Subscriptions", "well").ID
 		c.wantDelivery(last, "well", stateDelivered, "")
 		if i == 0 {
 			id := c.accept("order.paid", `2`, "Relay-Subscriptions", "failed,delivered").ID
