@@ -13,7 +13,7 @@ import (
 
 // TestInANetworkNamespace runs itself again in a network namespace, in which addresses
 // can come and go and public ones can be had: nothing leaves it, and it ends with the
-// process. It needs root and ip, of iproute2.
+// process. Mounts are its own, too. It needs root and ip, of iproute2.
 func TestInANetworkNamespace(t *testing.T) {
 	if os.Getenv(inNamespace) != "" {
 		testInNamespace(t)
@@ -32,7 +32,7 @@ func TestInANetworkNamespace(t *testing.T) {
 	}
 	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestInANetworkNamespace$", "-test.v", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), inNamespace+"=1", "HTTP_PROXY=http://"+proxyAddress, "NO_PROXY=", "no_proxy=", "http_proxy=")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Unshareflags: syscall.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, syscall.EPERM) {
 		t.Skip("needs to be allowed to make a network namespace")
@@ -58,6 +58,7 @@ func testInNamespace(t *testing.T) {
 	t.Run("family without an address", testFamilyWithoutAnAddress)
 	t.Run("proxy of the environment", testProxyOfTheEnvironment)
 	t.Run("metadata address", testMetadataAddress)
+	t.Run("names", testNames)
 }
 
 // ip runs the command of that name.
