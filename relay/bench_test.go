@@ -164,7 +164,7 @@ func BenchmarkIdleSubscription(b *testing.B) {
 					all[i] = benched("subscription-"+strconv.Itoa(i), to, "order.*", "invoice.paid")
 				}
 				attach(b, engine, all)
-				all = nil
+				clear(all)
 				if used {
 					publish(b, engine, "order.paid", `{"order":1}`)
 					for delivered.Load() < n || engine.Unfinished() > 0 {
