@@ -217,7 +217,9 @@ func TestEndpointThatCannotProveItsNameGetsNothing(t *testing.T) {
 		serve            func(conn net.Conn)
 	}{
 		{"expired", "tls", "expired", certified(a, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })},
-		{"not yet valid", "tls", "not yet valid", certified(a, func(c *x509.Certificate) { c.NotBefore, c.NotAfter = time.Now().Add(time.Hour), time.Now().Add(2*time.Hour) })},
+		{"not yet valid", "tls", "not yet valid", certified(a, func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
+		})},
 		{"another name", "tls", "127.0.0.1", certified(a, func(c *x509.Certificate) {
 			c.IPAddresses, c.DNSNames = nil, []string{"crm.example.com"}
 		})},
