@@ -33,6 +33,8 @@ type instance struct {
 	wrapper []string
 	// logged is where the log of the present process begins.
 	logged int64
+	// reloads is how often a configuration was loaded while it ran.
+	reloads int
 
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -295,6 +297,7 @@ func (c *instance) relay(args ...string) result {
 // reload loads the Caddyfile as it is now.
 func (c *instance) reload(flags ...string) result {
 	c.t.Helper()
+	c.reloads++
 	return c.caddy(append([]string{"reload", "--config", c.path("Caddyfile"), "--address", c.admin()}, flags...)...)
 }
 
