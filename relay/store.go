@@ -73,6 +73,7 @@ const (
 	KeyCloudEvent KeyKind = 2 // CloudEvents source and id
 	KeyEnvelope   KeyKind = 3 // the id of the JSON envelope
 	KeyFrom       KeyKind = 4 // what key_from or accept names
+	KeyOwn        KeyKind = 5 // an event that the relay itself makes
 )
 
 // Key is an idempotency key with the digest of what it stands for.
@@ -306,6 +307,8 @@ type StoreStats struct {
 // Store keeps events and the progress of their deliveries. It is safe for
 // concurrent use. Every method returns [ErrClosed] after Close.
 type Store interface {
+	Notes
+
 	// Append stores a batch, whole or not at all, and returns when it is durable.
 	// It fills in ID, Seq, Accepted and Deliveries of the events that are new.
 	//

@@ -40,6 +40,7 @@ func FuzzDecode(f *testing.F) {
 			_, _ = decodeNumber(key, rec)
 			_, _ = decodeIdentity(rec)
 			_, _ = decodeTail(rec)
+			_, _ = decodeNote(noteKey("egress"), rec)
 		}
 	})
 }
@@ -131,6 +132,10 @@ func TestSizesAreUpperBounds(t *testing.T) {
 		if err != nil || len(found.receipts) != len(k.receipts) {
 			t.Fatalf("a key comes back as %+v, %v", found, err)
 		}
+
+		name, value := text.Draw(t, "name"), []byte(text.Draw(t, "note"))
+		key = noteKey(name)
+		check("note", key, encodeNote(key, value), noteSize(name, value))
 
 		full := tail{relay.Seq(number.Draw(t, "a")), number.Draw(t, "b"), relay.Seq(number.Draw(t, "c")), relay.Seq(number.Draw(t, "d")), number.Draw(t, "e"), number.Draw(t, "f"), relay.Seq(number.Draw(t, "g")), number.Draw(t, "h")}
 		check("tail", tailKey, encodeTail(full), tailSize)

@@ -37,6 +37,7 @@ const (
 var (
 	storeKey = []byte{metaPrefix, 's', 't', 'o', 'r', 'e'}
 	tailKey  = []byte{metaPrefix, 't', 'a', 'i', 'l'}
+	noteKeys = []byte{metaPrefix, 'n', 'o', 't', 'e', '/'} // the name follows
 )
 
 // class separates exceptions, so that those which are looked for are not met among

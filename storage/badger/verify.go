@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -180,7 +181,7 @@ func (im *image) verifyLogs(txn *bdb.Txn, r *Report) error {
 	return nil
 }
 
-// verifyOthers reads exceptions, attempts and idempotency keys.
+// verifyOthers reads exceptions, attempts, idempotency keys and notes.
 func (im *image) verifyOthers(txn *bdb.Txn, r *Report) error {
 	for prefix, decode := range map[byte]func(key, rec []byte) error{
 		exceptPrefix: func(key, rec []byte) error {
@@ -207,6 +208,13 @@ func (im *image) verifyOthers(txn *bdb.Txn, r *Report) error {
 		},
 		idemPrefix: func(key, rec []byte) error {
 			_, err := decodeKnown(key, rec)
+			return err
+		},
+		metaPrefix: func(key, rec []byte) error {
+			if !bytes.HasPrefix(key, noteKeys) {
+				return nil // identity and tail were read when the database was opened
+			}
+			_, err := decodeNote(key, rec)
 			return err
 		},
 	} {

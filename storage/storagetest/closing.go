@@ -50,8 +50,10 @@ func calls(s relay.Store) map[string]func() error {
 			_, err := s.Trim(background, relay.TrimPolicy{DeliveredBefore: Start.Add(time.Hour)})
 			return err
 		},
-		"Stats": func() error { _, err := s.Stats(background); return err },
-		"Err":   s.Err,
+		"Note":     func() error { _, err := s.Note(background, "egress"); return err },
+		"SwapNote": func() error { _, err := s.SwapNote(background, "egress", nil, []byte("1")); return err },
+		"Stats":    func() error { _, err := s.Stats(background); return err },
+		"Err":      s.Err,
 	}
 }
 

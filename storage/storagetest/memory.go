@@ -39,6 +39,7 @@ type content struct {
 	keys    map[keyID]*keyRecord
 	// attempts by delivery, ascending by number.
 	attempts map[delivery][]relay.Attempt
+	notes    map[string][]byte
 }
 
 type subscription struct {
@@ -72,6 +73,7 @@ func NewMemory(clock func() time.Time) *Memory {
 		subs:     make(map[string]*subscription),
 		keys:     make(map[keyID]*keyRecord),
 		attempts: make(map[delivery][]relay.Attempt),
+		notes:    make(map[string][]byte),
 	}}
 }
 
