@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/view"
@@ -33,10 +34,18 @@ type regionStatus struct {
 }
 
 type addressStatus struct {
+	// Address is what sockets are bound to; "auto" if the kernel chooses.
 	Address string `json:"address"`
-	// Public is the address that receivers see.
+	// Public is the address that receivers see; a prefix, if it may be any of several.
 	Public string `json:"public"`
-	Up     bool   `json:"up"`
+	// Pinned is false where the kernel chooses: then nothing but the operator's network
+	// keeps deliveries at what is published.
+	Pinned bool `json:"pinned"`
+	Up     bool `json:"up"`
+	// Active says that it is now between From and Until. Both are null where not set.
+	Active bool      `json:"active"`
+	From   view.Time `json:"from"`
+	Until  view.Time `json:"until"`
 	// Error is why it is not up.
 	Error string `json:"error,omitempty"`
 }
@@ -95,6 +104,7 @@ func (a *App) showSubscription(s *relay.SubscriptionStatus) subscriptionStatus {
 
 // regionStatus asks the kernel about the addresses of all regions.
 func (a *App) regionStatus() []regionStatus {
+	now := time.Now()
 	all := make([]regionStatus, len(a.Regions))
 	for i, r := range a.Regions {
 		all[i] = regionStatus{Name: r.Name, Addresses: []addressStatus{}}
@@ -103,7 +113,13 @@ func (a *App) regionStatus() []regionStatus {
 			continue // Provision has refused it: there is no such region here
 		}
 		for _, s := range region.Status() {
-			address := addressStatus{Address: s.Address.String(), Public: s.Address.String(), Up: s.Up}
+			address := addressStatus{
+				Address: autoAddress, Public: s.PublicText(), Pinned: s.Pinned(), Up: s.Up,
+				Active: s.Active(now), From: view.Time{Time: s.From}, Until: view.Time{Time: s.Until},
+			}
+			if s.Pinned() {
+				address.Address = s.Addr.String()
+			}
 			if s.Err != nil {
 				address.Error = s.Err.Error()
 			}

@@ -90,7 +90,7 @@ func (a *App) check() error {
 		return err
 	}
 	regions := make(map[string]bool)
-	for _, r := range a.Regions {
+	for i, r := range a.Regions {
 		if err := r.check(); err != nil {
 			return err
 		}
@@ -98,6 +98,9 @@ func (a *App) check() error {
 			return fmt.Errorf("region %q is declared twice; put its addresses into one", r.Name)
 		}
 		regions[r.Name] = true
+		if err := r.checkApart(a.Regions[:i]); err != nil {
+			return err
+		}
 	}
 	if err := a.checkDefaults(); err != nil {
 		return err

@@ -40,7 +40,9 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			idempotency_keys <duration>
 //		}
 //		region <name> [<ip>...] {
-//			egress <ip>...
+//			egress <ip>... [as <public ip>] [from <time>] [until <time>]
+//			egress auto as <public ip or prefix> [from <time>] [until <time>]
+//			prefer ipv4|ipv6
 //		}
 //		defaults {
 //			<any word of a subscription>
@@ -188,29 +190,19 @@ func (p *optionParser) region(args []string) error {
 		return fmt.Errorf("region %q is declared twice (first on line %d); put its addresses into one", r.Name, line)
 	}
 	p.regions[r.Name] = p.d.Line()
-	add := func(texts []string) error {
-		for _, text := range texts {
-			r.Egress = append(r.Egress, Egress{Address: text})
-		}
-		return r.check()
-	}
-	if len(args) > 0 {
-		if err := add(args); err != nil {
-			return err
-		}
-	}
-	err := nestedBlock(p.d, fmt.Sprintf("region %q", r.Name), vocabulary{
-		"egress": {usage: "egress <ip>...", least: 1, most: -1, many: true, parse: add},
-	})
-	if err != nil {
+	if err := r.parse(p.d, args); err != nil {
 		return err
 	}
 	if len(r.Egress) == 0 && p.open != "" {
 		// The word also belongs into subscriptions.
 		return place(&at, fmt.Errorf("region %q has no address%s", r.Name, p.braceHint()))
 	}
+	if err := r.check(); err != nil {
+		return place(&at, err)
+	}
+	earlier := p.app.Regions
 	p.app.Regions = append(p.app.Regions, r)
-	return place(&at, r.check())
+	return place(&at, r.checkApart(earlier))
 }
 
 func (p *optionParser) defaultSettings([]string) error {

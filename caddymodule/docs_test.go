@@ -61,9 +61,12 @@ func TestEveryWordIsDocumented(t *testing.T) {
 	}
 	d := caddyfile.NewTestDispenser("")
 	words := []string{
-		"egress", "delivered", "failed", "idempotency_keys", "secret", "jitter", "on_status", "give_up_after",
+		"delivered", "failed", "idempotency_keys", "secret", "jitter", "on_status", "give_up_after",
 		"relay_intake", "token", "max_event_size", "default_source", "type_from", "key_from", "accept", "hosts",
 		"relay_sink", "fail", "delay",
+	}
+	for w := range new(Region).words() {
+		words = append(words, w)
 	}
 	for w := range new(BadgerStorage).words() {
 		words = append(words, w)

@@ -43,7 +43,11 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, r := range g.app.regionStatus() {
 		for _, address := range r.Addresses {
-			send(descEgressUp, number(address.Up), r.Name, address.Address)
+			label := address.Address
+			if !address.Pinned {
+				label = address.Public // "auto" may stand in both families
+			}
+			send(descEgressUp, number(address.Up), r.Name, label)
 		}
 	}
 	engine := g.app.started()

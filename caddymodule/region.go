@@ -2,8 +2,11 @@ package caddymodule
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay/egress"
 )
@@ -18,13 +21,33 @@ type Region struct {
 	// fallback to others: if none of the destination's family is usable, deliveries
 	// are held.
 	Egress []Egress `json:"egress"`
+
+	// The family that is tried first where a destination has addresses of both: `ipv4`
+	// or `ipv6`. Default: the order in which the resolver gives them
+	Prefer string `json:"prefer,omitempty"`
 }
 
 // Egress is one address that deliveries leave from.
 type Egress struct {
-	// The address, IPv4 or IPv6.
+	// The address of this machine, IPv4 or IPv6, that sockets are bound to; or `auto`,
+	// where the address that receivers see cannot be bound (a pod, a NAT gateway): then
+	// the kernel chooses. `auto` stands for all addresses of its family.
 	Address string `json:"address"`
+
+	// The address that receivers see, where a 1:1 NAT puts another one in its place.
+	// With `auto` it is required, and may be a prefix. Default: the address itself
+	As string `json:"as,omitempty"`
+
+	// The first moment at which new connections leave from the address, RFC 3339.
+	// Default: since ever
+	From time.Time `json:"from,omitzero"`
+
+	// The first moment at which they do so no more, RFC 3339. Default: for ever
+	Until time.Time `json:"until,omitzero"`
 }
+
+// autoAddress lets the kernel choose.
+const autoAddress = "auto"
 
 // check judges the region by itself.
 func (r *Region) check() error {
@@ -34,18 +57,47 @@ func (r *Region) check() error {
 	if len(r.Egress) == 0 {
 		return fmt.Errorf("region %q: no address; write: region %s <ip>...; %s", r.Name, r.Name, unsetHint)
 	}
+	if err := checkPrefer(r.Prefer); err != nil {
+		return fmt.Errorf("region %q: %w", r.Name, err)
+	}
 	_, err := r.build()
 	return err
+}
+
+func checkPrefer(text string) error {
+	switch egress.Family(text) {
+	case "", egress.IPv4, egress.IPv6:
+		return nil
+	}
+	return fmt.Errorf("prefer: %q is no family of addresses; write: prefer ipv4, or: prefer ipv6", text)
+}
+
+// checkApart judges the region beside those that stand before it.
+func (r *Region) checkApart(earlier []*Region) error {
+	mine, err := r.build()
+	if err != nil {
+		return err
+	}
+	for _, other := range earlier {
+		built, err := other.build()
+		if err != nil {
+			return err
+		}
+		if shared, found := mine.Shared(built); found {
+			return fmt.Errorf("region %q: the address %v is also one of region %q, so that receivers could not tell them apart; leave it in one of them, and let the subscriptions of the other use that one, too", r.Name, shared, other.Name)
+		}
+	}
+	return nil
 }
 
 // build makes what the engine's dialers use. It needs no network: whether this machine
 // has the addresses is asked at each dial.
 func (r *Region) build() (*egress.Region, error) {
-	list := make([]netip.Addr, len(r.Egress))
+	list := make([]egress.Address, len(r.Egress))
 	for i, e := range r.Egress {
-		addr, err := netip.ParseAddr(e.Address)
+		addr, err := e.build()
 		if err != nil {
-			return nil, fmt.Errorf("region %q: egress: %q is no IP address; write one address, and not a prefix or a name, e.g. 192.0.2.10 or 2001:db8::10", r.Name, e.Address)
+			return nil, fmt.Errorf("region %q: egress: %w", r.Name, err)
 		}
 		list[i] = addr
 	}
@@ -53,7 +105,48 @@ func (r *Region) build() (*egress.Region, error) {
 	if err != nil {
 		return nil, fmt.Errorf("region %q: %s", r.Name, strings.TrimPrefix(err.Error(), "region "+r.Name+": "))
 	}
+	region.Prefer = egress.Family(r.Prefer)
 	return region, nil
+}
+
+func (e Egress) build() (egress.Address, error) {
+	address := egress.Address{From: e.From, Until: e.Until}
+	var err error
+	if e.Address != autoAddress {
+		if address.Addr, err = netip.ParseAddr(e.Address); err != nil {
+			return address, fmt.Errorf("%q is no IP address; write one address, and not a prefix or a name, e.g. 192.0.2.10 or 2001:db8::10", e.Address)
+		}
+	}
+	if e.As == "" {
+		return address, nil
+	}
+	if addr, err := netip.ParseAddr(e.As); err == nil {
+		address.Public = netip.PrefixFrom(addr, addr.BitLen())
+		if addr.Zone() == "" {
+			return address, nil
+		}
+	} else if address.Public, err = netip.ParsePrefix(e.As); err == nil && !address.Pinned() {
+		return address, nil
+	}
+	if address.Pinned() {
+		return address, fmt.Errorf("%s as %q: that is no IP address; write the one address that receivers see, e.g. as 192.0.2.10", e.Address, e.As)
+	}
+	return address, fmt.Errorf("auto as %q: that is no IP address and no prefix; write what receivers see, e.g. as 192.0.2.10 or as 192.0.2.0/28", e.As)
+}
+
+// idle warns of a family in which the region has addresses, but none now. It is no
+// error: what was loaded yesterday has to be loaded today, after a restart.
+func (r *Region) idle(now time.Time) []string {
+	region, err := r.build()
+	if err != nil {
+		return nil // it has been refused
+	}
+	var all []string
+	reasons := region.Idle(now)
+	for _, family := range slices.Sorted(maps.Keys(reasons)) {
+		all = append(all, fmt.Sprintf("region %q: none of its %s addresses is in use now, and what has to leave from one is held: %s; add one that is", r.Name, family.Name(), reasons[family]))
+	}
+	return all
 }
 
 // checkLiteral refuses a host that is an address of a family which the region has no

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // warnings are about what is allowed, but seldom meant. They are logged while the
@@ -11,6 +12,9 @@ func (a *App) warnings() []string {
 	var all []string
 	if len(a.Regions) == 0 && len(a.Subscriptions) > 0 {
 		all = append(all, "no region is declared: the kernel chooses the address that deliveries leave from, and receivers cannot rely on it; add: region <name> <ip>")
+	}
+	for _, r := range a.Regions {
+		all = append(all, r.idle(time.Now())...)
 	}
 	if s, ok := a.opener.(interface{ warnings() []string }); ok {
 		all = append(all, s.warnings()...)

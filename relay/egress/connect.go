@@ -76,9 +76,14 @@ func (d *Dialer) connectWithin(ctx context.Context, deadline time.Time, host str
 	}
 	family := FamilyOf(target.Addr())
 	var gone []netip.Addr
-	for _, source := range d.Region.sources(family, host) {
+	now := time.Now()
+	sources := d.Region.sources(family, host, now)
+	if len(sources) == 0 {
+		return nil, &UnavailableError{Region: d.Region.Name, Family: family, Reason: notNow(family, d.Region.Idle(now)[family])}
+	}
+	for _, source := range sources {
 		conn, err := connect(ctx, source, target)
-		if err == nil || answered(err) || !missing(source) {
+		if err == nil || answered(err) || !source.IsValid() || !missing(source) {
 			return conn, err
 		}
 		gone = append(gone, source)

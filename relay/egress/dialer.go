@@ -154,7 +154,7 @@ func (d *Dialer) targets(host string, answers []netip.Addr) ([]netip.Addr, error
 		return nil, &UnavailableError{
 			Region: d.Region.Name,
 			Family: family,
-			Reason: fmt.Sprintf("%s has %s addresses only, and the region has none of those", host, familyName[family]),
+			Reason: fmt.Sprintf("%s has %s addresses only, and the region has none of those", host, family.Name()),
 		}
 	}
 	slices.SortStableFunc(targets, func(a, b netip.Addr) int {
@@ -162,8 +162,6 @@ func (d *Dialer) targets(host string, answers []netip.Addr) ([]netip.Addr, error
 	})
 	return targets, nil
 }
-
-var familyName = map[Family]string{IPv4: "IPv4", IPv6: "IPv6"}
 
 // rank is 0 for what is tried first.
 func (r *Region) rank(addr netip.Addr) int {

@@ -18,7 +18,7 @@ type UnavailableError struct {
 	// Family is that of the destination's addresses; empty if it has both.
 	Family Family
 	// Addresses are the region's addresses that are not on this machine; none if
-	// the region has no address of the family.
+	// the region has no address of the family, or none that is in use now.
 	Addresses []netip.Addr
 	// Reason is a clause for people.
 	Reason string
@@ -33,9 +33,14 @@ func (e *UnavailableError) Error() string {
 // one.
 func merge(errs []*UnavailableError) *UnavailableError {
 	all := *errs[0]
-	for _, e := range errs[1:] {
+	all.Addresses = slices.Clone(all.Addresses)
+	var reasons []string
+	for _, e := range errs {
 		if e.Family != all.Family {
 			all.Family = ""
+		}
+		if len(e.Addresses) == 0 && !slices.Contains(reasons, e.Reason) {
+			reasons = append(reasons, e.Reason)
 		}
 		for _, addr := range e.Addresses {
 			if !slices.Contains(all.Addresses, addr) {
@@ -43,20 +48,24 @@ func merge(errs []*UnavailableError) *UnavailableError {
 			}
 		}
 	}
-	all.Reason = notHere(all.Addresses)
+	if len(all.Addresses) > 0 {
+		reasons = append(reasons, notHere(all.Addresses))
+	}
+	all.Reason = strings.Join(reasons, "; ")
 	return &all
 }
 
 // notHere says that addresses are missing.
 func notHere(addrs []netip.Addr) string {
-	texts := make([]string, len(addrs))
-	for i, addr := range addrs {
-		texts[i] = addr.String()
-	}
 	if len(addrs) == 1 {
-		return "its address " + texts[0] + " is not on this machine"
+		return "its address " + addrs[0].String() + " is not on this machine"
 	}
-	return "its addresses " + strings.Join(texts, ", ") + " are not on this machine"
+	return "its addresses " + list(addrs) + " are not on this machine"
+}
+
+// notNow says that no address of a family is in use, with the reasons of [Region.Idle].
+func notNow(family Family, reasons string) string {
+	return "none of its " + family.Name() + " addresses is in use now: " + reasons
 }
 
 // connectError is that no address of a host could be connected to. It holds an

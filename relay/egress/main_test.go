@@ -117,9 +117,18 @@ func addrs(texts ...string) []netip.Addr {
 	return list
 }
 
+// bound makes addresses that sockets are bound to.
+func bound(texts ...string) []Address {
+	list := make([]Address, len(texts))
+	for i, addr := range addrs(texts...) {
+		list[i].Addr = addr
+	}
+	return list
+}
+
 func region(t *testing.T, texts ...string) *Region {
 	t.Helper()
-	r, err := NewRegion("eu", addrs(texts...))
+	r, err := NewRegion("eu", bound(texts...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
+	"time"
 )
 
 // Family is a version of the Internet Protocol.
@@ -14,6 +16,14 @@ const (
 	IPv4 Family = "ipv4"
 	IPv6 Family = "ipv6"
 )
+
+// Name returns the family's name as people write it.
+func (f Family) Name() string {
+	if f == IPv6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
 
 // FamilyOf returns the family of an address, with an IPv4-mapped one in IPv4.
 func FamilyOf(addr netip.Addr) Family {
@@ -27,70 +37,110 @@ func FamilyOf(addr netip.Addr) Family {
 // once it is in use.
 type Region struct {
 	Name string
-	// Addresses are those of this machine that sockets are bound to. If there
-	// are none the kernel chooses.
-	Addresses []netip.Addr
+	// Addresses are what connections leave from. If there are none the kernel
+	// chooses.
+	Addresses []Address
 	// Prefer is the family that is tried first where a destination has addresses
 	// of both. Default: the order of the resolver.
 	Prefer Family
 }
 
-// NewRegion makes a region of unicast addresses. Whether this machine has them is
-// not asked: they may come and go, see [Region.Status].
-func NewRegion(name string, addrs []netip.Addr) (*Region, error) {
-	for i, addr := range addrs {
-		if reason := notASource(addr); reason != "" {
-			return nil, fmt.Errorf("region %s: deliveries cannot leave from %v: %s", name, addr, reason)
+// NewRegion makes a region of unicast addresses, each of which stands once; where
+// the kernel chooses, it does so for the whole family. Public sides that are not
+// set are filled in. Whether this machine has the addresses is not asked: they may
+// come and go, see [Region.Status]. Nor is the time: an address may have ended, or
+// begin later.
+func NewRegion(name string, addresses []Address) (*Region, error) {
+	r := &Region{Name: name, Addresses: slices.Clone(addresses)}
+	for i := range r.Addresses {
+		a := &r.Addresses[i]
+		if err := a.prepare(); err != nil {
+			return nil, fmt.Errorf("region %s: %w", name, err)
 		}
-		if slices.Contains(addrs[:i], addr) {
-			return nil, fmt.Errorf("region %s: the address %v stands twice", name, addr)
+		for _, other := range r.Addresses[:i] {
+			if err := a.checkBeside(other); err != nil {
+				return nil, fmt.Errorf("region %s: %w", name, err)
+			}
 		}
 	}
-	return &Region{Name: name, Addresses: slices.Clone(addrs)}, nil
+	return r, nil
 }
 
-// notASource returns why no connection over the Internet can leave from addr, or
-// nothing.
-func notASource(addr netip.Addr) string {
+// checkBeside judges the address beside another one of the same region.
+func (a *Address) checkBeside(other Address) error {
 	switch {
-	case !addr.IsValid():
-		return "this is no address"
-	case addr.Is4In6():
-		return "write it as " + addr.Unmap().String()
-	case addr.Zone() != "":
-		return "an address with a zone belongs to one link; no receiver is there"
-	case addr.IsUnspecified():
-		return "this means any address; leave it out to let the kernel choose"
-	case addr.IsMulticast(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return "it is not a unicast address"
-	case addr.Is6() && addr.IsLinkLocalUnicast():
-		return "a link-local address belongs to one link; no receiver is there"
+	case a.Pinned() && a.Addr == other.Addr:
+		return fmt.Errorf("the address %v stands twice; leave one of them out", a.Addr)
+	case !a.Pinned() && !other.Pinned() && a.Public == other.Public:
+		return fmt.Errorf("%v stands twice; leave one of them out", a)
+	case a.Pinned() != other.Pinned() && a.Family() == other.Family():
+		return fmt.Errorf("%v stands beside %v: either the kernel chooses the %s address, or sockets are bound to one; leave out the lines of one kind", other, a, a.Family().Name())
 	}
-	return ""
+	return nil
+}
+
+// Shared returns an address of the region that is one of another region too, on this
+// machine or as receivers see it. They could not tell the two apart.
+func (r *Region) Shared(other *Region) (Address, bool) {
+	for _, a := range r.Addresses {
+		for _, b := range other.Addresses {
+			if a.Pinned() && a.Addr == b.Addr || a.Public.Overlaps(b.Public) {
+				return a, true
+			}
+		}
+	}
+	return Address{}, false
 }
 
 // Serves reports whether the region can connect to addresses of the family: it
 // has one of that family, or leaves the choice to the kernel.
 func (r *Region) Serves(family Family) bool {
-	return len(r.Addresses) == 0 || slices.ContainsFunc(r.Addresses, func(a netip.Addr) bool {
-		return FamilyOf(a) == family
+	return len(r.Addresses) == 0 || slices.ContainsFunc(r.Addresses, func(a Address) bool {
+		return a.Family() == family
 	})
+}
+
+// Idle returns the families in which the region has addresses, but none that is in
+// use at that time, with the reasons as clauses for people.
+func (r *Region) Idle(now time.Time) map[Family]string {
+	idle := make(map[Family]string)
+	for _, family := range []Family{IPv4, IPv6} {
+		var reasons []string
+		for _, a := range r.Addresses {
+			if a.Family() != family {
+				continue
+			}
+			if a.Active(now) {
+				reasons = nil
+				break
+			}
+			reasons = append(reasons, a.unused(now))
+		}
+		if len(reasons) > 0 {
+			idle[family] = strings.Join(reasons, ", ")
+		}
+	}
+	return idle
 }
 
 // AddressStatus says whether an address of a region can be used now.
 type AddressStatus struct {
-	Address netip.Addr
-	Up      bool
+	Address
+	Up bool
 	// Err is why it is not up.
 	Err error
 }
 
-// Status asks the kernel about each address of the region, in their order.
+// Status asks the kernel about each address of the region, in their order. What the
+// kernel itself chooses is always up.
 func (r *Region) Status() []AddressStatus {
 	status := make([]AddressStatus, len(r.Addresses))
-	for i, addr := range r.Addresses {
-		err := Usable(addr)
-		status[i] = AddressStatus{Address: addr, Up: err == nil, Err: err}
+	for i, a := range r.Addresses {
+		var err error
+		if a.Pinned() {
+			err = Usable(a.Addr)
+		}
+		status[i] = AddressStatus{Address: a, Up: err == nil, Err: err}
 	}
 	return status
 }
@@ -109,14 +159,15 @@ func (r *Region) Lost(local netip.Addr) error {
 	return &UnavailableError{Region: r.Name, Family: FamilyOf(local), Addresses: gone, Reason: notHere(gone)}
 }
 
-// sources returns the region's addresses of a family in the order in which they
-// are tried for host. The first one is the same for each dial to that host, so
-// that a receiver sees one address as long as it is up.
-func (r *Region) sources(family Family, host string) []netip.Addr {
+// sources returns the region's addresses of a family that are in use now, in the
+// order in which they are tried for host. The first one is the same for each dial to
+// that host, so that a receiver sees one address as long as it is up. An invalid
+// address lets the kernel choose.
+func (r *Region) sources(family Family, host string, now time.Time) []netip.Addr {
 	var list []netip.Addr
-	for _, addr := range r.Addresses {
-		if FamilyOf(addr) == family {
-			list = append(list, addr)
+	for _, a := range r.Addresses {
+		if a.Family() == family && a.Active(now) && !slices.Contains(list, a.Addr) {
+			list = append(list, a.Addr)
 		}
 	}
 	if len(list) < 2 {

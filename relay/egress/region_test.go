@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestRegionsHaveUnicastAddresses(t *testing.T) {
@@ -24,7 +25,7 @@ func TestRegionsHaveUnicastAddresses(t *testing.T) {
 		{"fe80::1%eth0", "an address with a zone belongs to one link"},
 		{"::ffff:192.0.2.10", "write it as 192.0.2.10"},
 	} {
-		r, err := NewRegion("eu", addrs(strings.Fields(tt.addrs)...))
+		r, err := NewRegion("eu", bound(strings.Fields(tt.addrs)...))
 		switch {
 		case tt.want == "" && err != nil:
 			t.Errorf("%s: %v", tt.addrs, err)
@@ -34,7 +35,7 @@ func TestRegionsHaveUnicastAddresses(t *testing.T) {
 			t.Errorf("%s: %v, want %q", tt.addrs, err, tt.want)
 		}
 	}
-	if _, err := NewRegion("eu", []netip.Addr{{}}); err == nil {
+	if _, err := NewRegion("eu", []Address{{}}); err == nil {
 		t.Error("the zero address is accepted")
 	}
 }
@@ -65,8 +66,8 @@ func TestSourcesAreStableAndSpread(t *testing.T) {
 	first := map[netip.Addr]int{}
 	for i := range 300 {
 		host := fmt.Sprintf("h%d.example.com", i)
-		got := r.sources(IPv4, host)
-		if !slices.Equal(got, r.sources(IPv4, host)) {
+		got := r.sources(IPv4, host, time.Now())
+		if !slices.Equal(got, r.sources(IPv4, host, time.Now())) {
 			t.Fatalf("%s has no fixed order", host)
 		}
 		first[got[0]]++
@@ -80,7 +81,7 @@ func TestSourcesAreStableAndSpread(t *testing.T) {
 			t.Errorf("%v is the first for %d of 300 hosts", a, first[a])
 		}
 	}
-	if got := r.sources(IPv6, "x"); !slices.Equal(got, addrs("::1")) {
+	if got := r.sources(IPv6, "x", time.Now()); !slices.Equal(got, addrs("::1")) {
 		t.Errorf("IPv6: %v", got)
 	}
 }

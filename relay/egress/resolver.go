@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // NewResolver makes a resolver that asks the given servers, from the region's
@@ -25,7 +26,7 @@ func NewResolver(region *Region, servers []netip.AddrPort) (Resolver, error) {
 			return nil, fmt.Errorf("region %s: %v is no DNS server; write e.g. 192.0.2.53:53", region.Name, server)
 		}
 		if family := FamilyOf(server.Addr()); !region.Serves(family) {
-			return nil, fmt.Errorf("region %s: the resolver %v cannot be asked: the region has no %s address", region.Name, server.Addr(), familyName[family])
+			return nil, fmt.Errorf("region %s: the resolver %v cannot be asked: the region has no %s address", region.Name, server.Addr(), family.Name())
 		}
 	}
 	r := &resolver{region: region, servers: slices.Clone(servers)}
@@ -58,12 +59,8 @@ func (r *resolver) LookupNetIP(ctx context.Context, network, host string) ([]net
 func (r *resolver) unavailable() error {
 	var gone []netip.Addr
 	for _, server := range r.servers {
-		sources := r.region.sources(FamilyOf(server.Addr()), "")
-		if len(sources) == 0 {
-			return nil
-		}
-		for _, source := range sources {
-			if !missing(source) {
+		for _, source := range r.sources(server) {
+			if !source.IsValid() || !missing(source) {
 				return nil
 			}
 			if !slices.Contains(gone, source) {
@@ -71,19 +68,28 @@ func (r *resolver) unavailable() error {
 			}
 		}
 	}
-	return &UnavailableError{Region: r.region.Name, Addresses: gone, Reason: "names cannot be looked up: " + notHere(gone)}
+	reason := "none of its addresses is in use now"
+	if len(gone) > 0 {
+		reason = notHere(gone)
+	}
+	return &UnavailableError{Region: r.region.Name, Addresses: gone, Reason: "names cannot be looked up: " + reason}
+}
+
+// sources returns where questions to a server may leave from, in the order in which
+// they are tried. There are none if no address of the family is in use now.
+func (r *resolver) sources(server netip.AddrPort) []netip.Addr {
+	if len(r.region.Addresses) == 0 {
+		return []netip.Addr{{}}
+	}
+	return r.region.sources(FamilyOf(server.Addr()), "", time.Now())
 }
 
 // dial is called once for each question and each repetition of it, with a server
 // of the system's. Servers take turns, so that a repetition goes to the next one.
 func (r *resolver) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	server := r.servers[int(r.asked.Add(1)-1)%len(r.servers)]
-	sources := r.region.sources(FamilyOf(server.Addr()), "")
-	if len(sources) == 0 {
-		sources = []netip.Addr{{}}
-	}
-	var errs []error
-	for _, source := range sources {
+	errs := []error{fmt.Errorf("asking %v", server)}
+	for _, source := range r.sources(server) {
 		dialer := net.Dialer{LocalAddr: localAddr(network, source)}
 		conn, err := dialer.DialContext(ctx, network, server.String())
 		if err == nil {
