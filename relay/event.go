@@ -63,6 +63,8 @@ type Event struct {
 	Size int
 	// Extensions are CloudEvents extension attributes, or nil.
 	Extensions map[string]string
+	// Erased is when Data was erased by the operator; zero if it was not.
+	Erased time.Time
 	// TraceParent and TraceState are the W3C trace context of the request that
 	// brought the event, or empty.
 	TraceParent, TraceState string

@@ -19,6 +19,8 @@ var (
 	ErrKeyReused = errors.New("the idempotency key was used before with another request")
 	// ErrFull means that there is no room: intake must refuse, deliveries go on.
 	ErrFull = errors.New("the store has no room")
+	// ErrErased means that the data of an event was erased: there is nothing to deliver.
+	ErrErased = errors.New("the event's data was erased")
 	// ErrBroken means that durability is lost (a write or sync failed). Nothing more
 	// is accepted until the store was opened again.
 	ErrBroken = errors.New("the store has failed")
@@ -162,52 +164,6 @@ type Progress struct {
 	LastSuccess, FailingSince time.Time
 }
 
-// Kind says why a delivery is not simply finished in order. The numbers are part
-// of the storage format.
-type Kind uint8
-
-// Open kinds: there is still something to do. Closed kinds: finished, but not
-// delivered. Not every kind is written yet; readers must know them all.
-const (
-	Retry       Kind = 1 // due at Due; attempted before unless Attempts is 0
-	Waiting     Kind = 2 // waits for a condition outside
-	Debounced   Kind = 3 // a newer one of its key may take its place until Due
-	Ordered     Kind = 4 // stands behind another one of its key
-	Replay      Kind = 5 // a span to be delivered again; From advances
-	Failed      Kind = 65
-	Superseded  Kind = 66
-	Erased      Kind = 67
-	Quarantined Kind = 68 // its record cannot be read or sent
-)
-
-// Closed reports whether k is a final state.
-func (k Kind) Closed() bool { return k >= Failed }
-
-// Exception is what is known of a delivery, or a span of them, that did not simply
-// succeed in its turn. A position has at most one open or closed exception.
-type Exception struct {
-	// From and To are positions in the subscription's log; equal for one delivery.
-	From, To uint64
-	// Seq is that of the event at From.
-	Seq  Seq
-	Kind Kind
-	// Attempts is the number of attempts made; they number on over replays.
-	Attempts int
-	// Step is the index of the next delay in the retry schedule.
-	Step int
-	// At is when the exception was recorded.
-	At time.Time
-	// Due is when the next attempt may be made. If the subscription was resumed after At,
-	// it is due since then.
-	Due time.Time
-	// Since is the time of the first attempt of this run through the schedule.
-	Since time.Time
-	// Key is the value of the ordering or debouncing key, or empty.
-	Key string
-	// Reason is a word for machines, e.g. "schedule" or "dropped"; at most 64 bytes.
-	Reason string
-}
-
 // AttemptRecord is an [Attempt] with the delivery that it belongs to.
 type AttemptRecord struct {
 	Seq Seq
@@ -325,7 +281,19 @@ type Store interface {
 	// Place adds an event that is stored already to the log of one more subscription, at
 	// its head. placed is called like stored of Append, with the whole event, whose
 	// Deliveries end with the new place; it is not called if the event has a place there.
+	// An event that was erased is refused with [ErrErased].
 	Place(ctx context.Context, s Seq, to Target, placed func(*Event)) error
+
+	// Erase takes the data of an event out of the store, with its ordering keys and what
+	// its attempts keep of answers and errors: nothing that is read later holds any of it,
+	// not even of an attempt that is added afterwards. The event itself stays, and its
+	// Erased is set. With it updates are applied as by Commit: they are to say that those of
+	// its deliveries which were not made are [Erased]. A crash may undo the updates, but not
+	// the erasure: who finds an open delivery of an erased event ends it.
+	//
+	// Errors: [ErrNotFound], [ErrFull], [ErrBroken], [ErrClosed]. After an error, or where
+	// the event was erased before, it may be called again.
+	Erase(ctx context.Context, s Seq, updates []Update) error
 
 	// Commit applies updates, each of them atomically. A crash may undo the newest
 	// commits, which yields repeated attempts, never losses.
@@ -357,7 +325,8 @@ type Store interface {
 	// Find returns the Seq of the event with this ID, or [ErrNotFound].
 	Find(ctx context.Context, id string) (Seq, error)
 
-	// Attempts returns the kept attempts of one delivery, ascending.
+	// Attempts returns the kept attempts of one delivery, ascending; those of an erased
+	// event without Error and Excerpt.
 	Attempts(ctx context.Context, s Seq, subscription string) ([]Attempt, error)
 
 	// Events lists events, newest first.

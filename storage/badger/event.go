@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -28,6 +29,7 @@ const (
 	eventPlacements  = 12 // packed: subscription, position, subscription, position, ...
 	eventData        = 13
 	eventOrderKey    = 14 // repeated, in the order of the placements; none if no placement has one
+	eventErased      = 15
 
 	extensionName  = 1
 	extensionValue = 2
@@ -48,7 +50,7 @@ const (
 
 // eventSize is at least the size of the record of e with its key, without ordering keys.
 func eventSize(e *relay.Event, places int) int {
-	n := eventKeyLen + frameLen + 11 + maxTimeLen + 10*maxStringLen +
+	n := eventKeyLen + frameLen + 11 + 2*maxTimeLen + 10*maxStringLen +
 		len(e.Type) + len(e.Source) + len(e.Subject) + len(e.SourceID) + len(e.ContentType) +
 		len(e.TraceParent) + len(e.TraceState) + len(e.Data) + places*maxPlaceLen
 	for name, value := range e.Extensions {
@@ -81,6 +83,7 @@ func encodeEvent(key []byte, e *relay.Event, ordinal uint64, places []place) []b
 	}
 	b = appendPlaces(b, places)
 	b = appendOrderKeys(b, places)
+	b = appendTime(b, eventErased, e.Erased)
 	b = appendBytes(b, eventData, e.Data)
 	return seal(key, b)
 }
@@ -136,6 +139,7 @@ type storedEvent struct {
 	ordinal uint64
 	places  []place
 	keyed   int // placements whose ordering key was read
+	erased  time.Time
 }
 
 // decodeEvent reads an event. The result does not alias rec; the data is copied once.
@@ -157,6 +161,9 @@ func decodeEvent(key, rec []byte, part eventPart) (storedEvent, error) {
 			return out.decodePlaces(f)
 		case eventOrderKey:
 			return out.decodeOrderKey(f)
+		case eventErased:
+			out.erased, err = f.time()
+			return err
 		}
 		if out.event == nil {
 			return nil
@@ -165,6 +172,9 @@ func decodeEvent(key, rec []byte, part eventPart) (storedEvent, error) {
 	})
 	if err != nil {
 		return storedEvent{}, err
+	}
+	if out.event != nil {
+		out.event.Erased = out.erased
 	}
 	return out, nil
 }

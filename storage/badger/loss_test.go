@@ -3,6 +3,9 @@ package badger
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,28 +17,67 @@ import (
 	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
-// copyDirectory copies the files of an open store, as they are.
-func copyDirectory(t *testing.T, from string) string {
+// copyDirectory copies the files of an open store, as kill -9 leaves them: what is mapped
+// into memory is read as it is there. Badger may make a table of a log meanwhile; then it
+// begins again, since a kill leaves the files of one moment.
+func copyDirectory(t testing.TB, from string) string {
 	t.Helper()
-	to := t.TempDir()
-	files, err := os.ReadDir(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		raw, err := os.ReadFile(filepath.Join(from, f.Name()))
+	look := func() string {
+		files, err := os.ReadDir(from)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(to, f.Name()), bytes.TrimRight(raw, "\x00"), 0o600); err != nil {
+		manifest, err := os.ReadFile(filepath.Join(from, manifestName))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
-		// The logs end in holes.
-		if err := os.Truncate(filepath.Join(to, f.Name()), int64(len(raw))); err != nil {
+		return fmt.Sprintf("%v %x", files, manifest)
+	}
+	for range 100 {
+		to, before := t.TempDir(), look()
+		files, err := os.ReadDir(from)
+		for _, f := range files {
+			if err == nil {
+				err = copyFile(filepath.Join(from, f.Name()), filepath.Join(to, f.Name()))
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
+		}
+		if err == nil && look() == before {
+			return to
 		}
 	}
-	return to
+	t.Fatalf("%s does not come to rest", from)
+	return ""
+}
+
+// copyFile leaves out what is zero: Badger's logs end in holes.
+func copyFile(from, to string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	buf, zeros := make([]byte, 256<<10), make([]byte, 256<<10)
+	for at := int64(0); ; {
+		n, err := io.ReadFull(src, buf)
+		if n > 0 && !bytes.Equal(buf[:n], zeros[:n]) {
+			if _, err := dst.WriteAt(buf[:n], at); err != nil {
+				return errors.Join(err, dst.Close())
+			}
+		}
+		if at += int64(n); err != nil {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				err = dst.Truncate(at)
+			}
+			return errors.Join(err, dst.Close())
+		}
+	}
 }
 
 // killed returns a copy of a directory as kill -9 leaves it, with n events.

@@ -47,6 +47,9 @@ func (r *placeRequest) plan(c *committer) error {
 	if err != nil {
 		return err
 	}
+	if !found.erased.IsZero() {
+		return fmt.Errorf("event at %d: %w", r.seq, relay.ErrErased)
+	}
 	if u := c.known(r.to.Subscription); u != nil {
 		if slices.ContainsFunc(found.places, func(p place) bool { return p.sub == u.id }) {
 			return nil

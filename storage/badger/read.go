@@ -174,11 +174,23 @@ func (s *Store) Attempts(ctx context.Context, seq relay.Seq, subscription string
 	var attempts []relay.Attempt
 	err := s.read(ctx, func(txn *bdb.Txn) error {
 		key := attemptKey(seq, u.id, 0)
-		return scan(txn, key[:attemptKeyLen-4], func(key, rec []byte) error {
+		telling := false
+		err := scan(txn, key[:attemptKeyLen-4], func(key, rec []byte) error {
 			a, err := decodeAttempt(key, rec)
 			attempts = append(attempts, a)
+			telling = telling || a.Error != "" || len(a.Excerpt) > 0
 			return err
 		})
+		if err != nil || !telling {
+			return err
+		}
+		at, err := erased(txn, seq)
+		for i := range attempts {
+			if !at.IsZero() { // it was added while the event was erased
+				strip(&attempts[i])
+			}
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err

@@ -59,6 +59,16 @@ func TestConformance(t *testing.T) {
 				store = openAt(t, dir, clock)
 				return store
 			},
+			Kill: func(t *testing.T) relay.Store {
+				t.Helper()
+				left := copyDirectory(t, dir)
+				if err := store.Close(); err != nil {
+					t.Fatal(err)
+				}
+				dir = left
+				store = openAt(t, dir, clock)
+				return store
+			},
 		}
 	})
 }

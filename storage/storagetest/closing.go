@@ -46,6 +46,13 @@ func calls(s relay.Store) map[string]func() error {
 		},
 		"Attempts": func() error { _, err := s.Attempts(background, 1, "crm"); return err },
 		"Events":   func() error { _, err := s.Events(background, relay.EventQuery{Limit: 10}); return err },
+		"Erase": func() error {
+			err := s.Erase(background, relay.SeqAt(Start), nil)
+			if errors.Is(err, relay.ErrNotFound) {
+				return nil
+			}
+			return err
+		},
 		"Trim": func() error {
 			_, err := s.Trim(background, relay.TrimPolicy{DeliveredBefore: Start.Add(time.Hour)})
 			return err

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/caddyrelay/caddyrelay/relay"
@@ -18,6 +19,9 @@ func (m *Memory) Place(ctx context.Context, s relay.Seq, to relay.Target, placed
 			return err
 		}
 		e := *c.events[i]
+		if !e.Erased.IsZero() {
+			return fmt.Errorf("event at %d: %w", s, relay.ErrErased)
+		}
 		if slices.ContainsFunc(e.Deliveries, func(p relay.Placement) bool { return p.Subscription == to.Subscription }) {
 			return nil
 		}

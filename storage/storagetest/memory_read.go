@@ -165,7 +165,7 @@ func (m *Memory) Find(ctx context.Context, id string) (s relay.Seq, err error) {
 // Attempts implements [relay.Store].
 func (m *Memory) Attempts(ctx context.Context, s relay.Seq, name string) (attempts []relay.Attempt, err error) {
 	err = m.read(ctx, func(c *content) error {
-		attempts = slices.Clone(c.attempts[delivery{s, name}])
+		attempts = c.attemptsOf(s, name)
 		return nil
 	})
 	return attempts, err

@@ -32,10 +32,13 @@ func model(t *testing.T, open func(t *testing.T) Harness) {
 		defer func() { _ = m.h.Store.Close() }()
 		rt.Repeat(map[string]func(*rapid.T){
 			"append": m.append,
+			"place":  m.place,
 			"commit": m.commit,
+			"erase":  m.erase,
 			"trim":   m.trim,
 			"clock":  m.clock,
 			"reopen": m.reopen,
+			"kill":   m.kill,
 			"":       m.compare,
 		})
 	})
@@ -98,50 +101,6 @@ func (m *machine) append(rt *rapid.T) {
 	}
 }
 
-// commit moves the progress of a subscription as an engine does: never back.
-func (m *machine) commit(rt *rapid.T) {
-	name := rapid.SampledFrom(append([]string{"unmatched"}, names...)).Draw(rt, "name")
-	var old relay.Progress
-	for p, err := range m.memory.Progress(background) {
-		if err == nil && p.Subscription == name {
-			old = p
-		}
-	}
-	u := relay.Update{Progress: relay.Progress{Subscription: name, Paused: rapid.Bool().Draw(rt, "paused")}}
-	u.Progress.Low = rapid.Uint64Range(old.Low, max(old.Head, old.Low)).Draw(rt, "low")
-	if from := u.Progress.Low + 2; from <= old.Head {
-		from = rapid.Uint64Range(from, old.Head).Draw(rt, "done")
-		u.Progress.Done = []relay.Span{{From: from, To: from}}
-	}
-	at := rapid.Uint64Range(1, max(old.Head, 1))
-	for range rapid.IntRange(0, 3).Draw(rt, "exceptions") {
-		from := at.Draw(rt, "from")
-		switch rapid.IntRange(0, 4).Draw(rt, "what") {
-		case 0:
-			u.Put = append(u.Put, retry(from))
-		case 1:
-			u.Put = append(u.Put, failed(from))
-		case 2:
-			u.Put = append(u.Put, span(relay.Replay, from, rapid.Uint64Range(from, from+3).Draw(rt, "to")))
-		case 3:
-			u.Drop = append(u.Drop, from)
-		case 4:
-			if len(m.seqs) > 0 {
-				u.Attempts = append(u.Attempts, relay.AttemptRecord{
-					Seq:     rapid.SampledFrom(m.seqs).Draw(rt, "seq"),
-					Attempt: relay.Attempt{Number: rapid.IntRange(1, 60).Draw(rt, "number"), At: m.h.Clock.Now()},
-				})
-			}
-		}
-	}
-	if err := m.h.Store.Commit(background, []relay.Update{u}); err != nil {
-		rt.Fatalf("Commit: %v", err)
-	}
-	if err := m.memory.Commit(background, []relay.Update{u}); err != nil {
-		rt.Fatal(err)
-	}
-}
-
 func (m *machine) trim(rt *rapid.T) {
 	ago := func(label string) time.Time {
 		return m.h.Clock.Now().Add(-time.Duration(rapid.IntRange(-1, 5).Draw(rt, label)) * time.Second)
@@ -171,6 +130,14 @@ func (m *machine) clock(rt *rapid.T) {
 
 func (m *machine) reopen(*rapid.T) {
 	m.h.reopen(m.t)
+	m.memory = m.memory.Reopen()
+}
+
+func (m *machine) kill(rt *rapid.T) {
+	if m.h.Kill == nil {
+		rt.Skip("this store cannot be killed")
+	}
+	m.h.Store = m.h.Kill(m.t)
 	m.memory = m.memory.Reopen()
 }
 
@@ -207,7 +174,8 @@ func (m *machine) compare(rt *rapid.T) {
 		})
 		check("Log "+name, func(s relay.Store) (any, error) { return s.Log(background, name, 0, 1000) })
 		check("Open "+name, func(s relay.Store) (any, error) { return s.Open(background, name, 0, 1000) })
-		for pos := uint64(1); pos <= 12; pos++ {
+		// Of what was trimmed nothing is promised.
+		for _, pos := range m.positions(name) {
 			check(fmt.Sprintf("Exception %s %d", name, pos), func(s relay.Store) (any, error) {
 				e, ok, err := s.Exception(background, name, pos)
 				return [2]any{plain(e), ok}, err

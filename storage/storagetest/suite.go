@@ -20,6 +20,9 @@ type Harness struct {
 	Clock *Clock
 	// Reopen closes the store cleanly and opens it again.
 	Reopen func(t *testing.T) relay.Store
+	// Kill opens what is there after a kill -9. It is nil where that cannot be told from
+	// Reopen.
+	Kill func(t *testing.T) relay.Store
 }
 
 // Start is a time for the clocks of harnesses.
@@ -80,6 +83,8 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"NotesSurviveReopen", notesSurviveReopen},
 		{"NotesAreSwappedOnce", notesAreSwappedOnce},
 		{"NotesAreNoEvents", notesAreNoEvents},
+		{"EraseLeavesNoByte", eraseLeavesNoByte},
+		{"EraseMuch", eraseMuch},
 		{"Stats", stats},
 		{"ClosedStore", closedStore},
 		{"CloseUnderLoad", closeUnderLoad},
