@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/destination"
+	"github.com/caddyrelay/caddyrelay/relay/egress"
 )
 
 func init() { caddy.RegisterModule(new(App)) }
@@ -40,7 +40,7 @@ type App struct {
 	logger     *zap.Logger
 	opener     StorageOpener
 	plan       *relay.Plan
-	transports []*http.Transport
+	transports []*egress.Transport
 	running    lifecycle
 	survey     survey
 	events     *caddyevents.App

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -53,7 +52,7 @@ type transports struct {
 // connector makes the connections of equal routes.
 type connector struct {
 	dialer    *egress.Dialer
-	transport *http.Transport
+	transport *egress.Transport
 }
 
 func newTransports() *transports {
@@ -82,8 +81,8 @@ func (t *transports) get(r route) (connector, error) {
 	return made, nil
 }
 
-func (t *transports) all() []*http.Transport {
-	all := make([]*http.Transport, 0, len(t.byKey))
+func (t *transports) all() []*egress.Transport {
+	all := make([]*egress.Transport, 0, len(t.byKey))
 	for _, c := range t.byKey {
 		all = append(all, c.transport)
 	}

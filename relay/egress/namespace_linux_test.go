@@ -255,7 +255,7 @@ func testProxyOfTheEnvironment(t *testing.T) {
 	}
 
 	// The control: a transport that minds the environment goes to the proxy.
-	transport := NewTransport(d, TransportOptions{})
+	transport := NewTransport(d, TransportOptions{}).Transport // of net/http
 	transport.Proxy = http.ProxyFromEnvironment
 	defer transport.CloseIdleConnections()
 	if _, _, err := post(t, &http.Client{Transport: transport}, public.URL); err != nil {

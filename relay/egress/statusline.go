@@ -75,6 +75,9 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
+// Socket returns the connection that the kernel knows.
+func (c *Conn) Socket() net.Conn { return c.socket }
+
 // Status returns the status of the last answer's status line (RFC 9112, section 4), or 0
 // if there was no whole line yet.
 func (c *Conn) Status() int {

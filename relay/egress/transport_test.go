@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay/destination"
+	"github.com/caddyrelay/caddyrelay/relay/http1"
 )
 
 // receiver is an HTTP server that notes where requests come from.
@@ -198,7 +199,11 @@ func TestTransportLimitsHeaders(t *testing.T) {
 		w.Header().Set("X-Endless", strings.Repeat("x", 70<<10))
 	})
 	client := newClient(t, &Dialer{Guard: guard(t, "127.0.0.9")}, TransportOptions{})
-	if _, _, err := post(t, client, r.URL); err == nil || !strings.Contains(err.Error(), "exceeded 65536 bytes") {
+	if _, _, err := post(t, client, r.URL); err == nil || !strings.Contains(err.Error(), "more than 65536 bytes") {
 		t.Errorf("%v", err)
+	}
+	large := strings.NewReader(strings.Repeat("x", http1.MaxBody+1))
+	if _, err := client.Post(r.URL, "text/plain", large); err == nil || !strings.Contains(err.Error(), "exceeded 65536 bytes") {
+		t.Errorf("by net/http: %v", err)
 	}
 }

@@ -1,0 +1,8 @@
+// Package http1 makes HTTP/1.1 requests over plain connections, each in the goroutine of
+// its caller (RFC 9112).
+//
+// [net/http.Transport] keeps two goroutines for each connection, and hands every request
+// and answer from one to the other; for small requests on busy processors that costs more
+// than the exchange. A delivery has a goroutine already, and nothing to do while it waits.
+// What is hard to read safely, the header and body of an answer, is left to net/http.
+package http1

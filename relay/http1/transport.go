@@ -1,0 +1,172 @@
+package http1
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Defaults of a [Transport].
+const (
+	DefaultMaxIdlePerHost = 16
+	DefaultIdleTimeout    = 90 * time.Second
+	DefaultMaxHeaderBytes = 64 << 10
+)
+
+// MaxBody is the largest body that [Transport.Takes] lets pass, in bytes. It is written
+// before the answer is read: one that does not fit into the kernel's buffers could wait
+// for a receiver that has answered already and reads no more.
+const MaxBody = 16 << 10
+
+// Transport makes requests, and keeps connections for the next ones. Its fields are not
+// changed once it is in use; then any number of goroutines may use it. It follows no
+// redirects, inflates nothing and knows no proxies.
+type Transport struct {
+	// Dial connects to "host:port". It is required.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// MaxIdlePerHost is how many idle connections to one destination are kept.
+	// Default: 16.
+	MaxIdlePerHost int
+	// IdleTimeout is how long an idle connection is kept. Default: 90s.
+	IdleTimeout time.Duration
+	// MaxHeaderBytes bounds the header of an answer. Default: 64 KiB.
+	MaxHeaderBytes int64
+
+	idle pool
+}
+
+// Takes reports whether a request may be given to [Transport.RoundTrip]: it is plain HTTP,
+// its body has a known length of at most [MaxBody], and it neither changes the protocol
+// nor closes its connection.
+func Takes(req *http.Request) bool {
+	body := req.Body != nil && req.Body != http.NoBody
+	return req.URL.Scheme == "http" && body == (req.ContentLength > 0) && req.ContentLength <= MaxBody &&
+		!req.Close && req.TransferEncoding == nil && req.Trailer == nil && req.Header["Upgrade"] == nil
+}
+
+// RoundTrip implements [http.RoundTripper] for requests that [Takes] lets pass. The
+// request ends with its context, however far it is. The body of the answer must be closed;
+// if it was read to its end the connection is kept.
+//
+// A request that may be repeated (its header has the key Idempotency-Key, be it without
+// values, as [http.Transport] has it) is made again on a new connection when a kept one
+// turns out to be closed: the receiver has answered nothing on it.
+//
+// Errors: those of Dial; [context.DeadlineExceeded] or the context's own; [net.Error].
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	defer closeBody(req)
+	if err := check(req); err != nil {
+		return nil, err
+	}
+	address := addressOf(req)
+	c, reused := t.idle.take(address), true
+	for {
+		if c == nil {
+			var err error
+			if c, err = t.connect(req.Context(), address); err != nil {
+				return nil, err
+			}
+			reused = false
+		}
+		resp, err := c.roundTrip(req, reused)
+		if err == nil {
+			return resp, nil
+		}
+		_ = c.Close() // it is of no use, whatever is wrong with it
+		if !reused || c.heard || !closedByPeer(err) || !rewind(req) {
+			return nil, ended(req.Context(), err)
+		}
+		c = nil
+	}
+}
+
+// CloseIdleConnections closes the connections that no request uses.
+func (t *Transport) CloseIdleConnections() { t.idle.clear() }
+
+func (t *Transport) connect(ctx context.Context, address string) (*conn, error) {
+	raw, err := t.Dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(t, raw, address), nil
+}
+
+// roundTrip writes the request and reads the header of its answer.
+func (c *conn) roundTrip(req *http.Request, reused bool) (*http.Response, error) {
+	ctx := req.Context()
+	if trace := httptrace.ContextClientTrace(ctx); trace != nil && trace.GotConn != nil {
+		trace.GotConn(httptrace.GotConnInfo{Conn: c.Conn, Reused: reused, WasIdle: reused})
+	}
+	if err := c.begin(ctx); err != nil {
+		return nil, err
+	}
+	wrote := c.write(req)
+	if _, ok := errors.AsType[net.Error](wrote); wrote != nil && !ok {
+		return nil, wrote // the request's body has failed
+	}
+	// A receiver may have answered before it closed its side: that counts.
+	resp, err := c.readHeader(req)
+	if err != nil {
+		if wrote != nil {
+			err = wrote
+		}
+		return nil, err
+	}
+	if wrote != nil {
+		resp.Close = true
+	}
+	resp.Body = c.body(resp)
+	return resp, nil
+}
+
+// ended returns the error with what is known of the context: its end comes as an error of
+// the connection.
+func ended(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return fmt.Errorf("%w (%w)", cause, err)
+	}
+	// The clock of the connection may be a moment ahead of the context's.
+	if _, ok := ctx.Deadline(); ok && errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%w (%w)", context.DeadlineExceeded, err)
+	}
+	return err
+}
+
+// closedByPeer reports an error of a connection that the other side has closed.
+func closedByPeer(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// rewind makes the request ready to be made again. It reports whether that is possible.
+func rewind(req *http.Request) bool {
+	_, repeatable := req.Header["Idempotency-Key"]
+	if !repeatable && req.Method != http.MethodGet {
+		return false
+	}
+	if req.Body == nil || req.Body == http.NoBody {
+		return true
+	}
+	if req.GetBody == nil {
+		return false
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return false
+	}
+	closeBody(req)
+	req.Body = body
+	return true
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+}
