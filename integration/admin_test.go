@@ -65,7 +65,7 @@ func TestAdminAPIShowsStatusEventsAndDeliveriesAsDocumented(t *testing.T) {
 	for _, region := range inner(t, s, "regions") {
 		wantMembers(t, "region", region, "name addresses")
 		for _, a := range inner(t, region, "addresses") {
-			wantMembers(t, "address", a, "address public up", "error")
+			wantMembers(t, "address", a, "address public up pinned active from until", "error")
 			if a["address"] != "127.0.0.2" || a["public"] != "127.0.0.2" || a["up"] != true {
 				t.Errorf("%v", a)
 			}
