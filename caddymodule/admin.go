@@ -130,7 +130,7 @@ func engineError(err error) error {
 	switch {
 	case errors.Is(err, relay.ErrNotFound), errors.Is(err, relay.ErrNoDelivery), errors.As(err, &unknown):
 		status = http.StatusNotFound
-	case errors.Is(err, relay.ErrUnfinished), errors.Is(err, relay.ErrPausedByConfiguration):
+	case errors.Is(err, relay.ErrUnfinished), errors.Is(err, relay.ErrErased), errors.Is(err, relay.ErrPausedByConfiguration):
 		status = http.StatusConflict
 	case errors.As(err, &cursor), errors.As(err, &selection):
 		status = http.StatusBadRequest

@@ -44,6 +44,8 @@ type job struct {
 	since    time.Time
 	stored   bool
 	key      string
+	// erased says that the event's data was erased since; guarded by the lane's lock.
+	erased bool
 
 	plan *Plan
 	sub  *Subscription

@@ -43,6 +43,7 @@ const (
 	ReasonStatus      Reason = "status"        // a status that is not retried
 	ReasonDropped     Reason = "dropped"       // the operator gave it up
 	ReasonQuarantined Reason = "quarantined"   // its record cannot be read or sent
+	ReasonErased      Reason = "erased"        // the operator erased its event
 )
 
 // Delivery is one event for one subscription, as users see it.

@@ -136,7 +136,7 @@ func (r settled) notices(j *job) []Notice {
 	add(TopicFailing, r.tripped)
 	add(TopicRecovered, r.recovered)
 	add(TopicDisabled, r.disabled)
-	if r.state == StateFailed {
+	if r.state == StateFailed && j.event.Erased.IsZero() && !j.erased {
 		n := base
 		n.Topic, n.Event, n.EventType = TopicDeliveryFailed, j.event.ID, j.event.Type
 		all = append(all, n)

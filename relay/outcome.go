@@ -27,6 +27,7 @@ const (
 	endUnavailable               // no usable address of the region: held, not charged
 	endCut                       // cut by a stop: made again, not charged
 	endUnreadable                // the event's record is missing or damaged: set aside
+	endErased                    // the event's data was erased: there is nothing to send
 )
 
 // verdict is an attempt's result with what goes into its record.

@@ -186,6 +186,9 @@ func (r *Relay) attempt(j *job) (Attempt, verdict) {
 		}
 		j.event = e
 	}
+	if !j.event.Erased.IsZero() {
+		return Attempt{}, verdict{end: endErased}
+	}
 	return j.attempt(r.attempts)
 }
 

@@ -39,6 +39,9 @@ func (r *Relay) Replay(ctx context.Context, id, subscription string) error {
 
 // replay reopens the delivery of the event at seq.
 func (r *Relay) replay(ctx context.Context, seq Seq, p Placement) error {
+	if e, err := r.store.Event(ctx, seq); err == nil && !e.Erased.IsZero() {
+		return ErrErased
+	}
 	if err := r.Flush(ctx); err != nil {
 		return err
 	}
@@ -170,7 +173,7 @@ func (r *Relay) missing(ctx context.Context, q *ReplayRequest) ([]LogEntry, erro
 		}
 		for _, e := range page.Events {
 			has := slices.ContainsFunc(e.Deliveries, func(p Placement) bool { return p.Subscription == q.Subscription })
-			if !has && slices.Contains(plan.match(e, nil), plan.byName[q.Subscription]) {
+			if !has && e.Erased.IsZero() && slices.Contains(plan.match(e, nil), plan.byName[q.Subscription]) {
 				all = append(all, LogEntry{Seq: e.Seq})
 			}
 		}
@@ -202,7 +205,7 @@ func (r *Relay) apply(ctx context.Context, q *ReplayRequest, entry LogEntry) (bo
 				r.lane(q.Subscription).offer(e.Deliveries[len(e.Deliveries)-1].Pos, e)
 			})
 		}
-		if errors.Is(err, ErrNotFound) { // removed by age meanwhile
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrErased) { // meanwhile
 			return false, nil
 		}
 		return placed, err
@@ -214,7 +217,7 @@ func (r *Relay) apply(ctx context.Context, q *ReplayRequest, entry LogEntry) (bo
 		}
 	}
 	err := r.replay(ctx, entry.Seq, Placement{Subscription: q.Subscription, Pos: entry.Pos})
-	if errors.Is(err, ErrUnfinished) || errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrUnfinished) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrErased) {
 		return false, nil
 	}
 	if err != nil {

@@ -21,7 +21,10 @@ type settled struct {
 func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 	delete(l.inFlight, j.pos)
 	l.retries.leave(j.pos)
-	result := settled{now: now, message: v.message, attempted: v.end != endUnavailable && v.end != endUnreadable && !a.At.IsZero()}
+	result := settled{now: now, message: v.message, attempted: v.end != endUnavailable && !a.At.IsZero()}
+	if j.erased {
+		v = j.afterErasure(&a, v)
+	}
 	switch v.end {
 	case endCut, endUnavailable:
 		// As if it had not been taken: no attempt is charged or recorded.
@@ -40,6 +43,10 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 		l.outbox.put(Exception{
 			From: j.pos, To: j.pos, Seq: j.seq, Kind: Quarantined, Attempts: j.attempts, At: now, Reason: string(ReasonQuarantined),
 		})
+		result.outcome, result.state = OutcomeFailed, StateFailed
+	case endErased:
+		l.condition.Failed++
+		l.outbox.put(erasedException(j.pos, j.seq, max(j.attempts, a.Number), now))
 		result.outcome, result.state = OutcomeFailed, StateFailed
 	case endDelivered:
 		result.recovered = l.condition.succeeded(j.sub, now)
@@ -76,7 +83,7 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 	if result.state != "" {
 		l.release(j.key, now)
 	}
-	if v.end != endUnreadable {
+	if !a.At.IsZero() {
 		l.outbox.attempt(j.seq, a)
 	}
 	return result

@@ -56,6 +56,7 @@ type simulation struct {
 	dice      *rand.Rand // of everything that goes on beside them
 	endpoints map[string]*simulated
 	accepted  map[string][]string // subscriptions by event
+	erased    map[string]bool
 	// cuts counts what may have made a receiver get something twice.
 	cuts int
 }
@@ -71,7 +72,7 @@ type simulated struct {
 func newSimulation(w *world, seed uint64) *simulation {
 	s := &simulation{
 		world: w, random: rand.New(rand.NewPCG(seed, 1)), dice: rand.New(rand.NewPCG(seed, 2)),
-		endpoints: make(map[string]*simulated), accepted: make(map[string][]string),
+		endpoints: make(map[string]*simulated), accepted: make(map[string][]string), erased: make(map[string]bool),
 	}
 	for i := range 6 {
 		name := fmt.Sprintf("s%d", i)
@@ -205,6 +206,8 @@ func (s *simulation) step() {
 		s.memory.Fail(relay.ErrBroken)
 		s.wait(3 * time.Second)
 		s.memory.Fail(nil)
+	case dice < 993:
+		s.erase()
 	default:
 		s.wait(time.Duration(s.random.IntN(60)) * time.Second)
 	}
@@ -216,6 +219,27 @@ func (s *simulation) publishOne() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.accepted[receipt.ID] = receipt.Matched
+}
+
+// erase erases one of the accepted events, or only its data, as a crash in the middle does.
+func (s *simulation) erase() {
+	s.mu.Lock()
+	ids := slices.Sorted(maps.Keys(s.accepted))
+	s.mu.Unlock()
+	if len(ids) == 0 {
+		return
+	}
+	ctx, id := context.Background(), ids[len(ids)-1-s.random.IntN(min(len(ids), 100))]
+	var err error
+	if s.random.IntN(3) > 0 {
+		err = s.engine.Erase(ctx, id)
+	} else if seq, _, parseErr := relay.ParseID(id); parseErr == nil {
+		err = s.store.Erase(ctx, seq, nil)
+	}
+	if err != nil {
+		s.t.Errorf("erasing %s: %v", id, err)
+	}
+	s.erased[id] = true
 }
 
 func (s *simulation) run(steps int) {
@@ -244,6 +268,10 @@ func (s *simulation) run(steps int) {
 	for _, id := range slices.Sorted(maps.Keys(s.accepted)) {
 		for _, name := range s.accepted[id] {
 			switch n := s.endpoints[name].got[id]; {
+			case n == 0 && s.erased[id]:
+				if got := s.explain(id, name); !strings.HasPrefix(got, "failed (erased)") {
+					s.t.Errorf("%s was erased, and for %s it is %s", id, name, got)
+				}
 			case n == 0:
 				s.t.Errorf("%s was accepted for %s and never arrived: %s", id, name, s.explain(id, name))
 			case n > 1:

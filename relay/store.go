@@ -51,13 +51,16 @@ func (e *KeyReusedError) Is(target error) bool { return target == ErrKeyReused }
 // UnreadableError means that a record of the store cannot be read. The event it belongs
 // to is set aside, not delivered.
 type UnreadableError struct {
-	// Pos is the position in the log that was read, Seq that of the event.
+	// Pos is the position in the log that was read, 0 if none was; Seq is that of the event.
 	Pos uint64
 	Seq Seq
 	Err error
 }
 
 func (e *UnreadableError) Error() string {
+	if e.Pos == 0 {
+		return fmt.Sprintf("reading the event %d: %v", e.Seq, e.Err)
+	}
 	return fmt.Sprintf("reading the event %d at position %d: %v", e.Seq, e.Pos, e.Err)
 }
 
@@ -319,7 +322,7 @@ type Store interface {
 	// Exception returns the exception that covers a position, or false.
 	Exception(ctx context.Context, subscription string, pos uint64) (Exception, bool, error)
 
-	// Event returns the event at s with its data, or [ErrNotFound].
+	// Event returns the event at s with its data, [ErrNotFound], or an [UnreadableError].
 	Event(ctx context.Context, s Seq) (*Event, error)
 
 	// Find returns the Seq of the event with this ID, or [ErrNotFound].

@@ -18,6 +18,8 @@ type Event struct {
 	ContentType string `json:"content_type"`
 	// Size is that of the data, in bytes.
 	Size int `json:"size"`
+	// Erased is when the data was erased; left out if it was not.
+	Erased Time `json:"erased,omitzero"`
 	// SourceID is the sender's own identifier.
 	SourceID string `json:"source_id,omitempty"`
 	// Extensions are CloudEvents extension attributes.
@@ -46,6 +48,7 @@ func newEvent(e *relay.Event, deliveries []relay.Delivery, show func(*relay.Deli
 		Accepted:    Time{e.Accepted},
 		ContentType: e.ContentType,
 		Size:        e.Size,
+		Erased:      Time{e.Erased},
 		SourceID:    e.SourceID,
 		Extensions:  e.Extensions,
 		Deliveries:  make([]Delivery, len(deliveries)),

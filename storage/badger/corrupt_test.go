@@ -59,6 +59,10 @@ func TestCorruptRecordIsNeverAWrongBody(t *testing.T) {
 	if !errors.As(err, &corrupt) || !strings.Contains(err.Error(), keyName(key)) {
 		t.Fatalf("Event: %v, want a CorruptError with the key", err)
 	}
+	var one *relay.UnreadableError
+	if !errors.As(err, &one) || one.Seq != events[1].Seq {
+		t.Fatalf("Event: %v, want an UnreadableError", err)
+	}
 	// Read gives what lies before, then says which one it is, and goes on after it.
 	entries, err := s.Read(t.Context(), "crm", 0, 10, 1<<20)
 	if err != nil || len(entries) != 1 || entries[0].Event.Seq != events[0].Seq {

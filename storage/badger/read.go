@@ -140,6 +140,9 @@ func (s *Store) Event(ctx context.Context, seq relay.Seq) (e *relay.Event, err e
 		e, err = s.event(txn, seq)
 		return err
 	})
+	if corrupt := (*CorruptError)(nil); errors.As(err, &corrupt) {
+		return nil, &relay.UnreadableError{Seq: seq, Err: err}
+	}
 	return e, err
 }
 

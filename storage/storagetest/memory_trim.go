@@ -48,6 +48,9 @@ func (m *Memory) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, e
 
 // trimmable reports whether p lets e go, or the store's size does.
 func (c *content) trimmable(e *relay.Event, p relay.TrimPolicy, forSize bool) bool {
+	if !forSize && !e.Accepted.Before(p.DeliveredBefore) && !e.Accepted.Before(p.FailedBefore) {
+		return false
+	}
 	limit := p.DeliveredBefore
 	for _, at := range e.Deliveries {
 		s := c.subs[at.Subscription]

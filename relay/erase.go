@@ -1,0 +1,143 @@
+package relay
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Erase takes the data of an event away, and what its attempts keep of answers: nothing
+// shows any of it from then on. Deliveries of it that were not made are failed, for the
+// reason "erased"; one that is under way ends by itself. Erasing again changes nothing.
+// The error is [ErrNotFound] if there is no such event.
+func (r *Relay) Erase(ctx context.Context, id string) error {
+	seq, err := r.store.Find(ctx, id)
+	if err != nil {
+		return err
+	}
+	e, err := r.store.Event(ctx, seq)
+	if err != nil {
+		return err
+	}
+	// Deliveries end first: with the data gone there is nothing that could be sent.
+	stored := make([]Placement, 0, len(e.Deliveries))
+	for _, p := range e.Deliveries {
+		if !r.lane(p.Subscription).erase(p, seq, time.Now()) {
+			stored = append(stored, p)
+		}
+	}
+	if err := r.Flush(ctx); err != nil {
+		return err
+	}
+	for _, p := range stored {
+		if err := r.eraseStored(ctx, p); err != nil {
+			return err
+		}
+	}
+	if len(stored) > 0 {
+		if err := r.Flush(ctx); err != nil {
+			return err
+		}
+	}
+	return r.store.Erase(ctx, seq, nil)
+}
+
+// erasedException is how a delivery ends whose event was erased.
+func erasedException(pos uint64, s Seq, attempts int, now time.Time) Exception {
+	return Exception{From: pos, To: pos, Seq: s, Kind: Erased, Attempts: attempts, At: now, Reason: string(ReasonErased)}
+}
+
+// erase ends a delivery as far as memory knows of it, and reports whether that is all.
+func (l *lane) erase(p Placement, s Seq, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if j, ok := l.inFlight[p.Pos]; ok {
+		j.erased = true
+		return true
+	}
+	attempts := 0
+	if w, ok := l.retries.byPos[p.Pos]; ok {
+		l.retries.remove(w)
+		if attempts = w.attempts; w.stored {
+			l.condition.Open--
+		}
+	} else if l.cur.has(p.Pos) {
+		return false
+	}
+	if i := slices.IndexFunc(l.queue, func(e Entry) bool { return e.Pos == p.Pos }); i >= 0 {
+		size := int64(len(l.queue[i].Event.Data))
+		l.queue = slices.Delete(l.queue, i, i+1)
+		l.queued -= size
+		l.engine.memory.Add(-size)
+	}
+	l.end(erasedException(p.Pos, s, attempts, now), p.Key, now)
+	return true
+}
+
+// eraseStored ends a delivery that only the store knows, if it is open there.
+func (r *Relay) eraseStored(ctx context.Context, p Placement) error {
+	x, found, err := r.store.Exception(ctx, p.Subscription, p.Pos)
+	if err != nil || !found || x.Kind.Closed() || x.From != x.To {
+		return err
+	}
+	l := r.lane(p.Subscription)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if j, ok := l.inFlight[p.Pos]; ok { // since then
+		j.erased = true
+		return nil
+	}
+	if newer, put, dropped := l.outbox.lookup(p.Pos); dropped || put && newer.Kind.Closed() {
+		return nil // finished meanwhile
+	} else if put {
+		x = newer
+	}
+	if w, ok := l.retries.byPos[p.Pos]; ok {
+		l.retries.remove(w)
+	}
+	l.retries.leave(p.Pos)
+	l.condition.Open--
+	l.order.forget(p.Key, p.Pos)
+	l.end(erasedException(p.Pos, x.Seq, x.Attempts, now), p.Key, now)
+	return nil
+}
+
+// end records that a delivery which is not under way is over, and failed. The caller holds
+// the lock.
+func (l *lane) end(x Exception, key string, now time.Time) {
+	l.outbox.put(x)
+	l.cur.finish(x.From)
+	l.next = l.cur.skip(l.next)
+	l.condition.Failed++
+	l.engine.settler.add(l)
+	if line := l.order.lines[key]; key != "" && line != nil && line.head.pos == x.From {
+		l.release(key, now)
+	}
+	l.advance(now)
+}
+
+// afterErasure is what the result of an attempt means whose event was erased meanwhile. A
+// delivery stays one.
+func (j *job) afterErasure(a *Attempt, v verdict) verdict {
+	a.Error, a.Excerpt = "", nil
+	switch v.end {
+	case endDelivered:
+		return v
+	case endCut, endUnavailable:
+		*a = Attempt{} // not charged
+	}
+	return verdict{end: endErased}
+}
+
+// forget takes a delivery out of those that wait behind the head of its key.
+func (o *order) forget(key string, pos uint64) {
+	line := o.lines[key]
+	if line == nil {
+		return
+	}
+	if i := slices.IndexFunc(line.waiting, func(b behind) bool { return b.pos == pos }); i >= 0 {
+		line.waiting = slices.Delete(line.waiting, i, i+1)
+		o.waiting--
+	}
+}

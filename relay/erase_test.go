@@ -1,0 +1,266 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// erase erases an event and checks that nothing shows its data any more.
+func (w *world) erase(id string) {
+	w.t.Helper()
+	if err := w.engine.Erase(context.Background(), id); err != nil {
+		w.t.Fatalf("erasing %s: %v", id, err)
+	}
+	e, deliveries, err := w.engine.Inspect(context.Background(), id)
+	if err != nil || len(e.Data) > 0 || e.Erased.IsZero() {
+		w.t.Errorf("%s has %q, erased %v; %v", id, e.Data, e.Erased, err)
+	}
+	for _, d := range deliveries {
+		for _, a := range d.Attempts {
+			if len(a.Excerpt) > 0 || a.Error != "" {
+				w.t.Errorf("%s keeps of an attempt %q and %q", id, a.Excerpt, a.Error)
+			}
+		}
+	}
+}
+
+// TestErasedEventsAreNotSent: wherever a delivery stands, erasing its event ends it, and
+// nothing else.
+func TestErasedEventsAreNotSent(t *testing.T) {
+	for _, few := range []bool{false, true} { // with hardly any memory most is only in the store
+		if few {
+			defer relay.SetRetriesInMemory(2)()
+			defer relay.SetQueueEntries(2)()
+		}
+		run(t, func(w *world) {
+			down := true
+			to := &receiver{answer: func(int, *http.Request) (*http.Response, error) {
+				if down {
+					return answer(500), nil
+				}
+				return answer(200), nil
+			}}
+			subscribe := func(paused bool) {
+				s := ordered("crm", to)
+				s.Retry.Delays = []time.Duration{time.Hour, time.Hour}
+				s.Paused = paused
+				w.plan(s)
+			}
+			subscribe(false)
+			w.publish("x", keyed("delivered", 0))
+			var retrying, heads, waiting, pending []string
+			for i := range 10 {
+				retrying = append(retrying, w.publish("x", fmt.Sprintf(`{"n":%d}`, i)).ID)
+				heads = append(heads, w.publish("x", keyed(fmt.Sprint("line", i), 0)).ID)
+				waiting = append(waiting, w.publish("x", keyed(fmt.Sprint("line", i), 1)).ID)
+				w.publish("x", keyed(fmt.Sprint("line", i), 2))
+			}
+			w.wait(time.Second)
+			subscribe(true)
+			for i := range 10 {
+				pending = append(pending, w.publish("x", fmt.Sprintf(`{"n":%d}`, 100+i)).ID)
+			}
+			w.wait(time.Second)
+
+			for i := 0; i < 10; i += 2 {
+				for _, ids := range [][]string{retrying, heads, waiting, pending} {
+					w.erase(ids[i])
+				}
+			}
+			check := func() {
+				t.Helper()
+				for i := 0; i < 10; i += 2 {
+					w.expect(retrying[i], relay.StateFailed, relay.ReasonErased, 1)
+					w.expect(heads[i], relay.StateFailed, relay.ReasonErased, 1)
+					w.expect(waiting[i], relay.StateFailed, relay.ReasonErased, 0)
+					w.expect(pending[i], relay.StateFailed, relay.ReasonErased, 0)
+				}
+				if got := w.status("crm"); got.Failed != 20 {
+					t.Errorf("%d failed, want 20", got.Failed)
+				}
+			}
+			check()
+			if got := w.status("crm").Pending; got != 31 {
+				t.Errorf("%d pending, want 31", got)
+			}
+			w.restart()
+			check()
+			before := len(to.all())
+			down = false
+			subscribe(false)
+			w.wait(3 * time.Hour)
+			check()
+			var sent []string
+			for _, r := range to.all()[before:] {
+				sent = append(sent, r.header.Get("Webhook-Id"))
+			}
+			if got := w.status("crm").Pending; got != 0 || len(sent) != 31 {
+				t.Errorf("%d were sent, %d are pending; want 31 and none", len(sent), got)
+			}
+			for i := 0; i < 10; i += 2 {
+				for _, ids := range [][]string{retrying, heads, waiting, pending} {
+					if strings.Contains(strings.Join(sent, " "), ids[i]) {
+						t.Errorf("%s was sent after its erasure", ids[i])
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestErasureDuringAnAttempt: what is under way ends by itself. If it succeeds it is
+// delivered; if not it is not made again, nor recorded with what it was answered.
+func TestErasureDuringAnAttempt(t *testing.T) {
+	for _, test := range []struct {
+		status   int
+		state    relay.State
+		reason   relay.Reason
+		attempts int
+	}{
+		{200, relay.StateDelivered, "", 1},
+		{500, relay.StateFailed, relay.ReasonErased, 1},
+		{410, relay.StateFailed, relay.ReasonErased, 1},
+	} {
+		run(t, func(w *world) {
+			to := &receiver{answer: func(int, *http.Request) (*http.Response, error) {
+				time.Sleep(5 * time.Second)
+				return answer(test.status), nil
+			}}
+			s := subscription("crm", to)
+			s.Timeout = time.Minute
+			w.plan(s)
+			id := w.publish("a", "1").ID
+			w.wait(time.Second)
+			w.erase(id)
+			w.wait(time.Hour)
+			w.erase(id) // again, and nothing of the answer is kept
+			w.expect(id, test.state, test.reason, test.attempts)
+			if n := len(to.all()); n != 1 {
+				t.Errorf("%d requests, want 1", n)
+			}
+			if got := w.status("crm").Pending; got != 0 {
+				t.Errorf("%d pending", got)
+			}
+		})
+	}
+}
+
+// TestErasureThatACrashInterrupted: the data is gone and the deliveries are open. Whoever
+// comes to one ends it.
+func TestErasureThatACrashInterrupted(t *testing.T) {
+	run(t, func(w *world) {
+		to := &receiver{answer: func(int, *http.Request) (*http.Response, error) { return answer(500), nil }}
+		s := subscription("crm", to)
+		s.Retry.Delays = []time.Duration{time.Hour}
+		w.plan(s)
+		retrying := w.publish("a", "1")
+		w.wait(time.Second)
+		s = subscription("crm", to)
+		s.Paused = true
+		w.plan(s)
+		pending := w.publish("a", "2")
+		if err := w.engine.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w.memory = w.memory.Reopen()
+		w.store = w.memory
+		for _, r := range []relay.Receipt{retrying, pending} {
+			seq, _, err := relay.ParseID(r.ID)
+			if err == nil {
+				err = w.store.Erase(context.Background(), seq, nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.open()
+		before := len(to.all())
+		w.plan(subscription("crm", to))
+		w.wait(2 * time.Hour)
+		w.expect(retrying.ID, relay.StateFailed, relay.ReasonErased, 1)
+		w.expect(pending.ID, relay.StateFailed, relay.ReasonErased, 0)
+		if n := len(to.all()) - before; n != 0 {
+			t.Errorf("%d requests after the erasure", n)
+		}
+	})
+}
+
+// TestErasedEventsAreNotReplayed, one by one or many at once; a delivered one stays so.
+func TestErasedEventsAreNotReplayed(t *testing.T) {
+	run(t, func(w *world) {
+		var to receiver
+		w.plan(subscription("crm", &to), subscription("late", &to, "b"))
+		id := w.publish("a", "1").ID
+		w.wait(time.Second)
+		w.erase(id)
+		w.plan(subscription("crm", &to), subscription("late", &to))
+		ctx := context.Background()
+		if err := w.engine.Replay(ctx, id, "crm"); !errors.Is(err, relay.ErrErased) {
+			t.Errorf("Replay: %v, want ErrErased", err)
+		}
+		for _, name := range []string{"crm", "late"} {
+			for _, what := range relay.Selections {
+				if _, err := w.engine.StartReplay(relay.ReplayRequest{Subscription: name, Select: what}); err != nil {
+					t.Fatal(err)
+				}
+				w.wait(time.Minute)
+			}
+		}
+		w.expect(id, relay.StateDelivered, "", 1)
+		if n := len(to.all()); n != 1 {
+			t.Errorf("%d requests, want 1", n)
+		}
+		if err := w.engine.Erase(ctx, relay.FormatID(1, 1)); !errors.Is(err, relay.ErrNotFound) {
+			t.Errorf("Erase of nothing: %v", err)
+		}
+	})
+}
+
+// unreadable is a store in which one event cannot be read any more.
+type unreadable struct {
+	relay.Store
+	seq relay.Seq
+}
+
+func (s *unreadable) Event(ctx context.Context, seq relay.Seq) (*relay.Event, error) {
+	if seq == s.seq {
+		return nil, &relay.UnreadableError{Seq: seq, Err: errors.New("its checksum does not match")}
+	}
+	return s.Store.Event(ctx, seq)
+}
+
+// TestUnreadableRetryIsSetAside: an event whose record was damaged after its first attempt
+// is failed, and not tried to be read for ever.
+func TestUnreadableRetryIsSetAside(t *testing.T) {
+	run(t, func(w *world) {
+		store := &unreadable{Store: w.memory}
+		if err := w.engine.Close(); err != nil {
+			t.Fatal(err)
+		}
+		store.Store = w.memory.Reopen()
+		w.store = store
+		w.open()
+		to := &receiver{answer: func(n int, _ *http.Request) (*http.Response, error) { return answer([]int{500, 200}[n-1]), nil }}
+		s := subscription("crm", to)
+		s.Retry.Delays = []time.Duration{time.Minute, time.Minute}
+		w.plan(s)
+		bad := w.publish("a", "1")
+		synctest.Wait()
+		store.seq, _, _ = relay.ParseID(bad.ID)
+		w.wait(time.Hour)
+		if got := w.status("crm"); got.Pending != 0 || got.Failed != 1 {
+			t.Errorf("%+v, want 1 failed", got)
+		}
+		if n := len(to.all()); n != 1 {
+			t.Errorf("%d requests, want 1", n)
+		}
+	})
+}
