@@ -7,31 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay/egress"
-	"github.com/caddyrelay/caddyrelay/relay/signature"
-)
-
-// Header fields of each request, in their canonical form so that they can be used as
-// map keys.
-const (
-	fieldContentType  = "Content-Type"
-	fieldUserAgent    = "User-Agent"
-	fieldID           = "Webhook-Id"
-	fieldTimestamp    = "Webhook-Timestamp"
-	fieldEvent        = "Relay-Event"
-	fieldSubscription = "Relay-Subscription"
-	fieldAttempt      = "Relay-Attempt"
-	fieldTraceParent  = "Traceparent"
-	fieldTraceState   = "Tracestate"
-	// An empty list under this key is not sent. It tells net/http that the request may
-	// be made again on a fresh connection when a pooled one turns out to be dead: that
-	// is no attempt, since the endpoint cannot have seen it.
-	fieldIdempotencyKey = "Idempotency-Key"
 )
 
 // job is a delivery that is being attempted, with the plan that it began under.
@@ -63,20 +42,14 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 		a.Error, a.ErrorKind = v.message, v.kind
 	}()
 
-	ctx, cancel := context.WithTimeout(ctx, j.sub.Timeout)
-	defer cancel()
-	var conn net.Conn
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(c httptrace.GotConnInfo) {
-			conn = c.Conn
-			a.Local, a.Remote = c.Conn.LocalAddr().String(), c.Conn.RemoteAddr().String()
-		},
-	})
-	req, err := j.request(ctx, a)
+	req, err := j.request(a)
 	if err != nil {
 		return a, failure(KindSign, err.Error())
 	}
-	resp, err := j.sub.Transport.RoundTrip(req)
+	resp, conn, err := egress.Send(ctx, j.sub.Transport, a.At.Add(j.sub.Timeout), req)
+	if conn != nil {
+		a.Local, a.Remote = egress.Addresses(conn)
+	}
 	if err != nil {
 		if status, ok := accepted(conn); ok {
 			a.Status = status
@@ -122,63 +95,13 @@ func (j *job) judgeLost(local string, v verdict) verdict {
 	return v
 }
 
-// request builds the HTTP request of an attempt and signs it.
-func (j *job) request(ctx context.Context, a Attempt) (*http.Request, error) {
-	e, s := j.event, j.sub
-	h := make(http.Header, 12+len(s.Header))
-	req := &http.Request{
-		Method: s.Method, URL: s.URL, Host: s.URL.Host,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: h,
-	}
-	body := e.Data
-	if s.Method == http.MethodGet || s.Method == http.MethodDelete {
-		body = nil
-	} else {
-		h[fieldContentType] = []string{e.ContentType}
-		req.ContentLength = int64(len(body))
-		req.Body = io.NopCloser(bytes.NewReader(body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	}
-	h[fieldUserAgent] = j.plan.userAgent
-	h[fieldID] = []string{e.ID}
-	h[fieldTimestamp] = []string{strconv.FormatInt(a.At.Unix(), 10)}
-	h[fieldEvent] = []string{e.Type}
-	h[fieldSubscription] = []string{s.Name}
-	h[fieldAttempt] = []string{strconv.Itoa(a.Number)}
-	h[fieldIdempotencyKey] = nil
-	if e.TraceParent != "" {
-		h[fieldTraceParent] = []string{e.TraceParent}
-		if e.TraceState != "" {
-			h[fieldTraceState] = []string{e.TraceState}
-		}
-	}
-	for _, rule := range s.Header {
-		switch rule.Op {
-		case '+':
-			h.Add(rule.Field, rule.Value)
-		case '-':
-			h.Del(rule.Field)
-		default:
-			h.Set(rule.Field, rule.Value)
-		}
-	}
-	if _, ok := h[fieldUserAgent]; !ok {
-		h[fieldUserAgent] = []string{""} // otherwise net/http adds its own
-	}
-	message := signature.Message{ID: e.ID, Time: a.At, Body: body, Method: s.Method, URL: s.URL}
-	for _, signer := range s.Signers {
-		if err := signer.Sign(h, message); err != nil {
-			return nil, fmt.Errorf("signing: %w", err)
-		}
-	}
-	return req.WithContext(ctx), nil
-}
-
 // excerpt reads at most maxResponseRead bytes, so that a small answer leaves the
 // connection usable, and returns the beginning. What goes wrong here changes nothing:
 // the status line has decided.
 func excerpt(body io.Reader, delivered bool) []byte {
+	if body == http.NoBody {
+		return nil
+	}
 	keep := maxFailedExcerpt
 	if delivered {
 		keep = maxDeliveredExcerpt

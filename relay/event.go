@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -130,7 +129,7 @@ func CheckType(typ string) error {
 			return fmt.Errorf("the event type has the byte 0x%02x at position %d; only visible ASCII characters are allowed, e.g. order.paid", c, i+1)
 		}
 	}
-	if slices.Contains(strings.Split(typ, "."), "") {
+	if typ[0] == '.' || typ[len(typ)-1] == '.' || strings.Contains(typ, "..") {
 		return fmt.Errorf("the event type %q has an empty segment; segments are separated by single dots, e.g. order.paid", typ)
 	}
 	if first, _, _ := strings.Cut(typ, "."); strings.EqualFold(first+".", ReservedPrefix) {

@@ -57,10 +57,11 @@ var errDraining = errors.New("the relay is stopping")
 //	429, 503         retried; with Retry-After the whole subscription waits
 //	everything else  retried as the subscription's on_status says (3xx is never followed)
 func judgeStatus(status int, h http.Header, now time.Time) verdict {
+	if status >= 200 && status <= 299 {
+		return verdict{end: endDelivered, status: status}
+	}
 	v := verdict{end: endRetry, status: status, message: "answered " + statusText(status)}
 	switch {
-	case status >= 200 && status <= 299:
-		return verdict{end: endDelivered, status: status}
 	case status == http.StatusGone:
 		v.end, v.kind = endGone, Kind4xx
 		v.message += ": the endpoint is gone for good"

@@ -19,6 +19,8 @@ const handshakeTimeout = 10 * time.Second
 type Conn struct {
 	net.Conn
 	socket net.Conn // below TLS
+	// local and remote are the addresses as texts, which each attempt records.
+	local, remote string
 
 	mu      sync.Mutex
 	line    []byte
@@ -75,6 +77,18 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
+func newConn(conn, socket net.Conn) *Conn {
+	return &Conn{Conn: conn, socket: socket, local: conn.LocalAddr().String(), remote: conn.RemoteAddr().String()}
+}
+
+// Addresses returns those that the kernel reported of a connection, "host:port".
+func Addresses(conn net.Conn) (local, remote string) {
+	if c, ok := conn.(*Conn); ok {
+		return c.local, c.remote
+	}
+	return conn.LocalAddr().String(), conn.RemoteAddr().String()
+}
+
 // Socket returns the connection that the kernel knows.
 func (c *Conn) Socket() net.Conn { return c.socket }
 
@@ -100,7 +114,7 @@ func (d *Dialer) dialPlain(ctx context.Context, network, address string) (net.Co
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Conn: conn, socket: conn}, nil
+	return newConn(conn, conn), nil
 }
 
 // dialTLS connects for https. The answers of HTTP/2 come in frames of their own: there is
@@ -131,6 +145,6 @@ func (d *Dialer) dialTLS(config *tls.Config) func(context.Context, string, strin
 		if conn.ConnectionState().NegotiatedProtocol == "h2" {
 			return conn, nil
 		}
-		return &Conn{Conn: conn, socket: raw}, nil
+		return newConn(conn, raw), nil
 	}
 }

@@ -60,9 +60,8 @@ func (r reader) Read(b []byte) (int, error) {
 // Deadlines of a connection that is to be given up, and of one that may be used.
 var past, never = time.Unix(1, 0), time.Time{}
 
-// begin puts the connection under the request's context.
-func (c *conn) begin(ctx context.Context) error {
-	deadline, _ := ctx.Deadline() // none is zero, which is what SetDeadline takes for none
+// begin puts the connection under a request's context and deadline.
+func (c *conn) begin(ctx context.Context, deadline time.Time) error {
 	if err := c.SetDeadline(deadline); err != nil {
 		return err
 	}
@@ -97,20 +96,29 @@ func (c *conn) readHeader(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// body returns the body of an answer, which gives the connection back.
-func (c *conn) body(resp *http.Response) io.ReadCloser {
-	b := &body{ReadCloser: resp.Body, conn: c, reusable: !resp.Close}
+// release lets go of the connection when the body of the answer is closed, which is now if
+// there is none.
+func (c *conn) release(resp *http.Response) {
 	if resp.Body == http.NoBody {
-		b.ended = true
-		_ = b.Close()
+		c.done(!resp.Close)
+		return
 	}
-	return b
+	resp.Body = &body{ReadCloser: resp.Body, conn: c, reusable: !resp.Close}
+}
+
+// done ends a request. The connection is kept if it can be used again.
+func (c *conn) done(reusable bool) {
+	if !c.stop() || !reusable || c.r.Buffered() > 0 {
+		_ = c.Conn.Close()
+		return
+	}
+	c.transport.idle.put(c)
 }
 
 // body is the body of an answer.
 type body struct {
 	io.ReadCloser
-	conn     *conn // nil once it was given back
+	conn     *conn // nil once it was let go
 	reusable bool
 	ended    bool
 }
@@ -127,7 +135,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close gives the connection back, or closes it if something was left on it: net/http's
+// Close lets the connection go, or closes it if something was left on it: net/http's
 // own Close would read that, for as long as a receiver likes.
 func (b *body) Close() error {
 	c := b.conn
@@ -135,11 +143,7 @@ func (b *body) Close() error {
 		return nil
 	}
 	b.conn = nil
-	fine := c.stop() && b.reusable && b.ended && c.r.Buffered() == 0
-	if !fine {
-		return c.Close()
-	}
-	c.transport.idle.put(c)
+	c.done(b.reusable && b.ended)
 	return nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"os"
 	"syscall"
 	"time"
@@ -61,27 +60,37 @@ func Takes(req *http.Request) bool {
 //
 // Errors: those of Dial; [context.DeadlineExceeded] or the context's own; [net.Error].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	deadline, _ := ctx.Deadline()
+	resp, _, err := t.Do(ctx, deadline, req)
+	return resp, err
+}
+
+// Do is RoundTrip with the deadline beside the context, which saves a timer, and with the
+// connection that was used last; nil if there was none. The request's own context is not
+// looked at. A zero deadline is none.
+func (t *Transport) Do(ctx context.Context, deadline time.Time, req *http.Request) (*http.Response, net.Conn, error) {
 	defer closeBody(req)
 	if err := check(req); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	address := addressOf(req)
 	c, reused := t.idle.take(address), true
 	for {
 		if c == nil {
 			var err error
-			if c, err = t.connect(req.Context(), address); err != nil {
-				return nil, err
+			if c, err = t.connect(ctx, deadline, address); err != nil {
+				return nil, nil, err
 			}
 			reused = false
 		}
-		resp, err := c.roundTrip(req, reused)
+		resp, err := c.roundTrip(ctx, deadline, req)
 		if err == nil {
-			return resp, nil
+			return resp, c.Conn, nil
 		}
 		_ = c.Close() // it is of no use, whatever is wrong with it
 		if !reused || c.heard || !closedByPeer(err) || !rewind(req) {
-			return nil, ended(req.Context(), err)
+			return nil, c.Conn, ended(ctx, deadline, err)
 		}
 		c = nil
 	}
@@ -90,7 +99,12 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // CloseIdleConnections closes the connections that no request uses.
 func (t *Transport) CloseIdleConnections() { t.idle.clear() }
 
-func (t *Transport) connect(ctx context.Context, address string) (*conn, error) {
+func (t *Transport) connect(ctx context.Context, deadline time.Time, address string) (*conn, error) {
+	if !deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
 	raw, err := t.Dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
@@ -99,12 +113,8 @@ func (t *Transport) connect(ctx context.Context, address string) (*conn, error) 
 }
 
 // roundTrip writes the request and reads the header of its answer.
-func (c *conn) roundTrip(req *http.Request, reused bool) (*http.Response, error) {
-	ctx := req.Context()
-	if trace := httptrace.ContextClientTrace(ctx); trace != nil && trace.GotConn != nil {
-		trace.GotConn(httptrace.GotConnInfo{Conn: c.Conn, Reused: reused, WasIdle: reused})
-	}
-	if err := c.begin(ctx); err != nil {
+func (c *conn) roundTrip(ctx context.Context, deadline time.Time, req *http.Request) (*http.Response, error) {
+	if err := c.begin(ctx, deadline); err != nil {
 		return nil, err
 	}
 	wrote := c.write(req)
@@ -122,18 +132,17 @@ func (c *conn) roundTrip(req *http.Request, reused bool) (*http.Response, error)
 	if wrote != nil {
 		resp.Close = true
 	}
-	resp.Body = c.body(resp)
+	c.release(resp)
 	return resp, nil
 }
 
 // ended returns the error with what is known of the context: its end comes as an error of
 // the connection.
-func ended(ctx context.Context, err error) error {
+func ended(ctx context.Context, deadline time.Time, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return fmt.Errorf("%w (%w)", cause, err)
 	}
-	// The clock of the connection may be a moment ahead of the context's.
-	if _, ok := ctx.Deadline(); ok && errors.Is(err, os.ErrDeadlineExceeded) {
+	if !deadline.IsZero() && errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("%w (%w)", context.DeadlineExceeded, err)
 	}
 	return err

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"slices"
 	"strings"
 	"syscall"
@@ -299,19 +298,34 @@ func TestDialErrorsAreHandedOn(t *testing.T) {
 	}
 }
 
-func TestTheTraceIsToldOfTheConnection(t *testing.T) {
-	r := newReceiver(t, replying(fine))
+func TestTheConnectionIsToldAlsoWhereTheAnswerIsNone(t *testing.T) {
+	r := newReceiver(t, func(c net.Conn, n int) bool { io.WriteString(c, fine); return n < 3 })
 	tr := newTransport(t)
-	for _, reused := range []bool{false, true} {
-		var got httptrace.GotConnInfo
-		req := r.request("data")
-		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { got = i }}))
-		if _, _, err := exchange(tr, req); err != nil {
-			t.Fatal(err)
+	var first net.Conn
+	for n := range 4 {
+		resp, conn, err := tr.Do(t.Context(), time.Now().Add(patience), r.request("data"))
+		if n == 3 {
+			resp, conn, err = tr.Do(t.Context(), time.Unix(1, 0), r.request("data"))
+			if err == nil || conn != nil {
+				t.Errorf("after the deadline: %v, %v", conn, err)
+			}
+			continue
 		}
-		if got.Conn == nil || got.Reused != reused || got.Conn.RemoteAddr().String() != r.Addr().String() {
-			t.Errorf("told of %+v; want reused %v", got, reused)
+		if err != nil || conn == nil || conn.RemoteAddr().String() != r.Addr().String() {
+			t.Fatalf("told of %v (%v)", conn, err)
 		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if n == 0 {
+			first = conn
+		} else if conn != first {
+			t.Error("the connection was not kept")
+		}
+	}
+	silent := newReceiver(t, func(net.Conn, int) bool { <-t.Context().Done(); return false })
+	_, conn, err := tr.Do(t.Context(), time.Now().Add(50*time.Millisecond), silent.request("data"))
+	if !errors.Is(err, context.DeadlineExceeded) || conn == nil {
+		t.Errorf("told of %v (%v); want a connection and a timeout", conn, err)
 	}
 }
 
