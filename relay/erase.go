@@ -126,6 +126,7 @@ func (j *job) afterErasure(a *Attempt, v verdict) verdict {
 		return v
 	case endCut, endUnavailable:
 		*a = Attempt{} // not charged
+	default:
 	}
 	return verdict{end: endErased}
 }
