@@ -175,14 +175,20 @@ func (r *receiver) got() []arrival {
 	return all
 }
 
+// count returns how many came so far.
+func (r *receiver) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.arrivals)
+}
+
 // want waits for n requests and returns all that came.
 func (r *receiver) want(n int) []arrival {
 	r.t.Helper()
-	var got []arrival
-	eventually(r.t, func() bool { got = r.got(); return len(got) >= n }, func() string {
-		return fmt.Sprintf("%s got %d requests; want %d", r.address, len(got), n)
+	eventually(r.t, func() bool { return r.count() >= n }, func() string {
+		return fmt.Sprintf("%s got %d requests; want %d", r.address, r.count(), n)
 	})
-	return got
+	return r.got()
 }
 
 // wantExactly is want, and fails if there are more.

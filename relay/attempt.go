@@ -25,6 +25,8 @@ type job struct {
 	key      string
 	// erased says that the event's data was erased since; guarded by the lane's lock.
 	erased bool
+	// further says that the attempt has a place of those that lanes share.
+	further bool
 
 	plan *Plan
 	sub  *Subscription

@@ -46,6 +46,12 @@ func (c *condition) held(s *Subscription, now time.Time) (Reason, time.Time) {
 // tripped reports whether the breaker is open, or waits for its probe.
 func (c *condition) tripped(s *Subscription) bool { return !c.ProbeAt.IsZero() && !s.Breaker.Off }
 
+// failing reports whether the last attempt failed.
+func (c *condition) failing() bool { return !c.FailingSince.IsZero() }
+
+// proven reports whether the last attempt succeeded.
+func (c *condition) proven() bool { return !c.failing() && !c.LastSuccess.IsZero() }
+
 // shown is held as users see it: what waits for a probe, or for a look at an address,
 // stays held until that has succeeded.
 func (c *condition) shown(s *Subscription, now time.Time) (Reason, time.Time) {

@@ -17,3 +17,13 @@ func SetQueueEntries(n int) (restore func()) {
 
 // Trim runs one round of retention.
 var Trim = (*Relay).trim
+
+// Bounds of what lanes share.
+const (
+	StartsPerCPU   = startsPerCPU
+	DoubtfulPlaces = doubtfulPlaces
+	GroupRecords   = groupRecords
+)
+
+// Places returns how many further places are taken.
+func (r *Relay) Places() int64 { return r.ration.places.Load() }

@@ -50,8 +50,10 @@ type lane struct {
 
 	condition condition
 	pace      pace
-	order     order
-	outbox    outbox
+	// slot is when an endpoint that fails may get its next attempt; zero: not asked for.
+	slot   time.Time
+	order  order
+	outbox outbox
 }
 
 func newLane(r *Relay, p Progress) *lane {
@@ -174,8 +176,10 @@ func (l *lane) advance(now time.Time) {
 	case !due.After(now): // waits for a free place, not for the clock
 		due = time.Time{}
 	}
-	if next := l.pace.next; next.After(now) && (due.IsZero() || next.Before(due)) {
-		due = next
+	for _, next := range []time.Time{l.pace.next, l.slot} {
+		if next.After(now) && (due.IsZero() || next.Before(due)) {
+			due = next
+		}
 	}
 	l.engine.schedule.set(l, due)
 	if !l.refilling && l.next <= l.head && len(l.queue) < max(queueEntries/4, 1) && len(l.inFlight) < 2*l.sub.MaxInFlight {
@@ -210,11 +214,12 @@ func (l *lane) take(now time.Time) *job {
 	if !l.engine.enter() {
 		return nil
 	}
-	if !l.pace.take(now) {
+	further := len(l.inFlight) > 0
+	if !l.admit(further, now) {
 		l.engine.leave()
 		return nil
 	}
-	j := &job{plan: l.plan, sub: l.sub}
+	j := &job{plan: l.plan, sub: l.sub, further: further}
 	if r != nil {
 		l.retries.remove(r)
 		j.pos, j.seq, j.event, j.stored = r.pos, r.seq, r.event, r.stored
@@ -228,6 +233,31 @@ func (l *lane) take(now time.Time) *job {
 	}
 	l.inFlight[j.pos] = j
 	return j
+}
+
+// admit reports whether an attempt may begin now, beside others of the lane or alone. One
+// that is refused its time is let in by the timer, one that is refused a further place
+// when those in flight have ended. The caller holds the lock.
+func (l *lane) admit(further bool, now time.Time) bool {
+	if l.condition.failing() {
+		if l.slot.IsZero() {
+			l.slot = l.engine.ration.slot(now)
+		}
+		if l.slot.After(now) {
+			return false
+		}
+	}
+	if further && !l.engine.ration.place(l.condition.proven()) {
+		return false
+	}
+	if !l.pace.take(now) {
+		if further {
+			l.engine.ration.giveBack()
+		}
+		return false
+	}
+	l.slot = time.Time{}
+	return true
 }
 
 // clear sets aside what stands at the head of the queue behind another delivery of its

@@ -99,7 +99,21 @@ func judgeError(ctx context.Context, err error) verdict {
 	if unavailable, ok := errors.AsType[*egress.UnavailableError](err); ok {
 		return verdict{end: endUnavailable, message: unavailable.Error()}
 	}
+	if lacking(err) {
+		return verdict{end: endUnavailable, message: "this machine has nothing left to make a connection with: " + err.Error()}
+	}
 	return failure(errorKind(ctx, err), err.Error())
+}
+
+// lacking reports an error of this machine, not of the receiver: no descriptor is left
+// (raise the limit of open files), no memory, or no port of the source address.
+func lacking(err error) bool {
+	for _, lack := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+		if errors.Is(err, lack) {
+			return true
+		}
+	}
+	return false
 }
 
 func errorKind(ctx context.Context, err error) ErrorKind {

@@ -32,6 +32,7 @@ type Relay struct {
 	lanes map[string]*lane
 
 	schedule *schedule
+	ration   *ration
 	settler  *settler
 	gate     *gate
 	stalled  atomic.Bool
@@ -64,7 +65,7 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 	if r.logger == nil {
 		r.logger = zap.NewNop()
 	}
-	r.schedule = newSchedule()
+	r.schedule, r.ration = newSchedule(), newRation()
 	r.settler = newSettler(r)
 	r.announcer = newAnnouncer(r)
 	r.attempts, r.cut = context.WithCancelCause(context.Background())

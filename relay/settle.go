@@ -21,6 +21,9 @@ type settled struct {
 func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 	delete(l.inFlight, j.pos)
 	l.retries.leave(j.pos)
+	if j.further {
+		l.engine.ration.giveBack()
+	}
 	result := settled{now: now, message: v.message, attempted: v.end != endUnavailable && !a.At.IsZero()}
 	if j.erased {
 		v = j.afterErasure(&a, v)

@@ -12,6 +12,10 @@ import (
 // sync, of the events accepted meanwhile.
 const settleDelay = 10 * time.Millisecond
 
+// groupRecords is about how many records are written at once. When thousands of lanes have
+// something to tell, what is accepted meanwhile waits for one group and not for all.
+const groupRecords = 1000
+
 // commitRetry is the pause after a commit failed.
 const commitRetry = time.Second
 
@@ -101,42 +105,59 @@ func (s *settler) wait(ctx context.Context, stop <-chan struct{}) error {
 	}
 }
 
-// flush writes what was settled so far. It tries until it succeeds, the store is closed
-// or stop is; meanwhile no attempts begin, since their results could not be kept.
+// flush writes what was settled so far, in groups. It tries until it succeeds, the store
+// is closed or stop is; meanwhile no attempts begin, since their results could not be kept.
 func (s *settler) flush(stop <-chan struct{}) {
 	s.mu.Lock()
 	lanes := s.lanes
 	s.lanes = nil
 	s.mu.Unlock()
-	if len(lanes) == 0 {
-		return
+	for len(lanes) > 0 {
+		n, updates := gather(lanes)
+		if !s.commit(updates, stop) {
+			return
+		}
+		for _, l := range lanes[:n] {
+			l.mu.Lock()
+			l.outbox.flushed()
+			l.mu.Unlock()
+		}
+		lanes = lanes[n:]
 	}
-	var updates []Update
-	for _, l := range lanes {
+}
+
+// gather returns what the first n lanes have to tell the store.
+func gather(lanes []*lane) (n int, updates []Update) {
+	for records := 0; n < len(lanes) && records < groupRecords; n++ {
+		l := lanes[n]
 		l.mu.Lock()
-		updates = append(updates, l.updates()...)
+		more := l.updates()
 		l.mu.Unlock()
+		for i := range more {
+			records += more[i].records()
+		}
+		updates = append(updates, more...)
 	}
+	return n, updates
+}
+
+// commit stores updates. It reports whether it could.
+func (s *settler) commit(updates []Update, stop <-chan struct{}) bool {
 	for {
 		err := s.engine.store.Commit(context.Background(), updates)
 		if err == nil {
-			break
+			s.engine.setStalled(false)
+			return true
 		}
 		s.engine.setStalled(true)
 		s.engine.storeFailed("commit", err)
 		if errors.Is(err, ErrClosed) {
-			return
+			return false
 		}
 		select {
 		case <-stop:
-			return
+			return false
 		case <-time.After(commitRetry):
 		}
 	}
-	for _, l := range lanes {
-		l.mu.Lock()
-		l.outbox.flushed()
-		l.mu.Unlock()
-	}
-	s.engine.setStalled(false)
 }

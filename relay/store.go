@@ -185,6 +185,9 @@ type Update struct {
 	Attempts []AttemptRecord
 }
 
+// records returns about how many records an update writes.
+func (u *Update) records() int { return 1 + len(u.Put) + len(u.Drop) + len(u.Attempts) }
+
 // Attempts of one delivery that are kept: the first ones, and the last ones.
 const (
 	keepFirstAttempts = 5
