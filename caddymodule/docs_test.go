@@ -62,7 +62,7 @@ func TestEveryWordIsDocumented(t *testing.T) {
 	d := caddyfile.NewTestDispenser("")
 	words := []string{
 		"delivered", "failed", "idempotency_keys", "secret", "jitter", "on_status", "give_up_after",
-		"relay_intake", "token", "max_event_size", "default_source", "type_from", "key_from", "accept", "hosts",
+		"relay_intake", "token", "max_event_size", "max_batch", "default_source", "type_from", "key_from", "accept", "hosts",
 		"relay_sink", "fail", "delay",
 	}
 	for w := range new(Region).words() {

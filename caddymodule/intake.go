@@ -18,7 +18,8 @@ import (
 
 func init() { caddy.RegisterModule(new(Intake)) }
 
-// Intake takes events for the relay app: `POST /v1/events/{type}` with JSON, and others.
+// Intake takes events for the relay app: `POST /v1/events/{type}` with JSON, and to
+// `/v1/events` envelopes, CloudEvents and batches of both.
 // It answers 202 once an event is safe on disk. It answers every request that reaches
 // it, with 404 where it does not know the path.
 //
@@ -32,6 +33,10 @@ type Intake struct {
 
 	// The largest body that is taken, in bytes, at most 1024000. Default: 524288
 	MaxEventSize int64 `json:"max_event_size,omitempty"`
+
+	// The largest number of events in one request, 1 to 10000. The body of a batch has at
+	// most 2 MiB, whatever this says. Default: 1000
+	MaxBatch int `json:"max_batch,omitempty"`
 
 	// The source of events that name none.
 	DefaultSource string `json:"default_source,omitempty"`
@@ -122,6 +127,9 @@ func (h *Intake) check() error {
 	if h.MaxEventSize < 0 || h.MaxEventSize > relay.MaxDataSize {
 		return fmt.Errorf("max_event_size: %d bytes are not possible; write a size from 1B to 1000KiB", h.MaxEventSize)
 	}
+	if h.MaxBatch < 0 || h.MaxBatch > intake.MaxMaxBatch {
+		return fmt.Errorf("max_batch: %d events are not possible; write a number from 1 to %d", h.MaxBatch, intake.MaxMaxBatch)
+	}
 	options, err := h.options()
 	if err != nil {
 		return err
@@ -135,6 +143,7 @@ func (h *Intake) check() error {
 func (h *Intake) options() (intake.Options, error) {
 	o := intake.Options{
 		MaxEventSize:  int(h.MaxEventSize),
+		MaxBatch:      h.MaxBatch,
 		DefaultSource: h.DefaultSource,
 		TypeFrom:      h.TypeFrom,
 		KeyFrom:       h.KeyFrom,

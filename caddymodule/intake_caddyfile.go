@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -22,6 +23,7 @@ func parseIntake(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	relay_intake [<matcher>] {
 //		token <secret>
 //		max_event_size <size>
+//		max_batch <number>
 //		default_source <uri>
 //		type_from header <name> | json <path>
 //		key_from header <name> | json <path>
@@ -29,7 +31,8 @@ func parseIntake(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		hosts <name>...
 //	}
 //
-// Each line may stand more than once, but for max_event_size and default_source.
+// Each line may stand more than once, but for max_event_size, max_batch and
+// default_source.
 func (h *Intake) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return bareBlock(d, vocabulary{
 		"token": {usage: "token <secret>", least: 1, most: 1, many: true, parse: func(args []string) error {
@@ -45,6 +48,14 @@ func (h *Intake) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return fmt.Errorf("max_event_size: %q is not possible; write a size up to 1000KiB, e.g. 512KiB", args[0])
 			}
 			h.MaxEventSize = int64(size)
+			return h.check()
+		}},
+		"max_batch": {usage: "max_batch <number>", least: 1, most: 1, parse: func(args []string) error {
+			n, err := strconv.Atoi(args[0])
+			if err != nil || n < 1 {
+				return fmt.Errorf("max_batch: %q is not possible; write a number from 1 to %d", args[0], intake.MaxMaxBatch)
+			}
+			h.MaxBatch = n
 			return h.check()
 		}},
 		"default_source": {usage: "default_source <uri>", least: 1, most: 1, parse: func(args []string) error {

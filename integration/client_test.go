@@ -238,13 +238,17 @@ func (c *instance) get(path string) answer {
 	return a
 }
 
-func (c *instance) adminRequest(method, path, body string) answer {
+// adminRequest asks the admin API; header are names and values in turn.
+func (c *instance) adminRequest(method, path, body string, header ...string) answer {
 	req, err := http.NewRequest(method, "http://caddy"+path, bytes.NewReader([]byte(body)))
 	if err != nil {
 		return answer{err: err}
 	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	transport := &http.Transport{
 		DisableKeepAlives: true, // the socket is another one after a restart

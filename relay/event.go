@@ -54,13 +54,15 @@ type Event struct {
 	SourceID string
 	// Time is when it happened according to the sender; zero if it did not say.
 	Time time.Time
-	// ContentType is that of Data, as received.
+	// ContentType is that of Data, as received; empty where there is neither.
 	ContentType string
-	// Data is the payload, byte for byte as received.
+	// Data is the payload, byte for byte as received. It is JSON if ContentType says so;
+	// CloudEvents may bring other bytes, or none.
 	Data []byte
 	// Size is that of Data, in bytes; also where Data was left out. The store sets it.
 	Size int
-	// Extensions are CloudEvents extension attributes, or nil.
+	// Extensions are CloudEvents extension attributes, in their canonical text, and
+	// "dataschema" where the sender gave one; or nil.
 	Extensions map[string]string
 	// Erased is when Data was erased by the operator; zero if it was not.
 	Erased time.Time

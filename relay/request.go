@@ -46,7 +46,7 @@ func (j *job) request(a Attempt) (*http.Request, error) {
 	data := e.Data
 	if s.Method == http.MethodGet || s.Method == http.MethodDelete {
 		data = nil
-	} else {
+	} else if e.ContentType != "" { // a CloudEvent without data has none
 		set(fieldContentType, e.ContentType)
 	}
 	if len(data) > 0 {

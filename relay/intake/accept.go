@@ -23,9 +23,9 @@ func (h *Handler) Accept(w http.ResponseWriter, r *http.Request, typ string) {
 	began := time.Now()
 	s, parse, ref := h.begin(r, typ)
 	if ref == nil {
-		var receipt relay.Receipt
-		if receipt, ref = h.publish(w, r, s, parse); ref == nil {
-			answer(w, &receipt)
+		var receipts []relay.Receipt
+		if receipts, ref = h.publish(w, r, s, parse); ref == nil {
+			s.answer(w, receipts)
 			h.observer.Took(time.Since(began))
 			return
 		}
@@ -33,31 +33,45 @@ func (h *Handler) Accept(w http.ResponseWriter, r *http.Request, typ string) {
 	h.refuse(w, r, ref)
 }
 
-// publish returns once the event is durable. The engine is asked first: while it cannot
-// take events, no body is read.
-func (h *Handler) publish(w http.ResponseWriter, r *http.Request, s *submission, parse format) (relay.Receipt, *refusal) {
+// publish returns once the events are durable. The engine is asked first: while it
+// cannot take events, no body is read.
+func (h *Handler) publish(w http.ResponseWriter, r *http.Request, s *submission, parse format) ([]relay.Receipt, *refusal) {
 	engine, ref := h.ready(r.Context())
 	if ref != nil {
-		return relay.Receipt{}, ref
+		return nil, ref
 	}
-	if s.body, ref = h.readBody(w, r); ref != nil {
-		return relay.Receipt{}, ref
+	if s.body, ref = readBody(w, r, h.limit(s)); ref != nil {
+		return nil, ref
 	}
 	events, ref := parse(h, s)
-	if ref != nil {
-		return relay.Receipt{}, ref
+	if ref != nil || len(events) == 0 {
+		return nil, ref
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), engineWait)
 	defer cancel()
-	receipts, err := engine.Publish(ctx, events, nil)
+	receipts, err := engine.Publish(ctx, events, s.whole)
+	if err == nil && len(receipts) != len(events) {
+		err = fmt.Errorf("%d receipts for %d events", len(receipts), len(events))
+	}
 	if err != nil {
-		return relay.Receipt{}, publishRefusal(err)
+		return nil, s.locate(publishRefusal(err), err)
 	}
-	if len(receipts) != len(events) {
-		err := fmt.Errorf("%d receipts for %d events", len(receipts), len(events))
-		return relay.Receipt{}, publishRefusal(err)
+	return receipts, nil
+}
+
+// locate adds to a refusal which item of a batch it is about.
+func (s *submission) locate(ref *refusal, err error) *refusal {
+	var reused *relay.KeyReusedError
+	if !s.batch || !errors.As(err, &reused) || reused.Item < 0 {
+		return ref
 	}
-	return receipts[0], nil
+	where := fault{Pointer: pointerTo(reused.Item), Detail: "its key came before with another event, or stands with another one in this batch"}
+	if s.lines != nil {
+		where.Line = s.lines[reused.Item]
+	}
+	ref.detail = "An event of the batch has an id that came before with another type, source, content type, Relay-Subscriptions or body. Nothing of the batch was stored; use a new id for a new event."
+	ref.faults = []fault{where}
+	return ref
 }
 
 // ready returns the engine if it takes events.
@@ -99,11 +113,11 @@ func publishRefusal(err error) *refusal {
 			faults: []fault{{Header: "Relay-Subscriptions", Detail: fmt.Sprintf("%q is not a subscription", unknown.Name)}},
 		}
 	case errors.As(err, &batch):
-		return &refusal{
-			kind:   problemBatchTooLarge,
-			detail: fmt.Sprintf("The events and their deliveries do not fit into one storage transaction; the first %d would. Nothing was stored.", batch.Fits),
-			fits:   &batch.Fits,
+		detail := fmt.Sprintf("The events and their deliveries do not fit into one storage transaction; the first %d would. Nothing was stored; send them in smaller batches.", batch.Fits)
+		if batch.Fits == 0 {
+			detail = "The first event and its deliveries are larger than one storage transaction. Nothing was stored; send a reference to large content."
 		}
+		return &refusal{kind: problemBatchTooLarge, detail: detail, fits: &batch.Fits}
 	case errors.Is(err, relay.ErrFull):
 		return unavailable(problemFull, err)
 	case errors.Is(err, relay.ErrBroken):

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -14,19 +15,35 @@ import (
 )
 
 // answer writes 202. It is on the path of every event, so it is written by hand.
-func answer(w http.ResponseWriter, receipt *relay.Receipt) {
+func (s *submission) answer(w http.ResponseWriter, receipts []relay.Receipt) {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
-	header.Set("Location", pathEvents+"/"+receipt.ID)
-	if receipt.Duplicate {
+	if !s.batch {
+		header.Set("Location", pathEvents+"/"+receipts[0].ID)
+	}
+	if len(receipts) > 0 && !slices.ContainsFunc(receipts, func(r relay.Receipt) bool { return !r.Duplicate }) {
 		header.Set("Idempotency-Replayed", "true")
 	}
-	body := make([]byte, 0, 256)
-	body = append(appendReceipt(body, receipt), '\n')
+	body := make([]byte, 0, 256*max(len(receipts), 1))
+	if s.batch {
+		body = append(appendReceipts(append(body, `{"events":[`...), receipts), "]}\n"...)
+	} else {
+		body = append(appendReceipts(body, receipts), '\n')
+	}
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusAccepted)
-	// The connection is gone if this fails. The event is stored all the same.
+	// The connection is gone if this fails. The events are stored all the same.
 	_, _ = w.Write(body)
+}
+
+func appendReceipts(b []byte, receipts []relay.Receipt) []byte {
+	for i := range receipts {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendReceipt(b, &receipts[i])
+	}
+	return b
 }
 
 func appendReceipt(b []byte, receipt *relay.Receipt) []byte {

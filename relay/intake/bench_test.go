@@ -93,3 +93,12 @@ func BenchmarkPhraseanet(b *testing.B) {
 	body := []byte(`{"event":"new_feed_entry","webhookId":1,"rest":` + string(sample(1<<10)) + `}`)
 	benchmarkHandler(b, "/v1/events", "", body, func(o *Options) { o.TypeFrom, o.KeyFrom = AcceptPhraseanet() })
 }
+
+func BenchmarkStructured(b *testing.B) {
+	body := []byte(`{"specversion":"1.0","id":"ord_7f3a-paid","source":"/shop","type":"order.paid","time":"2026-11-21T20:23:59Z","partitionkey":"812","data":` + string(sample(1<<10)) + `}`)
+	benchmarkHandler(b, "/v1/events", structured, body)
+}
+
+func BenchmarkBinary(b *testing.B) {
+	benchmarkHandler(b, "/v1/events", binaryHeader+"\nce-time: 2026-11-21T20:23:59Z\nce-partitionkey: 812", sample(1<<10))
+}

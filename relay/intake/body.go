@@ -11,16 +11,16 @@ import (
 // that only announces a large one must not cost its size.
 const firstRead = 64 << 10
 
-// readBody returns the whole body. A reader that only announces too much is refused
+// readBody returns the whole body, of at most limit bytes. A reader that only announces too much is refused
 // before it is read.
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
-	if r.ContentLength > int64(h.maxSize) {
-		return nil, oversized(fmt.Sprintf("has %d bytes", r.ContentLength), int64(h.maxSize))
+func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *refusal) {
+	if r.ContentLength > int64(limit) {
+		return nil, oversized(fmt.Sprintf("has %d bytes", r.ContentLength), int64(limit))
 	}
 	if r.Body == nil {
 		return nil, nil
 	}
-	in := http.MaxBytesReader(w, r.Body, int64(h.maxSize))
+	in := http.MaxBytesReader(w, r.Body, int64(limit))
 	// One byte more than announced, so that the end is seen without growing.
 	buf := make([]byte, 0, min(max(r.ContentLength, 511), firstRead)+1)
 	for {
@@ -41,6 +41,14 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *ref
 			buf = append(buf, 0)[:len(buf)]
 		}
 	}
+}
+
+// limit is how large the body of a submission may be, in bytes.
+func (h *Handler) limit(s *submission) int {
+	if s.batch {
+		return MaxBatchSize
+	}
+	return h.maxSize
 }
 
 func oversized(what string, limit int64) *refusal {

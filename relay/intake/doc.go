@@ -3,7 +3,9 @@
 //
 //	POST /v1/events/{type}   the body is the data
 //	POST /v1/events          an envelope {"type","data","id","source","subject","time"},
-//	                         or the data, where a [Locator] finds the type
+//	                         or the data, where a [Locator] finds the type;
+//	                         CloudEvents 1.0 in binary, structured and batch mode;
+//	                         a line of NDJSON for each envelope or CloudEvent
 //	GET  /v1/events/{id}     the event, its deliveries, their attempts
 //	GET  /livez, /readyz
 //
@@ -11,6 +13,9 @@
 //
 // The data of an event is a slice of the body as it was received. It is checked to be
 // JSON, but never decoded and encoded again: receivers verify signatures over bytes.
+// Exceptions are what CloudEvents carry encoded (data_base64, text in a string), and
+// events of a batch, which get bytes of their own: one that waits for its receiver
+// must not keep the memory of all.
 //
 // # Who may send
 //

@@ -23,6 +23,13 @@ type submission struct {
 	only  []string
 	trace traceContext
 	body  []byte
+
+	// batch says that the body is many events. The answer is a list then, and whole is the
+	// idempotency key of all of them, or nil.
+	batch bool
+	whole *relay.Key
+	// lines has the line of each item of an NDJSON body.
+	lines []int
 }
 
 // format turns a submission into the events to be published. There is one for each
@@ -61,8 +68,12 @@ func (h *Handler) begin(r *http.Request, typ string) (*submission, format, *refu
 
 // chooseFormat tells how the body is meant.
 func (s *submission) chooseFormat() (format, *refusal) {
+	binary := s.typ == "" && isBinary(s.header)
 	values := s.header["Content-Type"]
 	if len(values) == 0 || values[0] == "" {
+		if binary {
+			return (*Handler).parseBinary, nil // it may be without data
+		}
 		return nil, s.wrongMedia("The request has no Content-Type.")
 	}
 	if len(values) > 1 {
@@ -80,15 +91,40 @@ func (s *submission) chooseFormat() (format, *refusal) {
 			return nil, s.wrongMedia("The Content-Type cannot be read.")
 		}
 	}
-	switch {
-	case s.typ == "" && (isCloudEvents(media) || s.header["Ce-Specversion"] != nil):
-		return nil, s.wrongMedia("CloudEvents are not taken on this path.")
-	case !isJSON(media):
-		return nil, s.wrongMedia(fmt.Sprintf("The Content-Type %q is not taken.", s.contentType))
-	case s.typ != "":
+	if s.typ != "" {
+		if !isJSON(media) {
+			return nil, s.notTaken()
+		}
 		return (*Handler).parseData, nil
 	}
-	return (*Handler).parseOpen, nil
+	return s.chooseOpen(media, binary)
+}
+
+// chooseOpen tells how a body is meant whose type is not in the path. That of CloudEvents
+// is named by the content type, so that header fields beside it change nothing (HTTP
+// binding 1.0.2, section 3).
+func (s *submission) chooseOpen(media string, binary bool) (format, *refusal) {
+	switch {
+	case media == "application/cloudevents+json":
+		return (*Handler).parseStructured, nil
+	case media == "application/cloudevents-batch+json":
+		s.batch = true
+		return (*Handler).parseArray, nil
+	case strings.HasPrefix(media, "application/cloudevents"):
+		return nil, s.wrongMedia(fmt.Sprintf("CloudEvents are taken in JSON, not as %.100q.", media))
+	case binary && !isSafelisted(media):
+		return (*Handler).parseBinary, nil
+	case media == "application/x-ndjson":
+		s.batch = true
+		return (*Handler).parseLines, nil
+	case isJSON(media):
+		return (*Handler).parseOpen, nil
+	}
+	return nil, s.notTaken()
+}
+
+func (s *submission) notTaken() *refusal {
+	return s.wrongMedia(fmt.Sprintf("The Content-Type %q is not taken.", s.contentType))
 }
 
 // maxContentType bounds what is stored with the event, in bytes. A record has little
@@ -100,23 +136,21 @@ func isJSON(media string) bool {
 	return media == "application/json" || strings.HasSuffix(media, "+json")
 }
 
-func isCloudEvents(media string) bool {
-	return strings.HasPrefix(media, "application/cloudevents")
-}
-
 // wrongMedia says what to send instead. The mend for curl is in it, since its -d sends
 // a form unless told otherwise.
 func (s *submission) wrongMedia(what string) *refusal {
 	mend := ` Send the data as application/json, e.g. curl --json '{"order":42}' http://localhost:4665/v1/events/order.paid`
+	accepted := "application/json"
 	if s.typ == "" {
 		mend += `, or POST {"type":"order.paid","data":{"order":42}} to /v1/events`
+		accepted += ", application/cloudevents+json, application/cloudevents-batch+json, application/x-ndjson"
 	}
 	return &refusal{
 		kind:   problemMediaType,
 		detail: what + mend + ".",
 		faults: []fault{{Header: "Content-Type", Detail: "application/json or a type that ends in +json is needed"}},
 		field:  "Accept", // RFC 9110 section 15.5.16
-		value:  "application/json",
+		value:  accepted,
 	}
 }
 
@@ -146,7 +180,12 @@ func (h *Handler) parseData(s *submission) ([]relay.Publication, *refusal) {
 	if ref := checkJSON(s.body, maxDepth); ref != nil {
 		return nil, ref
 	}
-	return h.publication(s, s.typ, s.contentType, s.body, envelope{})
+	return h.data(s, s.typ)
+}
+
+// data is the body as the data of an event. It was checked before.
+func (h *Handler) data(s *submission, typ string) ([]relay.Publication, *refusal) {
+	return h.single(s, &draft{typ: typ, contentType: s.contentType, data: s.body, text: s.body})
 }
 
 // parseOpen takes a body whose type is not in the path: where a locator finds one, the
@@ -157,51 +196,24 @@ func (h *Handler) parseOpen(s *submission) ([]relay.Publication, *refusal) {
 		if ref := checkJSON(s.body, maxDepth+1); ref != nil {
 			return nil, ref
 		}
-		if typ := findType(h.typeFrom, s); typ != "" {
+		if typ := findType(h.typeFrom, s.header, s.body); typ != "" {
 			if err := relay.CheckType(typ); err != nil {
 				return nil, wrongType(err, "where type_from or accept found it")
 			}
-			s.typ = typ
-			return h.parseData(s)
+			if ref := checkDepth(s.body, maxDepth); ref != nil {
+				return nil, ref
+			}
+			return h.data(s, typ)
 		}
 	}
-	e, ref := parseEnvelope(s.body)
+	d, ref := parseEnvelope(s.body)
 	if ref != nil {
 		if ref.kind == problemEnvelope && len(h.typeFrom) > 0 {
 			ref.detail += " No type was found at " + places(h.typeFrom) + " either."
 		}
 		return nil, ref
 	}
-	return h.publication(s, e.typ, "application/json", e.data, e)
-}
-
-// publication makes the event, with the idempotency key that takes precedence.
-func (h *Handler) publication(s *submission, typ, contentType string, data []byte, e envelope) ([]relay.Publication, *refusal) {
-	event := &relay.Event{
-		Type:        typ,
-		Source:      e.source,
-		Subject:     e.subject,
-		SourceID:    e.id,
-		Time:        e.time,
-		ContentType: contentType,
-		Data:        data,
-		TraceParent: s.trace.parent,
-		TraceState:  s.trace.state,
-		Only:        s.only,
-	}
-	key, ref := h.keyOf(s, e.id)
-	if ref != nil {
-		return nil, ref
-	}
-	if key != nil {
-		// Before the default is filled in: a reload that changes it must not turn the
-		// repeat of a request into a conflict.
-		key.Sum = digest(event, s.body)
-	}
-	if event.Source == "" {
-		event.Source = h.source
-	}
-	return []relay.Publication{{Event: event, Key: key}}, nil
+	return h.single(s, &d)
 }
 
 func places(finders []finder) string {

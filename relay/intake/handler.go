@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -52,6 +53,9 @@ type Options struct {
 	// MaxEventSize is in bytes. Default: [DefaultMaxEventSize]. At most
 	// [relay.MaxDataSize].
 	MaxEventSize int
+	// MaxBatch is the largest number of events in one request. Default: [DefaultMaxBatch].
+	// The body of a batch has at most [MaxBatchSize] bytes.
+	MaxBatch int
 	// DefaultSource is the source of events that name none. Default: empty.
 	DefaultSource string
 	// TypeFrom and KeyFrom say where the event type and the idempotency key are found;
@@ -70,6 +74,7 @@ type Handler struct {
 	engine   func(context.Context) (Engine, error)
 	tokens   [][sha256.Size]byte
 	maxSize  int
+	maxBatch int
 	source   string
 	typeFrom []finder
 	keyFrom  []finder
@@ -84,6 +89,7 @@ func New(o Options) (*Handler, error) {
 	h := &Handler{
 		engine:   o.Engine,
 		maxSize:  o.MaxEventSize,
+		maxBatch: cmp.Or(o.MaxBatch, DefaultMaxBatch),
 		source:   o.DefaultSource,
 		logger:   o.Logger,
 		observer: o.Observer,
@@ -96,6 +102,9 @@ func New(o Options) (*Handler, error) {
 	}
 	if h.maxSize < 0 || h.maxSize > relay.MaxDataSize {
 		return nil, fmt.Errorf("intake: max_event_size is %d bytes; give 1 to %d (1000KiB)", h.maxSize, relay.MaxDataSize)
+	}
+	if h.maxBatch < 0 || h.maxBatch > MaxMaxBatch {
+		return nil, fmt.Errorf("intake: max_batch is %d events; give 1 to %d", h.maxBatch, MaxMaxBatch)
 	}
 	if err := checkAttribute(h.source); err != nil {
 		return nil, fmt.Errorf("intake: default_source %w", err)

@@ -3,10 +3,12 @@ package intake
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +21,8 @@ import (
 type fakeEngine struct {
 	mu        sync.Mutex
 	published []relay.Publication
-	known     map[relay.KeyKind]map[string]stored
+	batches   []int // the number of events of each call
+	known     map[relay.Key]stored
 	down      error // what Err returns
 	fails     error // what Publish returns
 	inspect   func(id string) (*relay.Event, []relay.Delivery, error)
@@ -27,8 +30,8 @@ type fakeEngine struct {
 }
 
 type stored struct {
-	sum     [32]byte
-	receipt relay.Receipt
+	sum      [32]byte
+	receipts []relay.Receipt
 }
 
 func (f *fakeEngine) Publish(_ context.Context, events []relay.Publication, whole *relay.Key) ([]relay.Receipt, error) {
@@ -38,41 +41,63 @@ func (f *fakeEngine) Publish(_ context.Context, events []relay.Publication, whol
 		return nil, f.fails
 	}
 	if whole != nil {
-		panic("a single event has its key with itself")
+		if s, ok := f.known[space(whole)]; ok {
+			if s.sum != whole.Sum || len(s.receipts) != len(events) {
+				return nil, &relay.KeyReusedError{Item: -1}
+			}
+			return duplicates(s.receipts), nil
+		}
 	}
 	var receipts []relay.Receipt
-	for _, p := range events {
-		if p.Key != nil {
-			if s, ok := f.known[p.Key.Kind][p.Key.Text]; ok {
-				if s.sum != p.Key.Sum {
-					return nil, &relay.KeyReusedError{}
-				}
-				s.receipt.Duplicate = true
-				receipts = append(receipts, s.receipt)
-				continue
-			}
-		}
-		f.published = append(f.published, p)
+	var fresh []relay.Publication
+	learned := map[relay.Key]stored{}
+	for i, p := range events {
 		receipt := relay.Receipt{
-			ID:      relay.FormatID(relay.Seq(len(f.published)), 7),
+			ID:      relay.FormatID(relay.Seq(len(f.published)+len(fresh)+1), 7),
 			Type:    p.Event.Type,
 			Matched: append([]string{}, p.Event.Only...),
 		}
 		if p.Key != nil {
-			if f.known == nil {
-				f.known = map[relay.KeyKind]map[string]stored{}
+			s, ok := f.known[space(p.Key)]
+			if !ok {
+				s, ok = learned[space(p.Key)]
 			}
-			if f.known[p.Key.Kind] == nil {
-				f.known[p.Key.Kind] = map[string]stored{}
+			if ok {
+				if s.sum != p.Key.Sum {
+					return nil, &relay.KeyReusedError{Item: i}
+				}
+				receipts = append(receipts, duplicates(s.receipts)...)
+				continue
 			}
-			f.known[p.Key.Kind][p.Key.Text] = stored{p.Key.Sum, receipt}
+			learned[space(p.Key)] = stored{p.Key.Sum, []relay.Receipt{receipt}}
 		}
+		fresh = append(fresh, p)
 		receipts = append(receipts, receipt)
 	}
+	if whole != nil {
+		learned[space(whole)] = stored{whole.Sum, receipts}
+	}
+	if f.known == nil {
+		f.known = learned
+	}
+	maps.Copy(f.known, learned)
+	f.published = append(f.published, fresh...)
+	f.batches = append(f.batches, len(events))
 	if f.receipts != nil {
 		receipts = f.receipts(receipts)
 	}
 	return receipts, nil
+}
+
+// space is a key without what it stands for.
+func space(k *relay.Key) relay.Key { return relay.Key{Kind: k.Kind, Text: k.Text} }
+
+func duplicates(receipts []relay.Receipt) []relay.Receipt {
+	receipts = slices.Clone(receipts)
+	for i := range receipts {
+		receipts[i].Duplicate = true
+	}
+	return receipts
 }
 
 func (f *fakeEngine) Inspect(_ context.Context, id string) (*relay.Event, []relay.Delivery, error) {

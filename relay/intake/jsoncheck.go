@@ -32,12 +32,23 @@ func checkJSON(body []byte, limit int) *refusal {
 
 // checkText is what can be judged without a parser: encoding and depth.
 func checkText(body []byte, limit int) *refusal {
+	if ref := checkEncoding(body); ref != nil {
+		return ref
+	}
+	return checkDepth(body, limit)
+}
+
+func checkEncoding(body []byte) *refusal {
 	if len(body) == 0 {
 		return refuse(problemMalformed, `The body is empty. Send JSON, at least the four letters null.`)
 	}
 	if !utf8.Valid(body) || body[0] == 0 || len(body) > 1 && body[1] == 0 || bytes.HasPrefix(body, bom8) {
 		return wrongEncoding(body)
 	}
+	return nil
+}
+
+func checkDepth(body []byte, limit int) *refusal {
 	if at := tooDeep(body, limit); at >= 0 {
 		return tooDeepAt(body, limit, at)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 
 	"github.com/dunglas/httpsfv"
@@ -45,25 +46,53 @@ func parseIdempotencyKey(values []string) (string, error) {
 	return key, nil
 }
 
-// keyOf returns the idempotency key of a submission, or nil: the header, else the
-// envelope's id, else what key_from finds. Its Sum is not yet set.
-func (h *Handler) keyOf(s *submission, id string) (*relay.Key, *refusal) {
+// keyOf returns the idempotency key of an event, or nil, with the bytes that its repeat
+// must have: the header Idempotency-Key, else the sender's own id, else what key_from
+// finds. Of a batch the header is the key of the whole. Its Sum is not yet set.
+func (h *Handler) keyOf(s *submission, d *draft) (*relay.Key, []byte, *refusal) {
 	switch {
-	case s.key != "":
-		return &relay.Key{Kind: relay.KeyHeader, Text: s.key}, nil
-	case id != "":
-		return &relay.Key{Kind: relay.KeyEnvelope, Text: id}, nil
+	case s.key != "" && !s.batch:
+		return &relay.Key{Kind: relay.KeyHeader, Text: s.key}, s.body, nil
+	case d.id != "" && d.kind == relay.KeyCloudEvent:
+		// Neither of the two can hold the control character. The data is what is compared:
+		// the same event is the same in whatever mode and order of members it comes.
+		return &relay.Key{Kind: relay.KeyCloudEvent, Text: d.source + "\x00" + d.id}, d.data, nil
+	case d.id != "":
+		return &relay.Key{Kind: relay.KeyEnvelope, Text: d.id}, d.text, nil
 	case len(h.keyFrom) == 0:
-		return nil, nil
+		return nil, nil, nil
 	}
-	text, found := findKey(h.keyFrom, s)
+	header := s.header
+	if s.batch {
+		header = nil
+	}
+	key, ref := h.foundKey(header, d.text)
+	return key, d.text, ref
+}
+
+// wholeKey returns the idempotency key of a batch as a whole, or nil.
+func (h *Handler) wholeKey(s *submission) (*relay.Key, *refusal) {
+	key := &relay.Key{Kind: relay.KeyHeader, Text: s.key}
+	if s.key == "" {
+		var ref *refusal
+		if key, ref = h.foundKey(s.header, nil); key == nil {
+			return nil, ref
+		}
+	}
+	key.Sum = digest(&relay.Event{ContentType: s.contentType, Only: s.only}, s.body)
+	return key, nil
+}
+
+// foundKey returns what key_from finds in a header and a JSON text, or nil.
+func (h *Handler) foundKey(header http.Header, text []byte) (*relay.Key, *refusal) {
+	key, found := findKey(h.keyFrom, header, text)
 	if found == nil {
 		return nil, nil
 	}
-	if err := checkKeyText(text); err != nil {
+	if err := checkKeyText(key); err != nil {
 		return nil, refuse(problemFoundKey, fmt.Sprintf("The idempotency key at %s %s.", found.locator, err))
 	}
-	return &relay.Key{Kind: relay.KeyFrom, Text: text}, nil
+	return &relay.Key{Kind: relay.KeyFrom, Text: key}, nil
 }
 
 // digest is what must be the same for a repeat of an event: type, source, content type,

@@ -114,9 +114,9 @@ func isToken(s string) bool {
 }
 
 // findType returns the first string that is found.
-func findType(finders []finder, s *submission) string {
+func findType(finders []finder, header http.Header, body []byte) string {
 	for i := range finders {
-		if text, kind := finders[i].find(s); kind == jsontext.KindString && text != "" {
+		if text, kind := finders[i].find(header, body); kind == jsontext.KindString && text != "" {
 			return text
 		}
 	}
@@ -125,9 +125,9 @@ func findType(finders []finder, s *submission) string {
 
 // findKey returns the first string or number that is found, a number as its text: many
 // senders count their events.
-func findKey(finders []finder, s *submission) (string, *finder) {
+func findKey(finders []finder, header http.Header, body []byte) (string, *finder) {
 	for i := range finders {
-		text, kind := finders[i].find(s)
+		text, kind := finders[i].find(header, body)
 		if (kind == jsontext.KindString || kind == jsontext.KindNumber) && text != "" {
 			return text, &finders[i]
 		}
@@ -137,10 +137,9 @@ func findKey(finders []finder, s *submission) (string, *finder) {
 
 // find returns what is found with its kind, 0 if there is nothing. The body was
 // checked before.
-func (f *finder) find(s *submission) (string, jsontext.Kind) {
+func (f *finder) find(header http.Header, body []byte) (string, jsontext.Kind) {
 	if f.header != "" {
-		value := strings.TrimSpace(s.header.Get(f.header))
-		return value, jsontext.KindString
+		return strings.TrimSpace(header.Get(f.header)), jsontext.KindString
 	}
-	return payload.Lookup(s.body, f.path)
+	return payload.Lookup(body, f.path)
 }

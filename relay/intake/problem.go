@@ -52,6 +52,8 @@ const (
 	problemFoundKey
 	problemType
 	problemEnvelope
+	problemCloudEvent
+	problemBatch
 	problemNarrowing
 	problemKeyReused
 	problemBatchTooLarge
@@ -93,7 +95,7 @@ var problemTypes = [problemCount]ProblemType{
 	},
 	problemMediaType: {
 		"unsupported-media-type", "Content type not taken", http.StatusUnsupportedMediaType,
-		"Send JSON with `Content-Type: application/json` (or any `+json` type). Forms and plain text are refused, since any web page could post them.",
+		"Send JSON with `Content-Type: application/json` (or any `+json` type), CloudEvents as `application/cloudevents+json`, `application/cloudevents-batch+json` or with `ce-*` header fields, or lines of JSON as `application/x-ndjson`. Forms and plain text are refused, since any web page could post them.",
 	},
 	problemCoding: {
 		"content-encoding", "Content encoding not taken", http.StatusUnsupportedMediaType,
@@ -101,7 +103,7 @@ var problemTypes = [problemCount]ProblemType{
 	},
 	problemTooLarge: {
 		"body-too-large", "Body too large", http.StatusRequestEntityTooLarge,
-		"The body is larger than `max_event_size`. Send a reference to large content, or raise the limit.",
+		"The body is larger than `max_event_size`, or a batch larger than 2 MiB. Send a reference to large content, or raise the limit.",
 	},
 	problemUnreadable: {
 		"body-unreadable", "Body could not be read", http.StatusBadRequest,
@@ -139,6 +141,14 @@ var problemTypes = [problemCount]ProblemType{
 		"invalid-envelope", "Envelope not valid", http.StatusUnprocessableEntity,
 		"`POST /v1/events` takes an object with `type` and `data`, and optionally `id`, `source`, `subject` and `time`. If the body is itself the data, POST it to `/v1/events/{type}`.",
 	},
+	problemCloudEvent: {
+		"invalid-cloudevent", "CloudEvent not valid", http.StatusUnprocessableEntity,
+		"An attribute is missing or is not what CloudEvents 1.0 says: `specversion` (1.0), `id`, `source` and `type` are required; names of extensions have lower-case letters and digits only. `errors` names each one, as a `pointer` into the body or as a `header`.",
+	},
+	problemBatch: {
+		"invalid-batch", "Batch not valid", http.StatusUnprocessableEntity,
+		"Something is wrong with one event of a batch, or with several; none was stored. `errors` names each by `pointer`, e.g. `/17/type` for the eighteenth event, and for NDJSON also by `line`.",
+	},
 	problemNarrowing: {
 		"unknown-subscription", "No such subscription", http.StatusUnprocessableEntity,
 		"`Relay-Subscriptions` names a subscription that the configuration does not have, or none at all.",
@@ -148,8 +158,8 @@ var problemTypes = [problemCount]ProblemType{
 		"The same key came before with another type, source, content type, `Relay-Subscriptions` or body. Use a new key for each event, and repeat a request unchanged.",
 	},
 	problemBatchTooLarge: {
-		"batch-too-large", "Too much for one transaction", http.StatusRequestEntityTooLarge,
-		"What is sent in one request is stored whole or not at all, and this does not fit into one storage transaction. `fits` says how many of the events would.",
+		"batch-too-large", "Too many events at once", http.StatusRequestEntityTooLarge,
+		"A batch is stored whole or not at all, and this one has more events than `max_batch`, or does not fit into one storage transaction with all its deliveries. `fits` says how many of its events, from the first on, would be taken.",
 	},
 	problemFull: {
 		"store-full", "No room", http.StatusServiceUnavailable,
@@ -167,17 +177,6 @@ var problemTypes = [problemCount]ProblemType{
 		"internal-error", "The relay failed", http.StatusInternalServerError,
 		"Something unexpected went wrong; the relay's log says what. Send again with the same idempotency key.",
 	},
-}
-
-// fault is one thing that is wrong. RFC 9457 section 3 has "pointer" and "detail" as
-// its example of an extension.
-type fault struct {
-	// Pointer is a JSON Pointer into the body (RFC 6901).
-	Pointer string `json:"pointer,omitempty"`
-	// Offset is in bytes from the beginning of the body.
-	Offset *int   `json:"offset,omitempty"`
-	Header string `json:"header,omitempty"`
-	Detail string `json:"detail"`
 }
 
 // refusal is one occurrence of a problem.

@@ -40,6 +40,8 @@ func TestEveryProblemHappens(t *testing.T) {
 		"invalid-key":             {ask: ask{path: "/v1/events/a", body: `{"k":"\n"}`}, options: keyFrom},
 		"invalid-type":            {ask: ask{path: "/v1/events/a..b"}},
 		"invalid-envelope":        {ask: ask{path: "/v1/events", body: "{}"}},
+		"invalid-cloudevent":      {ask: ask{path: "/v1/events", header: structured, body: "{}"}},
+		"invalid-batch":           {ask: ask{path: "/v1/events", header: ndjson, body: "{}"}},
 		"unknown-subscription":    {ask: ask{path: "/v1/events/a", header: "Relay-Subscriptions: x", body: "1"}, engine: fails(&relay.UnknownSubscriptionError{Name: "x"})},
 		"key-reused":              {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(relay.ErrKeyReused)},
 		"batch-too-large":         {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(&relay.BatchTooLargeError{})},
@@ -121,6 +123,10 @@ func TestProblemsDoNotEchoMuch(t *testing.T) {
 		{path: "/v1/events", body: `{"` + strings.Repeat("x", 100_000) + `":1}`},
 		{path: "/v1/events", body: `{"time":"` + strings.Repeat("x", 100_000) + `"}`},
 		{path: "/v1/events/a", body: `{"` + strings.Repeat("x", 100_000) + `":x}`},
+		{path: "/v1/events", header: "ce-id: x\nce-" + long[:1000] + ": " + long},
+		{path: "/v1/events", header: structured, body: `{"` + strings.Repeat("x", 100_000) + `":[]}`},
+		{path: "/v1/events", header: structured, body: ce("1", `"datacontenttype":"`+strings.Repeat("x", 100_000)+`"`)},
+		{path: "/v1/events", header: ndjson, body: strings.Repeat(`{"`+strings.Repeat("x", 100_000)+`":1}`+"\n", 20)},
 	} {
 		w := newSetup(t).do(a)
 		if n := w.Body.Len(); n > 2500 {

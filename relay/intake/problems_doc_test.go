@@ -50,7 +50,8 @@ as ` + "`application/problem+json`" + `:
 
 ` + "`type`" + ` names the problem and links to its section here. Programs should compare that, or the status. ` + "`detail`" + ` is
 about this one request, for people. ` + "`errors`" + `, where it is present, lists what is wrong, each with a ` + "`pointer`" + ` (RFC 6901)
-into the body, an ` + "`offset`" + ` in bytes, or the name of a ` + "`header`" + `.
+into the body, an ` + "`offset`" + ` in bytes, the ` + "`line`" + ` of an NDJSON body, or the name of a ` + "`header`" + `. The
+elements of a batch, lines too, are counted from 0 in pointers; lines are counted from 1.
 
 **A request that was refused stored nothing.** Send again what was answered with 503 or 500, after ` + "`Retry-After`" + `
 if that is there and with the same idempotency key. Other requests are refused again until something is changed.

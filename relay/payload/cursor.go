@@ -50,6 +50,12 @@ func (c *Cursor) Raw() (jsontext.Value, error) {
 	return c.text[end-len(value) : end : end], nil
 }
 
+// Since returns the part of the text between an offset and the cursor.
+func (c *Cursor) Since(offset int64) []byte {
+	end := c.InputOffset()
+	return c.text[offset:end:end]
+}
+
 // Enter goes to a member of an object, or to an element of an array.
 func (c *Cursor) Enter(name string) bool {
 	switch open, err := c.ReadToken(); {
