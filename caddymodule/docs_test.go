@@ -62,6 +62,7 @@ func TestEveryWordIsDocumented(t *testing.T) {
 	d := caddyfile.NewTestDispenser("")
 	words := []string{
 		"delivered", "failed", "idempotency_keys", "secret", "jitter", "on_status", "give_up_after",
+		"header", "algorithm", "encoding", "prefix", "over",
 		"relay_intake", "token", "max_event_size", "max_batch", "default_source", "type_from", "key_from", "accept", "hosts",
 		"relay_sink", "fail", "delay",
 	}
@@ -209,6 +210,10 @@ func supply(t *testing.T, input string) string {
 	for _, found := range envPlaceholder.FindAllStringSubmatch(input, -1) {
 		value := signature.NewStandardSecret()
 		switch name := found[1]; {
+		case strings.Contains(name, "ED25519"):
+			value, _ = signature.NewEd25519Pair()
+		case strings.Contains(name, "CONTENTFUL"):
+			value = strings.Repeat("c", signature.ContentfulSecretLength)
 		case strings.HasSuffix(name, "_URL"):
 			value = "https://crm.example.com/hooks"
 		case strings.HasSuffix(name, "_DIR"):

@@ -1,14 +1,18 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	"github.com/spf13/cobra"
 
 	"github.com/caddyrelay/caddyrelay/relay/signature"
 )
@@ -67,4 +71,18 @@ func newSecret(t *testing.T, name string) string {
 	secret := signature.NewStandardSecret()
 	t.Setenv(name, secret)
 	return secret
+}
+
+// command runs a subcommand of caddy relay with this on its standard input.
+func command(t *testing.T, input string, args ...string) (string, error) {
+	t.Helper()
+	cmd := &cobra.Command{Use: "relay"}
+	relayCommand(cmd)
+	var out bytes.Buffer
+	cmd.SetIn(strings.NewReader(input))
+	cmd.SetOut(&out)
+	cmd.SetErr(io.Discard)
+	cmd.SetArgs(args)
+	err := cmd.Execute()
+	return out.String(), err
 }

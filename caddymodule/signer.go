@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -31,12 +32,23 @@ type SignerProvider interface {
 	NewSigner() (signature.Signer, error)
 }
 
-// checkSchemes refuses what would overwrite its own header fields.
+// vendorFields are the fields that schemes write, beside those of hmac.
+var vendorFields = map[string]string{
+	signature.HeaderGitHub:                  "github",
+	signature.HeaderStripe:                  "stripe",
+	signature.HeaderContentfulSignature:     "contentful",
+	signature.HeaderContentfulSignedHeaders: "contentful",
+	signature.HeaderContentfulTimestamp:     "contentful",
+}
+
+// checkSchemes refuses what would overwrite its own header fields. A scheme stands once,
+// but for hmac: that once for each field.
 func checkSchemes(raws []json.RawMessage) error {
-	seen := make(map[string]bool)
+	seen, fields := make(map[string]bool), make(map[string]bool)
 	for _, raw := range raws {
 		var guest struct {
 			Scheme string `json:"scheme"`
+			Header string `json:"header"`
 		}
 		if err := json.Unmarshal(raw, &guest); err != nil {
 			return fmt.Errorf("sign: %w", err)
@@ -44,10 +56,23 @@ func checkSchemes(raws []json.RawMessage) error {
 		if err := checkScheme(guest.Scheme); err != nil {
 			return err
 		}
-		if seen[guest.Scheme] {
+		if seen[guest.Scheme] && guest.Scheme != "hmac" {
 			return fmt.Errorf("sign %s: stands twice; put all its secrets into one block, each with its time", guest.Scheme)
 		}
 		seen[guest.Scheme] = true
+		if guest.Scheme != "hmac" {
+			continue
+		}
+		field := http.CanonicalHeaderKey(guest.Header)
+		if fields[field] {
+			return fmt.Errorf("sign hmac: two of them write the field %s; give each its own, or put the secrets into one block", field)
+		}
+		fields[field] = true
+	}
+	for field := range fields {
+		if scheme := vendorFields[field]; seen[scheme] {
+			return fmt.Errorf("sign hmac: the field %s is that of sign %s; give it another", field, scheme)
+		}
 	}
 	return nil
 }

@@ -42,3 +42,63 @@ func (s TimedSecret) checkWindow() error {
 	}
 	return nil
 }
+
+// timed is a secret in the form in which a scheme uses it.
+type timed[K any] struct {
+	TimedSecret
+	key K
+}
+
+// parseEach parses the secrets of a signer. An error says which of several it is about,
+// and never holds the secret.
+func parseEach[K any](secrets []TimedSecret, parse func(string) (K, error)) ([]timed[K], error) {
+	if len(secrets) == 0 {
+		return nil, errors.New("there is no secret to sign with; " + makeOne)
+	}
+	keys := make([]timed[K], len(secrets))
+	for i, secret := range secrets {
+		key, err := parse(secret.Secret)
+		if err == nil {
+			err = secret.checkWindow()
+		}
+		if err != nil {
+			if len(secrets) == 1 {
+				return nil, err
+			}
+			return nil, fmt.Errorf("secret %d of %d: %w", i+1, len(secrets), err)
+		}
+		keys[i] = timed[K]{secret, key}
+	}
+	return keys, nil
+}
+
+// newest returns the secret that signs at t where a scheme has room for one signature:
+// of those valid the one that became valid last, of two such the one that lasts longer.
+// So a rotation needs no third step: the new one takes over at its from.
+func newest[K any](keys []timed[K], t time.Time) (*timed[K], error) {
+	var found *timed[K]
+	for i := range keys {
+		if k := &keys[i]; k.ValidAt(t) && (found == nil || k.newerThan(found.TimedSecret)) {
+			found = k
+		}
+	}
+	if found == nil {
+		return nil, noSecret(t)
+	}
+	return found, nil
+}
+
+func (s TimedSecret) newerThan(o TimedSecret) bool {
+	switch {
+	case !s.From.Equal(o.From):
+		return s.From.After(o.From)
+	case s.Until.IsZero() || o.Until.IsZero():
+		return s.Until.IsZero() && !o.Until.IsZero()
+	default:
+		return s.Until.After(o.Until)
+	}
+}
+
+func noSecret(t time.Time) error {
+	return fmt.Errorf("signing: %w at %s: add one whose time (from, until) covers that", ErrNoSecret, t.UTC().Format(time.RFC3339))
+}

@@ -4,14 +4,12 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"hash"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 )
 
 // Header fields of Standard Webhooks, in the form in which net/http keeps them, so
@@ -31,15 +29,10 @@ const standardVersion = "v1,"
 //
 // Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 type Standard struct {
-	keys []standardKey
+	keys []timed[StandardSecret]
 	// signings holds *standardSigning values. Their hashes keep the state after the
 	// key, which spares two of the blocks of each signature.
 	signings sync.Pool
-}
-
-type standardKey struct {
-	TimedSecret
-	StandardSecret
 }
 
 // standardSigning is what one call of Sign needs at a time.
@@ -52,27 +45,15 @@ type standardSigning struct {
 // NewStandard returns a signer with the given secrets. All that are valid at the
 // time of a message sign it, in the order in which they are given.
 func NewStandard(secrets ...TimedSecret) (*Standard, error) {
-	if len(secrets) == 0 {
-		return nil, errors.New("there is no secret to sign with; " + makeOne)
+	keys, err := parseEach(secrets, ParseStandardSecret)
+	if err != nil {
+		return nil, err
 	}
-	s := &Standard{keys: make([]standardKey, len(secrets))}
-	for i, secret := range secrets {
-		parsed, err := ParseStandardSecret(secret.Secret)
-		if err == nil {
-			err = secret.checkWindow()
-		}
-		if err != nil {
-			if len(secrets) == 1 {
-				return nil, err
-			}
-			return nil, fmt.Errorf("secret %d of %d: %w", i+1, len(secrets), err)
-		}
-		s.keys[i] = standardKey{secret, parsed}
-	}
+	s := &Standard{keys: keys}
 	s.signings.New = func() any {
 		signing := &standardSigning{macs: make([]hash.Hash, len(s.keys))}
 		for i, k := range s.keys {
-			signing.macs[i] = hmac.New(sha256.New, k.key)
+			signing.macs[i] = hmac.New(sha256.New, k.key.key)
 		}
 		return signing
 	}
@@ -87,7 +68,8 @@ func (s *Standard) GoString() string { return s.String() }
 
 // Sign sets the three header fields. It fails with [ErrNoSecret] if no secret is
 // valid at m.Time, and on an ID that the specification forbids, since its dot
-// would let two messages have one signature.
+// would let two messages have one signature. Signatures that stand there already, of
+// [StandardEd25519], are kept: the specification has them side by side.
 func (s *Standard) Sign(h http.Header, m Message) error {
 	if err := checkID(m.ID); err != nil {
 		return fmt.Errorf("signing: %w", err)
@@ -118,13 +100,15 @@ func (s *Standard) Sign(h http.Header, m Message) error {
 	}
 	signing.text = text
 	if len(text) == signatures {
-		return fmt.Errorf("signing: %w at %s: add one whose time (from, until) covers that",
-			ErrNoSecret, m.Time.UTC().Format(time.RFC3339))
+		return noSecret(m.Time)
 	}
 
 	// One string and one array for the three fields: this runs once an attempt.
 	values := string(text[stamp:])
 	fields := &[3]string{m.ID, values[:signatures-1-stamp], values[signatures-stamp:]}
+	if other := h[HeaderSignature]; len(other) > 0 {
+		fields[2] = other[0] + " " + fields[2]
+	}
 	h[HeaderID] = fields[0:1:1]
 	h[HeaderTimestamp] = fields[1:2:2]
 	h[HeaderSignature] = fields[2:3:3]
@@ -135,9 +119,9 @@ func (s *Standard) Sign(h http.Header, m Message) error {
 func checkID(id string) error {
 	switch {
 	case id == "":
-		return fmt.Errorf("%w: it is missing", ErrID)
+		return wrong(ErrID, fieldID, "it is missing")
 	case strings.IndexByte(id, '.') >= 0:
-		return fmt.Errorf("%w: it has a dot in it, which Standard Webhooks forbids", ErrID)
+		return wrong(ErrID, fieldID, "it has a dot in it, which Standard Webhooks forbids")
 	}
 	return nil
 }

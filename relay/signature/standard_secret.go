@@ -25,6 +25,9 @@ const (
 	ed25519PublicPrefix = "whpk_"
 )
 
+// whiteSpace is what a secret must not hold.
+const whiteSpace = " \t\r\n\v\f"
+
 // makeOne ends each error about a secret: the way out of all of them.
 const makeOne = "make one with: caddy relay secret"
 
@@ -66,7 +69,7 @@ func parseStandardKey(s string) ([]byte, error) {
 	switch {
 	case s == "":
 		return nil, errors.New("the secret is empty")
-	case strings.ContainsAny(s, " \t\r\n\v\f"):
+	case strings.ContainsAny(s, whiteSpace):
 		return nil, errors.New("the secret has white space in it (a line break at the end of its file, perhaps): remove it")
 	case strings.HasPrefix(s, ed25519Prefix):
 		return nil, errors.New("the secret begins with whsk_: that is a private key for ed25519 signatures, and sign standard needs one that begins with whsec_")

@@ -260,6 +260,7 @@ func TestStandardSignAllocatesLittle(t *testing.T) {
 	signer := mustStandard(t, TimedSecret{Secret: vectorSecret}, TimedSecret{Secret: otherSecret})
 	h, m := make(http.Header, 8), Message{ID: vectorID, Time: vectorTime, Body: []byte(vectorBody)}
 	if n := testing.AllocsPerRun(1000, func() {
+		delete(h, HeaderSignature) // each attempt has a header of its own
 		if err := signer.Sign(h, m); err != nil {
 			t.Fatal(err)
 		}
@@ -279,6 +280,7 @@ func BenchmarkStandardSign(b *testing.B) {
 				b.SetBytes(int64(size))
 				b.ReportAllocs()
 				for b.Loop() {
+					delete(h, HeaderSignature)
 					if err := signer.Sign(h, m); err != nil {
 						b.Fatal(err)
 					}
