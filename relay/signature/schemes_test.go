@@ -211,18 +211,21 @@ func FuzzSigners(f *testing.F) {
 }
 
 func TestHMACOptionsAreChecked(t *testing.T) {
-	for want, o := range map[string]HMACOptions{
-		"header missing; name the field": {},
-		`header: "X Y" is no name`:       {Header: "X Y"},
-		`header: "X:" is no name`:        {Header: "X:"},
-		`algorithm: "md5" is not possible; write one of sha256, sha512, sha1`: {Header: "X", Algorithm: "md5"},
-		`encoding: "HEX" is not possible; write one of hex, base64`:           {Header: "X", Encoding: "HEX"},
-		`over: "id" is not possible; write one of body, standard`:             {Header: "X", Over: "id"},
-		"prefix: only visible ASCII":                                          {Header: "X", Prefix: "a\nb"},
-		"prefix: only visible ASCII ":                                         {Header: "X", Prefix: "é"},
+	for _, tt := range []struct {
+		want string
+		o    HMACOptions
+	}{
+		{"header missing; name the field", HMACOptions{}},
+		{`header: "X Y" is no name`, HMACOptions{Header: "X Y"}},
+		{`header: "X:" is no name`, HMACOptions{Header: "X:"}},
+		{`algorithm: "md5" is not possible; write one of sha256, sha512, sha1`, HMACOptions{Header: "X", Algorithm: "md5"}},
+		{`encoding: "HEX" is not possible; write one of hex, base64`, HMACOptions{Header: "X", Encoding: "HEX"}},
+		{`over: "id" is not possible; write one of body, standard`, HMACOptions{Header: "X", Over: "id"}},
+		{"prefix: only visible ASCII", HMACOptions{Header: "X", Prefix: "a\nb"}},
+		{"prefix: only visible ASCII ", HMACOptions{Header: "X", Prefix: "é"}},
 	} {
-		if _, err := NewHMAC(o, TimedSecret{Secret: textSecret}); err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%+v: %v; want %s", o, err, want)
+		if _, err := NewHMAC(tt.o, TimedSecret{Secret: textSecret}); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%+v: %v; want %s", tt.o, err, tt.want)
 		}
 	}
 }
