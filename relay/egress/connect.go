@@ -20,7 +20,7 @@ const leastShare = 2 * time.Second
 // connectFirst connects to the first of targets that can be connected to. They
 // are tried one after the other, not at once: a receiver that counts connections
 // should see one.
-func (d *Dialer) connectFirst(ctx context.Context, host string, port uint16, targets []netip.Addr) (net.Conn, error) {
+func (d *Dialer) connectFirst(ctx context.Context, from sources, host string, port uint16, targets []netip.Addr) (net.Conn, error) {
 	end, _ := ctx.Deadline()
 	var (
 		errs []error
@@ -28,11 +28,14 @@ func (d *Dialer) connectFirst(ctx context.Context, host string, port uint16, tar
 	)
 	for i, target := range targets {
 		deadline := share(time.Now(), end, len(targets)-i)
-		conn, err := d.connectWithin(ctx, deadline, host, netip.AddrPortFrom(target, port))
+		conn, err := d.connectWithin(ctx, deadline, from, netip.AddrPortFrom(target, port))
 		if err == nil {
 			return conn, nil
 		}
 		if _, ok := errors.AsType[*destination.BlockedError](err); ok {
+			return nil, err
+		}
+		if _, ok := errors.AsType[*movedError](err); ok {
 			return nil, err
 		}
 		if unavailable, ok := errors.AsType[*UnavailableError](err); ok {
@@ -61,34 +64,29 @@ func share(now, end time.Time, n int) time.Time {
 	return until
 }
 
-// connectWithin connects to one target, from the first of the region's addresses
-// that is on this machine. If that one does not get through the others are not
-// tried: it is the destination that does not answer.
-func (d *Dialer) connectWithin(ctx context.Context, deadline time.Time, host string, target netip.AddrPort) (net.Conn, error) {
+// connectWithin connects to one target, from the source of its family. A [*movedError]
+// says that this one cannot be used any more. If the source is there and does not get
+// through, no other one is tried: it is the destination that does not answer.
+func (d *Dialer) connectWithin(ctx context.Context, deadline time.Time, from sources, target netip.AddrPort) (net.Conn, error) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
+	family := FamilyOf(target.Addr())
+	source := from.of(family)
+	switch now := time.Now(); {
+	case source == nil:
+		return nil, d.Region.unavailable(family, now)
+	case !source.Active(now):
+		return nil, &movedError{source}
+	}
 	connect := d.connect
 	if connect == nil {
 		connect = d.connectSocket
 	}
-	if d.Region == nil || len(d.Region.Addresses) == 0 {
-		return connect(ctx, netip.Addr{}, target)
+	conn, err := connect(ctx, source.Addr, target)
+	if err != nil && source.Pinned() && !answered(err) && missing(source.Addr) {
+		return nil, &movedError{source}
 	}
-	family := FamilyOf(target.Addr())
-	var gone []netip.Addr
-	now := time.Now()
-	sources := d.Region.sources(family, host, now)
-	if len(sources) == 0 {
-		return nil, &UnavailableError{Region: d.Region.Name, Family: family, Reason: notNow(family, d.Region.Idle(now)[family])}
-	}
-	for _, source := range sources {
-		conn, err := connect(ctx, source, target)
-		if err == nil || answered(err) || !source.IsValid() || !missing(source) {
-			return conn, err
-		}
-		gone = append(gone, source)
-	}
-	return nil, &UnavailableError{Region: d.Region.Name, Family: family, Addresses: gone, Reason: notHere(gone)}
+	return conn, err
 }
 
 // answered reports an error that only comes back over a working address, or that

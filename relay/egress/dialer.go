@@ -51,9 +51,6 @@ type Dialer struct {
 // with the rest. An [*UnavailableError] says that no attempt was made because the
 // region has no address to make it from. A failed lookup is a [*net.DNSError].
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	if d.Guard == nil {
-		return nil, errors.New("dialling without a destination guard")
-	}
 	if network != "tcp" {
 		return nil, fmt.Errorf("dialling %s: %w", address, net.UnknownNetworkError(network))
 	}
@@ -61,13 +58,31 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if err != nil {
 		return nil, err
 	}
+	t := trial{dialer: d, host: host}
+	for {
+		from, err := t.next()
+		if err != nil {
+			return nil, err
+		}
+		conn, err := d.dialFrom(ctx, from, host, port)
+		if err == nil || !t.again(err) {
+			return conn, err
+		}
+	}
+}
+
+// dialFrom is DialContext from certain addresses.
+func (d *Dialer) dialFrom(ctx context.Context, from sources, host string, port uint16) (net.Conn, error) {
+	if d.Guard == nil {
+		return nil, errors.New("dialling without a destination guard")
+	}
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(d.ConnectTimeout, DefaultConnectTimeout))
 	defer cancel()
 	targets, err := d.resolve(ctx, host)
 	if err != nil {
 		return nil, err
 	}
-	return d.connectFirst(ctx, host, port, targets)
+	return d.connectFirst(ctx, from, host, port, targets)
 }
 
 // Check looks host up and judges it as a dial would, without connecting. Its errors are

@@ -63,9 +63,19 @@ func notHere(addrs []netip.Addr) string {
 	return "its addresses " + list(addrs) + " are not on this machine"
 }
 
-// notNow says that no address of a family is in use, with the reasons of [Region.Idle].
-func notNow(family Family, reasons string) string {
-	return "none of its " + family.Name() + " addresses is in use now: " + reasons
+// notNow says that no address of a family, or of any if that is empty, is in use, with
+// the reasons of [Region.Idle].
+func notNow(family Family, idle map[Family]string) string {
+	if family != "" {
+		return "none of its " + family.Name() + " addresses is in use now: " + idle[family]
+	}
+	var reasons []string
+	for _, family := range []Family{IPv4, IPv6} {
+		if idle[family] != "" {
+			reasons = append(reasons, idle[family])
+		}
+	}
+	return "none of its addresses is in use now: " + strings.Join(reasons, ", ")
 }
 
 // connectError is that no address of a host could be connected to. It holds an

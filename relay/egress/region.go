@@ -33,8 +33,8 @@ func FamilyOf(addr netip.Addr) Family {
 	return IPv6
 }
 
-// Region is a set of addresses from which deliveries leave. It is not changed
-// once it is in use.
+// Region is a set of addresses from which deliveries leave. [NewRegion] makes it; its
+// fields are not changed once it is in use.
 type Region struct {
 	Name string
 	// Addresses are what connections leave from. If there are none the kernel
@@ -43,6 +43,9 @@ type Region struct {
 	// Prefer is the family that is tried first where a destination has addresses
 	// of both. Default: the order of the resolver.
 	Prefer Family
+
+	// state has what belongs to each of Addresses.
+	state []addressState
 }
 
 // NewRegion makes a region of unicast addresses, each of which stands once; where
@@ -51,7 +54,7 @@ type Region struct {
 // come and go, see [Region.Status]. Nor is the time: an address may have ended, or
 // begin later.
 func NewRegion(name string, addresses []Address) (*Region, error) {
-	r := &Region{Name: name, Addresses: slices.Clone(addresses)}
+	r := &Region{Name: name, Addresses: slices.Clone(addresses), state: make([]addressState, len(addresses))}
 	for i := range r.Addresses {
 		a := &r.Addresses[i]
 		if err := a.prepare(); err != nil {
@@ -62,6 +65,7 @@ func NewRegion(name string, addresses []Address) (*Region, error) {
 				return nil, fmt.Errorf("region %s: %w", name, err)
 			}
 		}
+		r.state[i].hash = hash(a.String())
 	}
 	return r, nil
 }
@@ -126,21 +130,24 @@ func (r *Region) Idle(now time.Time) map[Family]string {
 // AddressStatus says whether an address of a region can be used now.
 type AddressStatus struct {
 	Address
+	// Up says that sockets can be bound to it. What the kernel itself chooses is up.
 	Up bool
 	// Err is why it is not up.
 	Err error
+	// Active says that it is now between From and Until.
+	Active bool
 }
 
-// Status asks the kernel about each address of the region, in their order. What the
-// kernel itself chooses is always up.
+// Status asks the kernel about each address of the region, in their order.
 func (r *Region) Status() []AddressStatus {
+	now := time.Now()
 	status := make([]AddressStatus, len(r.Addresses))
 	for i, a := range r.Addresses {
 		var err error
 		if a.Pinned() {
 			err = Usable(a.Addr)
 		}
-		status[i] = AddressStatus{Address: a, Up: err == nil, Err: err}
+		status[i] = AddressStatus{Address: a, Up: err == nil, Err: err, Active: a.Active(now)}
 	}
 	return status
 }
@@ -157,32 +164,4 @@ func (r *Region) Lost(local netip.Addr) error {
 	}
 	gone := []netip.Addr{local}
 	return &UnavailableError{Region: r.Name, Family: FamilyOf(local), Addresses: gone, Reason: notHere(gone)}
-}
-
-// sources returns the region's addresses of a family that are in use now, in the
-// order in which they are tried for host. The first one is the same for each dial to
-// that host, so that a receiver sees one address as long as it is up. An invalid
-// address lets the kernel choose.
-func (r *Region) sources(family Family, host string, now time.Time) []netip.Addr {
-	var list []netip.Addr
-	for _, a := range r.Addresses {
-		if a.Family() == family && a.Active(now) && !slices.Contains(list, a.Addr) {
-			list = append(list, a.Addr)
-		}
-	}
-	if len(list) < 2 {
-		return list
-	}
-	first := int(hash(host) % uint32(len(list)))
-	return slices.Concat(list[first:], list[:first])
-}
-
-// hash is FNV-1a. It is the same in each process, so that a restart does not move
-// a receiver to another source.
-func hash(s string) uint32 {
-	h := uint32(2166136261)
-	for i := range len(s) {
-		h = (h ^ uint32(s[i])) * 16777619
-	}
-	return h
 }

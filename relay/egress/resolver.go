@@ -2,7 +2,6 @@ package egress
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -57,47 +56,42 @@ func (r *resolver) LookupNetIP(ctx context.Context, network, host string) ([]net
 
 // unavailable returns an error if no server can be asked now.
 func (r *resolver) unavailable() error {
-	var gone []netip.Addr
+	if len(r.region.Addresses) == 0 {
+		return nil
+	}
+	now := time.Now()
 	for _, server := range r.servers {
-		for _, source := range r.sources(server) {
-			if !source.IsValid() || !missing(source) {
+		family := FamilyOf(server.Addr())
+		for i := range r.region.Addresses {
+			a := &r.region.Addresses[i]
+			if a.Family() == family && a.Active(now) && (!a.Pinned() || !missing(a.Addr)) {
 				return nil
-			}
-			if !slices.Contains(gone, source) {
-				gone = append(gone, source)
 			}
 		}
 	}
-	reason := "none of its addresses is in use now"
-	if len(gone) > 0 {
-		reason = notHere(gone)
-	}
-	return &UnavailableError{Region: r.region.Name, Addresses: gone, Reason: "names cannot be looked up: " + reason}
-}
-
-// sources returns where questions to a server may leave from, in the order in which
-// they are tried. There are none if no address of the family is in use now.
-func (r *resolver) sources(server netip.AddrPort) []netip.Addr {
-	if len(r.region.Addresses) == 0 {
-		return []netip.Addr{{}}
-	}
-	return r.region.sources(FamilyOf(server.Addr()), "", time.Now())
+	unavailable := r.region.unavailable("", now)
+	unavailable.Reason = "names cannot be looked up: " + unavailable.Reason
+	return unavailable
 }
 
 // dial is called once for each question and each repetition of it, with a server
 // of the system's. Servers take turns, so that a repetition goes to the next one.
 func (r *resolver) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	server := r.servers[int(r.asked.Add(1)-1)%len(r.servers)]
-	errs := []error{fmt.Errorf("asking %v", server)}
-	for _, source := range r.sources(server) {
-		dialer := net.Dialer{LocalAddr: localAddr(network, source)}
-		conn, err := dialer.DialContext(ctx, network, server.String())
-		if err == nil {
-			return conn, nil
+	family := FamilyOf(server.Addr())
+	var gone []*Address
+	for {
+		source := r.region.pick("", time.Now(), gone).of(family)
+		if source == nil {
+			return nil, r.region.unavailable(family, time.Now())
 		}
-		errs = append(errs, err)
+		dialer := net.Dialer{LocalAddr: localAddr(network, source.Addr)}
+		conn, err := dialer.DialContext(ctx, network, server.String())
+		if err == nil || !source.Pinned() || !missing(source.Addr) {
+			return conn, err
+		}
+		gone = append(gone, source)
 	}
-	return nil, errors.Join(errs...)
 }
 
 // localAddr returns what net.Dialer binds to: nothing if source is not valid.

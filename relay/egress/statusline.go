@@ -109,30 +109,27 @@ func (c *Conn) Status() int {
 }
 
 // dialPlain connects for http.
-func (d *Dialer) dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := d.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
+func (t *Transport) dialPlain(from sources) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, address string) (net.Conn, error) {
+		conn, _, err := t.dial(ctx, from, address)
+		if err != nil {
+			return nil, err
+		}
+		return newConn(conn, conn), nil
 	}
-	return newConn(conn, conn), nil
 }
 
 // dialTLS connects for https. The answers of HTTP/2 come in frames of their own: there is
 // no status line to note.
-func (d *Dialer) dialTLS(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		raw, err := d.DialContext(ctx, network, address)
+func (t *Transport) dialTLS(from sources) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, address string) (net.Conn, error) {
+		raw, host, err := t.dial(ctx, from, address)
 		if err != nil {
 			return nil, err
 		}
 		watched := &watch{Conn: raw}
-		config := config.Clone()
+		config := t.tls.Clone()
 		if config.ServerName == "" {
-			host, _, err := net.SplitHostPort(address)
-			if err != nil {
-				_ = raw.Close()
-				return nil, err
-			}
 			config.ServerName = host
 		}
 		conn := tls.Client(watched, config)
@@ -147,4 +144,14 @@ func (d *Dialer) dialTLS(config *tls.Config) func(context.Context, string, strin
 		}
 		return newConn(conn, raw), nil
 	}
+}
+
+// dial connects to address, "host:port", and returns the host, too.
+func (t *Transport) dial(ctx context.Context, from sources, address string) (net.Conn, string, error) {
+	host, port, err := splitHostPort(address)
+	if err != nil {
+		return nil, "", err
+	}
+	conn, err := t.dialer.dialFrom(ctx, from, host, port)
+	return conn, host, err
 }

@@ -79,7 +79,7 @@ func TestCloseTakesBackWhatHasNoAnswer(t *testing.T) {
 			_, err = r.ReadByte()
 			ended <- err
 		}()
-		conn, err := (&Dialer{Guard: guard(t, "127.0.0.0/8")}).dialPlain(t.Context(), "tcp", listener.Addr().String())
+		conn, err := NewTransport(&Dialer{Guard: guard(t, "127.0.0.0/8")}, TransportOptions{}).dialPlain(sources{unbound, unbound})(t.Context(), "tcp", listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,15 +1,11 @@
 package egress
 
 import (
-	"context"
 	"crypto/tls"
-	"io"
-	"net"
+	"errors"
 	"net/http"
-	"net/http/httptrace"
+	"sync"
 	"time"
-
-	"github.com/caddyrelay/caddyrelay/relay/http1"
 )
 
 // TransportOptions are what differs between transports. The zero value is good.
@@ -22,122 +18,134 @@ type TransportOptions struct {
 	TLS *tls.Config
 }
 
-// A connection of HTTP/2 on which nothing was heard for so long is pinged, and given up if
-// there is no answer. Both together are the default timeout of an attempt.
-const (
-	pingAfter   = 10 * time.Second
-	pingTimeout = 5 * time.Second
-)
-
 // DefaultMaxIdlePerHost is how many deliveries of a subscription are in flight by
 // default.
 const DefaultMaxIdlePerHost = 16
 
-// Transport makes requests over connections of a [Dialer]: small ones by http with package
-// http1, which costs half as much, everything else with net/http.
+// Transport makes HTTP requests whose connections are all made by one [Dialer]. Kept
+// connections belong to the addresses that they leave from: what waits in the pool of an
+// address is used for no new request once that address is out of use, whatever the
+// connection itself would still do.
+//
+// Proxies of the environment are ignored: one would make the connections in our place,
+// from its own address, and the guard would judge the proxy. Redirects are not followed,
+// since a transport never does; a client on top of it has to be told.
+//
+// Close idle connections when it is no longer used.
 type Transport struct {
-	*http.Transport
-	small *http1.Transport
+	dialer *Dialer
+	idle   int
+	tls    *tls.Config
+
+	mu    sync.RWMutex
+	pools map[sources]*pool
 }
 
-// Send makes a request, which ends with its context and at its deadline, and whose own
-// context is not looked at. It also returns the connection that was used last, nil if there
-// was none. The body of the answer must be closed.
-//
-// It is what deliveries are made with: a [Transport] needs neither timer nor trace for a
-// small request. Of another [http.RoundTripper] the same is had in the usual way.
-func Send(ctx context.Context, rt http.RoundTripper, deadline time.Time, req *http.Request) (*http.Response, net.Conn, error) {
-	if t, ok := rt.(*Transport); ok {
-		if http1.Takes(req) {
-			return t.small.Do(ctx, deadline, req)
-		}
-		rt = t.Transport
-	}
-	var conn net.Conn
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(c httptrace.GotConnInfo) { conn = c.Conn },
-	})
-	resp, err := rt.RoundTrip(req.WithContext(ctx))
-	if err != nil {
-		cancel()
-		return nil, conn, err
-	}
-	resp.Body = &cancelled{resp.Body, cancel}
-	return resp, conn, nil
-}
-
-// cancelled is a body whose context ends when it is closed.
-type cancelled struct {
-	io.ReadCloser
-	cancel context.CancelFunc
-}
-
-// Close implements [io.Closer].
-func (c *cancelled) Close() error {
-	defer c.cancel()
-	return c.ReadCloser.Close()
-}
-
-// RoundTrip implements [http.RoundTripper].
-func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if http1.Takes(req) {
-		return t.small.RoundTrip(req)
-	}
-	return t.Transport.RoundTrip(req)
-}
-
-// CloseIdleConnections closes the connections that no request uses.
-func (t *Transport) CloseIdleConnections() {
-	t.small.CloseIdleConnections()
-	t.Transport.CloseIdleConnections()
-}
-
-// What all connections have in common.
-const (
-	idleTimeout    = 90 * time.Second
-	maxHeaderBytes = 64 << 10
-)
-
-// NewTransport makes a transport whose connections are all made by d. Proxies
-// of the environment are ignored: one would make the connections in our place,
-// from its own address, and the guard would judge the proxy.
-//
-// The transport follows no redirects, since a transport never does; a client on
-// top of it has to be told. Close idle connections when it is no longer used.
+// NewTransport makes a transport over d.
 func NewTransport(d *Dialer, o TransportOptions) *Transport {
-	idle := o.MaxIdlePerHost
-	if idle <= 0 {
-		idle = DefaultMaxIdlePerHost
+	t := &Transport{dialer: d, idle: o.MaxIdlePerHost, tls: &tls.Config{}, pools: make(map[sources]*pool)}
+	if t.idle <= 0 {
+		t.idle = DefaultMaxIdlePerHost
 	}
-	config := &tls.Config{}
 	if o.TLS != nil {
-		config = o.TLS.Clone()
+		t.tls = o.TLS.Clone()
 	}
-	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
-	if config.NextProtos == nil {
-		config.NextProtos = []string{"h2", "http/1.1"}
+	t.tls.MinVersion = max(t.tls.MinVersion, tls.VersionTLS12)
+	if t.tls.NextProtos == nil {
+		t.tls.NextProtos = []string{"h2", "http/1.1"}
 	}
-	small := &http1.Transport{Dial: d.dialPlain, MaxIdlePerHost: idle, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes}
-	return &Transport{small: small, Transport: &http.Transport{
-		Proxy:           nil,
-		DialContext:     d.dialPlain,
-		DialTLSContext:  d.dialTLS(config),
-		TLSClientConfig: config,
-		// A response is read for its beginning only; inflating it is work for
-		// nothing, and a bomb is work without end.
-		DisableCompression: true,
-		// Without it a transport with a dialer of its own speaks HTTP/1 alone.
-		ForceAttemptHTTP2: true,
-		// A connection that the other side dropped silently is found by a ping,
-		// rather than by the next delivery's deadline.
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
-		MaxIdleConns:           0, // no limit over all: MaxIdlePerHost is enough
-		MaxIdleConnsPerHost:    idle,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-		// The headers and body of a webhook of 1 KiB leave in one write.
-		WriteBufferSize: 4 << 10,
-		ReadBufferSize:  4 << 10,
-	}}
+	return t
 }
+
+// RoundTrip implements [http.RoundTripper]. Its errors are those of
+// [Dialer.DialContext], and those of [http.Transport].
+func (t *Transport) RoundTrip(req *http.Request) (resp *http.Response, err error) {
+	err = t.try(req, func(p *pool, req *http.Request) error {
+		resp, err = p.roundTrip(req)
+		return err
+	})
+	return resp, err
+}
+
+// try makes a request by the pool of the sources that the region picks for its host.
+func (t *Transport) try(req *http.Request, send func(*pool, *http.Request) error) error {
+	trial := trial{dialer: t.dialer, host: req.URL.Hostname()}
+	for {
+		from, err := trial.next()
+		if err != nil {
+			closeBody(req)
+			return err
+		}
+		err = send(t.pool(from), req)
+		if err == nil || !trial.again(err) {
+			return err
+		}
+		if req, err = rewound(req); err != nil {
+			return err
+		}
+	}
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close() // nothing was read
+	}
+}
+
+// rewound returns the request as it was before a round trip that sent nothing.
+func rewound(req *http.Request) (*http.Request, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req, nil
+	}
+	if req.GetBody == nil {
+		return nil, errors.New("the address that the request was to leave from is gone, and its body cannot be read again")
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	again := *req
+	again.Body = body
+	return &again, nil
+}
+
+// pool returns the pool of the connections that leave from certain addresses.
+func (t *Transport) pool(from sources) *pool {
+	t.mu.RLock()
+	p := t.pools[from]
+	t.mu.RUnlock()
+	if p != nil {
+		return p
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pools[from] == nil {
+		t.pools[from] = t.newPool(from)
+	}
+	return t.pools[from]
+}
+
+// CloseIdleConnections closes what is kept. Requests under way go on.
+func (t *Transport) CloseIdleConnections() {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, p := range t.pools {
+		p.closeIdle()
+	}
+}
+
+// CloseUnusable closes what is kept of addresses that are out of use, by the clock or
+// because a [Watch] has seen them go. It would not be used any more in any case.
+func (t *Transport) CloseUnusable() {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for from, p := range t.pools {
+		if r := t.dialer.Region; r != nil && !r.usable(from, now) {
+			p.closeIdle()
+			delete(t.pools, from) // what is under way is closed when it has ended
+		}
+	}
+}
+
+var _ http.RoundTripper = (*Transport)(nil)

@@ -118,14 +118,14 @@ func TestErrorsAreFoundThroughTheClient(t *testing.T) {
 func TestTransportIgnoresTheEnvironment(t *testing.T) {
 	// http.ProxyFromEnvironment reads the environment once in a process, so that
 	// setting it here would prove nothing; the network namespace tests do.
-	if NewTransport(&Dialer{}, TransportOptions{}).Proxy != nil {
+	if NewTransport(&Dialer{}, TransportOptions{}).pool(sources{}).other.Proxy != nil {
 		t.Error("the transport asks for a proxy")
 	}
 }
 
 func TestTransportOptions(t *testing.T) {
 	given := &tls.Config{ServerName: "hooks.example.com", MinVersion: tls.VersionTLS10}
-	transport := NewTransport(&Dialer{}, TransportOptions{MaxIdlePerHost: 40, TLS: given})
+	transport := NewTransport(&Dialer{}, TransportOptions{MaxIdlePerHost: 40, TLS: given}).pool(sources{}).other
 	if transport.MaxIdleConnsPerHost != 40 || transport.MaxIdleConns != 0 {
 		t.Error("the idle connections are not those asked for")
 	}
@@ -135,7 +135,7 @@ func TestTransportOptions(t *testing.T) {
 	if given.MinVersion != tls.VersionTLS10 {
 		t.Error("the caller's TLS configuration was changed")
 	}
-	transport = NewTransport(&Dialer{}, TransportOptions{TLS: &tls.Config{MinVersion: tls.VersionTLS13}})
+	transport = NewTransport(&Dialer{}, TransportOptions{TLS: &tls.Config{MinVersion: tls.VersionTLS13}}).pool(sources{}).other
 	if transport.TLSClientConfig.MinVersion != tls.VersionTLS13 || transport.MaxIdleConnsPerHost != DefaultMaxIdlePerHost {
 		t.Error("a stricter version was loosened, or a default is missing")
 	}

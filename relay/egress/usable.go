@@ -19,7 +19,10 @@ func Usable(addr netip.Addr) error {
 // moment. It is asked after a dial has failed, since the error of the dial cannot
 // tell: EADDRNOTAVAIL also means that all ephemeral ports are taken, and a
 // connection whose address is removed under way fails in several other ways.
-func missing(addr netip.Addr) bool {
-	err := bind(addr)
+func missing(addr netip.Addr) bool { return saysMissing(bind(addr)) }
+
+// saysMissing tells that an error of bind is about the address, and not, say, about
+// too many open files.
+func saysMissing(err error) bool {
 	return errors.Is(err, errAddrNotAvail) || errors.Is(err, errNoFamily)
 }

@@ -12,6 +12,8 @@ type pool struct {
 	mu    sync.Mutex
 	conns map[string][]*conn
 	sweep *time.Timer // nil while nothing is idle
+	// cleared says that all were closed, and no request has begun since.
+	cleared bool
 }
 
 // fresh is how long after its last answer a connection is taken to be open: to ask the
@@ -32,6 +34,7 @@ func (p *pool) take(address string) *conn {
 func (p *pool) pop(address string) *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.cleared = false
 	list := p.conns[address]
 	if len(list) == 0 {
 		return nil
@@ -42,14 +45,15 @@ func (p *pool) pop(address string) *conn {
 	return c
 }
 
-// put keeps a connection for the next request, or closes it if enough are kept.
+// put keeps a connection for the next request, or closes it if enough are kept, or none
+// shall be.
 func (p *pool) put(c *conn) {
 	most := cmp.Or(c.transport.MaxIdlePerHost, DefaultMaxIdlePerHost)
 	timeout := cmp.Or(c.transport.IdleTimeout, DefaultIdleTimeout)
 	c.since = time.Now()
 	p.mu.Lock()
 	list := p.conns[c.address]
-	kept := len(list) < most
+	kept := len(list) < most && !p.cleared
 	if kept {
 		if p.conns == nil {
 			p.conns = make(map[string][]*conn)
@@ -96,9 +100,11 @@ func (p *pool) expire(timeout time.Duration) {
 	}
 }
 
-// clear closes all.
+// clear closes all, and then what comes back until the next request begins: who clears a
+// pool seldom uses it again.
 func (p *pool) clear() {
 	p.mu.Lock()
+	p.cleared = true
 	all := p.conns
 	p.conns = nil
 	if p.sweep != nil {
