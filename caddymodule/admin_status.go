@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/view"
@@ -104,18 +103,13 @@ func (a *App) showSubscription(s *relay.SubscriptionStatus) subscriptionStatus {
 
 // regionStatus asks the kernel about the addresses of all regions.
 func (a *App) regionStatus() []regionStatus {
-	now := time.Now()
-	all := make([]regionStatus, len(a.Regions))
-	for i, r := range a.Regions {
+	all := make([]regionStatus, len(a.egress))
+	for i, r := range a.egress {
 		all[i] = regionStatus{Name: r.Name, Addresses: []addressStatus{}}
-		region, err := r.build()
-		if err != nil {
-			continue // Provision has refused it: there is no such region here
-		}
-		for _, s := range region.Status() {
+		for _, s := range r.Status() {
 			address := addressStatus{
 				Address: autoAddress, Public: s.PublicText(), Pinned: s.Pinned(), Up: s.Up,
-				Active: s.Active(now), From: view.Time{Time: s.From}, Until: view.Time{Time: s.Until},
+				Active: s.Active, From: view.Time{Time: s.From}, Until: view.Time{Time: s.Until},
 			}
 			if s.Pinned() {
 				address.Address = s.Addr.String()

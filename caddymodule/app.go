@@ -41,8 +41,10 @@ type App struct {
 	opener     StorageOpener
 	plan       *relay.Plan
 	transports []*egress.Transport
+	egress     []*egress.Region // in the order of Regions
 	running    lifecycle
 	survey     survey
+	watch      addressWatch
 	events     *caddyevents.App
 }
 

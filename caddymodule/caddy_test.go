@@ -57,6 +57,8 @@ type config struct {
 	dir string
 	// subscriptions is the JSON of a list.
 	subscriptions string
+	// regions is the JSON of a list. Default: there is none.
+	regions string
 	// apps is the JSON of further apps, each with a comma before it.
 	apps string
 	// admin is the path of the admin endpoint's unix socket. Default: there is none.
@@ -75,8 +77,8 @@ func (c *running) json(o config) string {
 	return fmt.Sprintf(`{
 		"admin": {%s, "config": {"persist": false}},
 		"logging": {"logs": {"default": {"writer": {"output": "file", "filename": %s}, "level": "DEBUG"}}},
-		"apps": {"relay": {"storage": {"engine": "badger", "directory": %s}, "subscriptions": %s} %s}
-	}`, admin, quote(c.log), quote(cmp.Or(o.dir, c.dir)), cmp.Or(o.subscriptions, "[]"), o.apps)
+		"apps": {"relay": {"storage": {"engine": "badger", "directory": %s}, "regions": %s, "subscriptions": %s} %s}
+	}`, admin, quote(c.log), quote(cmp.Or(o.dir, c.dir)), cmp.Or(o.regions, "[]"), cmp.Or(o.subscriptions, "[]"), o.apps)
 }
 
 func (c *running) load(o config) {

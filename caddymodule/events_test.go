@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +82,32 @@ func TestOperationalEventsReachHandlersSubscriptionsAndLog(t *testing.T) {
 	if e := nextEvent(t); e.Name() != "relay.subscription.recovered" || e.Data["subscription"] != "crm" {
 		t.Errorf("after the failure came %s %v", e.Name(), e.Data)
 	}
+}
+
+// TestMissingAddressesReachHandlersAndLog: an address that the machine does not have, from
+// the first look on. 203.0.113.77 is for documentation (RFC 5737).
+func TestMissingAddressesReachHandlersAndLog(t *testing.T) {
+	c := startCaddy(t)
+	c.load(config{
+		regions: `[{"name": "eu", "egress": [{"address": "127.0.0.1"}, {"address": "203.0.113.77", "as": "198.51.100.7"}]}]`,
+		apps:    `, "events": {"subscriptions": [{"events": ["relay.egress.down"], "handlers": [{"handler": "relay_test"}]}]}`,
+	})
+	e := nextEvent(t)
+	if e.Name() != "relay.egress.down" || e.Origin().CaddyModule().ID != "relay" {
+		t.Errorf("the event %s of %v", e.Name(), e.Origin())
+	}
+	for key, want := range map[string]any{"region": "eu", "address": "203.0.113.77", "public": "198.51.100.7", "active": true} {
+		if e.Data[key] != want {
+			t.Errorf("%s is %v, want %v", key, e.Data[key], want)
+		}
+	}
+	if detail, ok := e.Data["detail"].(string); !ok || !strings.Contains(detail, "binding to 203.0.113.77") {
+		t.Errorf("the detail is %v", e.Data["detail"])
+	}
+	if at, ok := e.Data["at"].(time.Time); !ok || time.Since(at) > time.Minute {
+		t.Errorf("the event is of %v", e.Data["at"])
+	}
+	c.wantLog(`"msg":"an address is not on this machine; what would leave from it leaves from another one of the region, or is held","region":"eu","address":"203.0.113.77"`)
 }
 
 // TestOperationalEventsHoldWhatTheySay: their data, as receivers get it.

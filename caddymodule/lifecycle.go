@@ -72,6 +72,7 @@ func (a *App) start() error {
 	a.running.attached = true
 	a.running.settle(e, nil)
 	a.survey.start(a.logger)
+	a.watch.start(a)
 	return nil
 }
 
@@ -116,6 +117,7 @@ func (a *App) detach() {
 	}
 	a.running.attached = false
 	a.survey.stop()
+	a.watch.stop()
 	a.running.engine.detach(a.plan, a.opener, a.logger)
 }
 

@@ -10,13 +10,22 @@ import (
 
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/destination"
+	"github.com/caddyrelay/caddyrelay/relay/egress"
 	"github.com/caddyrelay/caddyrelay/relay/topic"
 )
 
 // newPlan makes the plan of a configuration that was checked and whose guests are
 // loaded. It resolves secrets; they are kept in the plan, and nowhere else.
 func (a *App) newPlan() (*relay.Plan, error) {
-	transports := newTransports()
+	a.egress = make([]*egress.Region, len(a.Regions))
+	for i, r := range a.Regions {
+		region, err := r.build()
+		if err != nil {
+			return nil, err
+		}
+		a.egress[i] = region
+	}
+	transports := newTransports(a.egress)
 	subscriptions := make([]*relay.Subscription, len(a.Subscriptions))
 	for i, s := range a.Subscriptions {
 		built, err := a.build(s, transports)
@@ -46,7 +55,7 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 	if err != nil {
 		return nil, s.wrap(err)
 	}
-	rules.Own = destination.OwnAddresses
+	rules.Own, rules.Regional = destination.OwnAddresses, a.regional()
 	guard, err := destination.New(rules)
 	if err != nil {
 		return nil, s.wrap(err)
@@ -64,16 +73,13 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		return nil, s.wrap(err)
 	}
 	maxInFlight := cmp.Or(settings.MaxInFlight, relay.DefaultMaxInFlight)
-	connector, err := transports.get(route{
+	connector := transports.get(route{
 		region:         region,
 		guard:          guard,
 		rules:          rules,
 		connectTimeout: cmp.Or(time.Duration(settings.ConnectTimeout), relay.DefaultConnectTimeout),
 		maxIdle:        maxInFlight,
 	})
-	if err != nil {
-		return nil, s.wrap(err)
-	}
 	built := &relay.Subscription{
 		Name:         s.Name,
 		Description:  settings.Description,

@@ -134,6 +134,24 @@ func (e Egress) build() (egress.Address, error) {
 	return address, fmt.Errorf("auto as %q: that is no IP address and no prefix; write what receivers see, e.g. as 192.0.2.10 or as 192.0.2.0/28", e.As)
 }
 
+// regional returns the addresses that deliveries leave from, on this machine and as
+// receivers see them: none of them is a destination. What a NAT gateway has is left out,
+// since others share it.
+func (a *App) regional() []netip.Addr {
+	var all []netip.Addr
+	for _, r := range a.Regions {
+		for _, e := range r.Egress {
+			if address, err := e.build(); err == nil && address.Pinned() {
+				all = append(all, address.Addr)
+				if address.Public.IsValid() {
+					all = append(all, address.Public.Addr())
+				}
+			}
+		}
+	}
+	return all
+}
+
 // idle warns of a family in which the region has addresses, but none now. It is no
 // error: what was loaded yesterday has to be loaded today, after a restart.
 func (r *Region) idle(now time.Time) []string {

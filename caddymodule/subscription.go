@@ -114,7 +114,7 @@ func (a *App) checkWithin(s *Subscription, rawURL string, own func() []netip.Add
 	if err != nil {
 		return s.wrap(err)
 	}
-	rules.Own = own
+	rules.Own, rules.Regional = own, a.regional()
 	guard, err := destination.New(rules)
 	if err != nil {
 		return s.wrap(err)

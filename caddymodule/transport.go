@@ -55,30 +55,26 @@ type connector struct {
 	transport *egress.Transport
 }
 
-func newTransports() *transports {
-	return &transports{byKey: make(map[string]connector), regions: make(map[string]*egress.Region)}
+func newTransports(regions []*egress.Region) *transports {
+	t := &transports{byKey: make(map[string]connector), regions: make(map[string]*egress.Region)}
+	for _, r := range regions {
+		t.regions[r.Name] = r
+	}
+	return t
 }
 
-func (t *transports) get(r route) (connector, error) {
+func (t *transports) get(r route) connector {
 	key := r.key()
 	if found, ok := t.byKey[key]; ok {
-		return found, nil
+		return found
 	}
 	dialer := &egress.Dialer{Guard: r.guard, ConnectTimeout: r.connectTimeout}
 	if r.region != nil {
-		region := t.regions[r.region.Name]
-		if region == nil {
-			var err error
-			if region, err = r.region.build(); err != nil {
-				return connector{}, err
-			}
-			t.regions[region.Name] = region
-		}
-		dialer.Region = region
+		dialer.Region = t.regions[r.region.Name]
 	}
 	made := connector{dialer, egress.NewTransport(dialer, egress.TransportOptions{MaxIdlePerHost: r.maxIdle})}
 	t.byKey[key] = made
-	return made, nil
+	return made
 }
 
 func (t *transports) all() []*egress.Transport {

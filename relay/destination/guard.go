@@ -21,6 +21,9 @@ type Rules struct {
 	// [OwnAddresses] is. Nil means that they are not known, as while only the
 	// text of a configuration is judged.
 	Own func() []netip.Addr
+	// Regional are addresses that are this machine's whatever its interfaces say at
+	// the moment: those that deliveries leave from, and what a NAT makes of them.
+	Regional []netip.Addr
 }
 
 // Guard judges destinations. It does not change after [New] has made it, and any
@@ -30,11 +33,12 @@ type Guard struct {
 	allowHosts    map[string]bool
 	allowSuffixes []string // each begins with a dot
 	own           func() []netip.Addr
+	regional      []netip.Addr
 }
 
 // New makes a guard. Its errors name the rule that is wrong.
 func New(rules Rules) (*Guard, error) {
-	g := &Guard{allowHosts: make(map[string]bool), own: rules.Own}
+	g := &Guard{allowHosts: make(map[string]bool), own: rules.Own, regional: rules.Regional}
 	for _, p := range rules.AllowIPs {
 		p, err := checkPrefix(p)
 		if err != nil {
@@ -143,6 +147,9 @@ func (g *Guard) judge(addr netip.Addr) *BlockedError {
 		}
 	}
 	reason := special(addr)
+	if reason == "" && slices.Contains(g.regional, addr) {
+		reason = "deliveries leave from it, so that it belongs to this machine"
+	}
 	if reason == "" && g.own != nil && slices.Contains(g.own(), addr) {
 		reason = "it belongs to this machine"
 	}

@@ -301,6 +301,27 @@ func TestOwnAddressesAreRefreshed(t *testing.T) {
 	})
 }
 
+// An address of a region is this machine's before it is there, and so is what a NAT makes
+// of it.
+func TestAddressesOfRegionsAreNoDestinations(t *testing.T) {
+	theirs := netip.MustParseAddr("93.184.215.14")
+	g := mustNew(t, Rules{Regional: []netip.Addr{theirs}})
+	err := g.CheckAddr(theirs)
+	if blocked, ok := errors.AsType[*BlockedError](err); !ok || !strings.Contains(blocked.Reason, "deliveries leave from it") || blocked.Opens != "allow_ips 93.184.215.14/32" {
+		t.Errorf("%v", err)
+	}
+	if _, err := g.CheckURL("https://93.184.215.14/"); err == nil {
+		t.Error("it is let through in a URL")
+	}
+	if err := g.CheckAddr(theirs.Next()); err != nil {
+		t.Error(err)
+	}
+	open := mustNew(t, Rules{Regional: []netip.Addr{theirs}, AllowIPs: []netip.Prefix{netip.PrefixFrom(theirs, 32)}})
+	if err := open.CheckAddr(theirs); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOwnAddressesOfThisMachine(t *testing.T) {
 	g := mustNew(t, Rules{Own: OwnAddresses})
 	addrs := OwnAddresses()

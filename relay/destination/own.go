@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// ownLifetime is how long a list of this machine's addresses is used.
-const ownLifetime = 30 * time.Second
+// ownLifetime is how long a list of this machine's addresses is used: reading it costs
+// less than connecting once, but there may be many connections in a second.
+const ownLifetime = time.Second
 
 // OwnAddresses returns the addresses of this machine's interfaces, for
-// [Rules.Own]. The list is read at most every 30 seconds, and must not be changed.
+// [Rules.Own]. The list is read at most once a second, and must not be changed.
 // If it cannot be read the one before it goes on; the next call tries again.
 //
-// It does not know the public address of a machine behind a 1:1 NAT: who has
-// one adds it.
+// It does not know the public address of a machine behind a 1:1 NAT, which
+// [Rules.Regional] is for.
 func OwnAddresses() []netip.Addr {
 	return own.addresses()
 }

@@ -11,7 +11,7 @@
 // addresses that it judged; then the guard looks once more at the address of each
 // socket. [NewTransport] puts an HTTP transport over it.
 //
-// One transport belongs to one region and one set of rules: connections are
-// pooled by destination, and a pool does not know where its connections leave
-// from or whose rules they passed.
+// One transport belongs to one region and one set of rules: it does not know whose
+// rules its connections passed. It keeps them by where they leave from. A [Watch]
+// tells which addresses are there.
 package egress

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -59,6 +60,7 @@ func TestNetworkNamespace(t *testing.T) {
 	t.Run("removed and restored", testRemovedAndRestored)
 	t.Run("removed after a delivery", testRemovedAfterADelivery)
 	t.Run("removed under a connection", testRemovedUnderAConnection)
+	t.Run("watch", testWatch)
 	t.Run("family mismatch", testFamilyMismatch)
 	t.Run("rebinding to metadata", testRebindingToMetadata)
 	t.Run("proxy of the environment", testProxyOfTheEnvironment)
@@ -176,6 +178,36 @@ func testRemovedUnderAConnection(t *testing.T) {
 		t.Errorf("reached from %v", from)
 	}
 	ip(t, "addr add "+source.String()+"/32 dev lo")
+}
+
+// The kernel tells of addresses that go and come, also where it is not asked.
+func testWatch(t *testing.T) {
+	r := region(t, "10.77.0.2", "10.77.0.3")
+	changed := make(chan AddressStatus)
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		(&Watch{Regions: []*Region{r}, Changed: func(_ *Region, s AddressStatus) { changed <- s }}).Run(ctx)
+	}()
+	events := addressEvents(ctx)
+	for range 2 {
+		ip(t, "addr del 10.77.0.3/32 dev lo")
+		<-events
+		if s := <-changed; s.Addr != r.Addresses[1].Addr || s.Up || s.Err == nil {
+			t.Errorf("after the removal: %+v", s)
+		}
+		if !r.state[1].down.Load() || r.state[0].down.Load() {
+			t.Error("the region does not know which address is gone")
+		}
+		ip(t, "addr add 10.77.0.3/32 dev lo")
+		<-events
+		if s := <-changed; s.Addr != r.Addresses[1].Addr || !s.Up || s.Err != nil {
+			t.Errorf("after the return: %+v", s)
+		}
+	}
+	cancel()
+	<-stopped
 }
 
 func testFamilyMismatch(t *testing.T) {

@@ -65,7 +65,7 @@ func NewRegion(name string, addresses []Address) (*Region, error) {
 				return nil, fmt.Errorf("region %s: %w", name, err)
 			}
 		}
-		r.state[i].hash = hash(a.String())
+		r.state[i].hash, r.state[i].family = hash(a.String()), a.Family()
 	}
 	return r, nil
 }

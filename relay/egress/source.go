@@ -9,7 +9,8 @@ import (
 // addressState is what a region knows of one of its addresses.
 type addressState struct {
 	// hash is of the address's text.
-	hash uint64
+	hash   uint64
+	family Family
 	// down is set by a [Watch] while the address is not on this machine. Without a
 	// watch it is false, and dialling finds out.
 	down atomic.Bool
@@ -52,7 +53,7 @@ func (r *Region) best(family Family, host uint64, now time.Time, without []*Addr
 	)
 	for i := range r.Addresses {
 		a := &r.Addresses[i]
-		if a.Family() != family || !a.Active(now) || slices.Contains(without, a) {
+		if r.state[i].family != family || !a.Active(now) || slices.Contains(without, a) {
 			continue
 		}
 		weight := mix(host ^ r.state[i].hash)

@@ -124,3 +124,21 @@ func TestTheLastAddressIsLookedAtAgain(t *testing.T) {
 		t.Error("nothing can leave although an address is back")
 	}
 }
+
+func TestPickingAllocatesNothing(t *testing.T) {
+	r := region(t, "127.0.0.2", "127.0.0.3", "::1")
+	if n := testing.AllocsPerRun(100, func() { r.pick("hooks.example.com", time.Now(), nil) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkPick(b *testing.B) {
+	r, err := NewRegion("eu", bound("127.0.0.2", "127.0.0.3", "127.0.0.4", "::1"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		r.pick("hooks.example.com", time.Now(), nil)
+	}
+}

@@ -17,6 +17,9 @@ type Watch struct {
 	// last look; of the first look only those that are not up. The region knows of it
 	// already.
 	Changed func(*Region, AddressStatus)
+
+	// events replaces what the kernel tells in tests.
+	events <-chan struct{}
 }
 
 // Run looks at once, whenever the kernel tells of a change, when the time of an address
@@ -25,7 +28,10 @@ type Watch struct {
 func (w *Watch) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events := addressEvents(ctx)
+	events := w.events
+	if events == nil {
+		events = addressEvents(ctx)
+	}
 	last := make([][]AddressStatus, len(w.Regions))
 	for i, r := range w.Regions {
 		last[i] = make([]AddressStatus, len(r.Addresses))

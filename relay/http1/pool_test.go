@@ -67,6 +67,30 @@ func TestIdleConnectionsAreClosedOnDemand(t *testing.T) {
 	r.wantCounts(2, 2)
 }
 
+// What was in use when the idle ones were closed is not kept either, until requests are
+// made again.
+func TestWhatComesBackAfterTheIdleOnesWereClosedIsNotKept(t *testing.T) {
+	r := newReceiver(t, replying(fine))
+	tr := newTransport(t)
+	resp, err := tr.RoundTrip(r.request("data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.CloseIdleConnections()
+	if _, err := io.ReadAll(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	for _, list := range tr.idle.conns {
+		if len(list) != 0 {
+			t.Error("its connection is kept")
+		}
+	}
+	r.want(tr, 200, "thanks")
+	r.want(tr, 200, "thanks")
+	r.wantCounts(3, 2)
+}
+
 // pipes connects to a server of its own, in virtual time.
 type pipes struct {
 	dialled int
