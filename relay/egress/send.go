@@ -23,7 +23,7 @@ func Send(ctx context.Context, rt http.RoundTripper, deadline time.Time, req *ht
 		return sendTraced(ctx, rt, deadline, req)
 	}
 	err = t.try(req, func(p *pool, req *http.Request) error {
-		resp, conn, err = p.send(ctx, deadline, req)
+		resp, conn, err = p.send(ctx, deadline, req) //nolint:bodyclose // that is for the caller
 		return err
 	})
 	return resp, conn, err

@@ -61,7 +61,7 @@ func NewTransport(d *Dialer, o TransportOptions) *Transport {
 // [Dialer.DialContext], and those of [http.Transport].
 func (t *Transport) RoundTrip(req *http.Request) (resp *http.Response, err error) {
 	err = t.try(req, func(p *pool, req *http.Request) error {
-		resp, err = p.roundTrip(req)
+		resp, err = p.roundTrip(req) //nolint:bodyclose // that is for the caller
 		return err
 	})
 	return resp, err
