@@ -27,3 +27,6 @@ const (
 
 // Places returns how many further places are taken.
 func (r *Relay) Places() int64 { return r.ration.places.Load() }
+
+// Match returns the subscriptions of a plan that want an event.
+var Match = (*Plan).match

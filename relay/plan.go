@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay/egress"
+	"github.com/caddyrelay/caddyrelay/relay/expression"
+	"github.com/caddyrelay/caddyrelay/relay/filter"
 	"github.com/caddyrelay/caddyrelay/relay/signature"
 	"github.com/caddyrelay/caddyrelay/relay/topic"
 )
@@ -52,6 +53,10 @@ type Subscription struct {
 
 	// Topics select event types; none means every type but the relay's own.
 	Topics []topic.Pattern
+	// Filters have to match the data, all of them.
+	Filters []*filter.Filter
+	// Expression has to be true; nil: it is.
+	Expression *expression.Expression
 
 	Method string
 	// URL is the canonical destination, as the destination guard made it.
@@ -137,6 +142,8 @@ type Plan struct {
 	subscriptions []*Subscription
 	byName        map[string]*Subscription
 	index         *topic.Index[*Subscription]
+	// selective: there are subscriptions that look at more than the type.
+	selective bool
 	retention     Retention
 	userAgent     []string
 	logger        *zap.Logger
@@ -169,6 +176,7 @@ func NewPlan(o PlanOptions) (*Plan, error) {
 			return nil, fmt.Errorf("subscription %q is declared twice", s.Name)
 		}
 		p.byName[s.Name] = s
+		p.selective = p.selective || s.selective()
 		entries[i] = topic.Entry[*Subscription]{Patterns: s.Topics, Value: s}
 	}
 	p.index = topic.NewIndex(entries)
@@ -229,16 +237,6 @@ func (p *Plan) Subscription(name string) *Subscription { return p.byName[name] }
 
 // Retention returns how long finished records are kept.
 func (p *Plan) Retention() Retention { return p.retention }
-
-// match returns the subscriptions that want an event, in the order of the
-// configuration. The result may share memory with dst.
-func (p *Plan) match(e *Event, dst []*Subscription) []*Subscription {
-	dst = p.index.Match(e.Type, dst)
-	if e.Only == nil {
-		return dst
-	}
-	return slices.DeleteFunc(dst, func(s *Subscription) bool { return !slices.Contains(e.Only, s.Name) })
-}
 
 // unknown returns the first of the names that is no subscription of the plan.
 func (p *Plan) unknown(names []string) (string, bool) {

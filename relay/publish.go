@@ -47,7 +47,7 @@ func (r *Relay) publish(ctx context.Context, plan *Plan, events []Publication, w
 		for j, s := range matched {
 			targets[j] = Target{Subscription: s.Name, Key: s.orderKey(p.Event)}
 		}
-		batch.Items[i] = Item{Event: p.Event, Targets: targets, Key: p.Key}
+		batch.Items[i] = Item{Event: p.Event, Targets: targets, Key: p.Key, Confirm: plan.confirm(p.Event, matched)}
 	}
 	receipts, err := r.store.Append(ctx, batch, r.offer)
 	if err != nil {

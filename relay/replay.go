@@ -173,7 +173,14 @@ func (r *Relay) missing(ctx context.Context, q *ReplayRequest) ([]LogEntry, erro
 		}
 		for _, e := range page.Events {
 			has := slices.ContainsFunc(e.Deliveries, func(p Placement) bool { return p.Subscription == q.Subscription })
-			if !has && e.Erased.IsZero() && slices.Contains(plan.match(e, nil), plan.byName[q.Subscription]) {
+			if has || !e.Erased.IsZero() {
+				continue
+			}
+			wanted, err := r.wants(ctx, plan, plan.byName[q.Subscription], e)
+			if err != nil {
+				return nil, err
+			}
+			if wanted {
 				all = append(all, LogEntry{Seq: e.Seq})
 			}
 		}
@@ -183,6 +190,21 @@ func (r *Relay) missing(ctx context.Context, q *ReplayRequest) ([]LogEntry, erro
 		}
 		query.Before = page.Next
 	}
+}
+
+// wants reports whether a subscription wants an event of a list, which comes without data.
+func (r *Relay) wants(ctx context.Context, plan *Plan, s *Subscription, e *Event) (bool, error) {
+	if !s.addressed(e) {
+		return false, nil
+	}
+	if !s.selective() {
+		return true, nil
+	}
+	whole, err := r.store.Event(ctx, e.Seq)
+	if errors.Is(err, ErrNotFound) { // removed by age meanwhile
+		return false, nil
+	}
+	return err == nil && plan.meets(s, whole), err
 }
 
 // target is what an event is for a subscription of the active plan.

@@ -96,6 +96,24 @@ type Item struct {
 	Targets []Target
 	// Key is the item's own idempotency key, or nil.
 	Key *Key
+	// Confirm, if it is not nil, is asked about each of Targets as soon as the event's ID
+	// and time of acceptance are known. What it refuses is as if it had not been a target.
+	// It is called by the store's writer: it must be quick, and not call the store.
+	Confirm func(id string, accepted time.Time, t Target) bool
+}
+
+// Confirmed returns the targets that remain.
+func (i *Item) Confirmed(id string, accepted time.Time) []Target {
+	if i.Confirm == nil {
+		return i.Targets
+	}
+	var remaining []Target
+	for _, t := range i.Targets {
+		if i.Confirm(id, accepted, t) {
+			remaining = append(remaining, t)
+		}
+	}
+	return remaining
 }
 
 // Target is a subscription that an event matched.

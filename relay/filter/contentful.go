@@ -164,7 +164,7 @@ func (e element) condition(operator Operator) (*Filter, error) {
 	if e.Kind() != jsontext.KindBeginArray || e.Len() != 2 {
 		return nil, e.mistake(`two elements are expected, the document's path and what it is compared with: [{"doc": "sys.id"}, ...]`)
 	}
-	f := &Filter{operator: operator}
+	f := &Filter{word: "filters", operator: operator}
 	var err error
 	if f.path, err = e.index(0).doc(); err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ var Operators = []Operator{Equals, In, Regexp, Exists}
 
 // Filter is one condition. It may be used by many goroutines at once.
 type Filter struct {
+	word     string
 	text     string
 	not      bool
 	path     payload.Path
@@ -40,7 +41,7 @@ type Filter struct {
 // New makes a filter whose values are texts: each is also the number, the truth value or
 // the null that JSON writes so. The path is dotted, as in [payload.ParsePath].
 func New(not bool, path string, operator Operator, values ...string) (*Filter, error) {
-	f := &Filter{text: line(not, path, operator, values), not: not, operator: operator}
+	f := &Filter{word: "filter", text: line(not, path, operator, values), not: not, operator: operator}
 	var err error
 	switch {
 	case path == "":
@@ -137,6 +138,10 @@ func Parse(words []string) (*Filter, error) {
 	}
 	return New(not, words[0], Operator(words[1]), words[2:]...)
 }
+
+// Word is the word of the configuration under which the filter stands: filter, or filters
+// for one of Contentful's.
+func (f *Filter) Word() string { return f.word }
 
 // String returns the filter as it was written.
 func (f *Filter) String() string { return f.text }

@@ -106,13 +106,44 @@ func (p Pattern) Match(typ string) bool {
 	if p.text == "" || typ == "" {
 		return false
 	}
+	_, matches := p.match(typ)
+	return matches
+}
+
+// match reports also whether it takes to leave out the optional segment.
+func (p Pattern) match(typ string) (shortened, matches bool) {
 	segments := strings.Split(fold(typ), ".")
-	for _, mine := range p.forms() {
-		if matchSegments(mine, p.below, segments) || matchSegments(mine, p.below, withoutOptional(segments)) {
-			return true
+	for i, mine := range p.forms() {
+		if matchSegments(mine, p.below, segments) {
+			return i > 0, true
+		}
+		if matchSegments(mine, p.below, withoutOptional(segments)) {
+			return true, true
 		}
 	}
-	return false
+	return false, false
+}
+
+// Explain is [Pattern.Match] for one of several patterns, for people: it says which of
+// them a type matches, or that it matches none.
+func Explain(patterns []Pattern, typ string) (matches bool, how string) {
+	for _, p := range patterns {
+		if !p.Match(typ) {
+			continue
+		}
+		how = typ + " matches " + p.text
+		if shortened, _ := p.match(typ); shortened {
+			how += ", with the prefix ContentManagement. left out"
+		}
+		return true, how
+	}
+	if first, _, _ := strings.Cut(fold(typ), "."); first == reserved {
+		return false, typ + " matches none of them; types under relay. are matched only by topics that begin with relay"
+	}
+	if len(patterns) == 1 {
+		return false, typ + " does not match"
+	}
+	return false, typ + " matches none of them"
 }
 
 // forms returns the ways in which the pattern may be written: as it is, and without

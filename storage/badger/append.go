@@ -227,10 +227,12 @@ func (r *appendRequest) add(c *committer, i int, now time.Time) receipt {
 	seq := max(relay.SeqAt(now), c.tail.last+1)
 	c.tail.last = seq
 	c.tail.ordinal++
-	places := make([]place, len(item.Targets))
-	deliveries := make([]relay.Placement, len(item.Targets))
-	answer := receipt{seq: seq, typ: item.Event.Type, matched: make([]uint32, len(item.Targets))}
-	for j, target := range item.Targets {
+	id := relay.FormatID(seq, r.tag)
+	targets := item.Confirmed(id, seq.Time())
+	places := make([]place, len(targets))
+	deliveries := make([]relay.Placement, len(targets))
+	answer := receipt{seq: seq, typ: item.Event.Type, matched: make([]uint32, len(targets))}
+	for j, target := range targets {
 		u := c.sub(target.Subscription)
 		places[j] = c.extend(u, seq, target.Key)
 		deliveries[j] = relay.Placement{Subscription: target.Subscription, Pos: places[j].pos, Key: target.Key}
@@ -243,10 +245,10 @@ func (r *appendRequest) add(c *committer, i int, now time.Time) receipt {
 
 	r.fresh = append(r.fresh, appended{i, seq, deliveries})
 	matched := make([]string, len(deliveries))
-	for j, target := range item.Targets {
+	for j, target := range targets {
 		matched[j] = target.Subscription
 	}
-	r.receipts[i] = relay.Receipt{ID: relay.FormatID(seq, r.tag), Type: item.Event.Type, Matched: matched}
+	r.receipts[i] = relay.Receipt{ID: id, Type: item.Event.Type, Matched: matched}
 	return answer
 }
 

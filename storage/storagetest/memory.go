@@ -225,8 +225,9 @@ func (c *content) add(item relay.Item, now time.Time) relay.Receipt {
 	c.ordinal++
 	e.Seq, e.ID, e.Accepted = c.last, relay.FormatID(c.last, c.tag), c.last.Time()
 	e.Size = len(e.Data)
-	e.Deliveries = make([]relay.Placement, len(item.Targets))
-	for i, target := range item.Targets {
+	targets := item.Confirmed(e.ID, e.Accepted)
+	e.Deliveries = make([]relay.Placement, len(targets))
+	for i, target := range targets {
 		s := c.sub(target.Subscription)
 		s.progress.Head++
 		s.log = append(s.log, relay.LogEntry{Pos: s.progress.Head, Seq: e.Seq})

@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"EventsSurviveReopen", eventsSurviveReopen},
 		{"AppendFillsEvent", appendFillsEvent},
 		{"EmptyBatch", emptyBatch},
+		{"ConfirmHasTheLastWord", confirmHasTheLastWord},
 		{"UpdatesSurviveReopen", updatesSurviveReopen},
 		{"CursorSkipsNothing", cursorSkipsNothing},
 		{"StoredInCommitOrder", storedInCommitOrder},
