@@ -144,10 +144,10 @@ type Plan struct {
 	index         *topic.Index[*Subscription]
 	// selective: there are subscriptions that look at more than the type.
 	selective bool
-	retention     Retention
-	userAgent     []string
-	logger        *zap.Logger
-	observer      Observer
+	retention Retention
+	userAgent []string
+	logger    *zap.Logger
+	observer  Observer
 }
 
 // NewPlan checks the parts and compiles them. Zero durations and counts get their

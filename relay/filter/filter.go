@@ -96,7 +96,7 @@ func check(path string, operator Operator, values []string) error {
 
 // unknownOperator knows what other systems write.
 func unknownOperator(path string, operator Operator) error {
-	switch operator {
+	switch string(operator) {
 	case "=", "==", "is", "eq":
 		return fmt.Errorf("unknown operator %q — did you mean %q?", operator, Equals)
 	case "!=", "ne", "isnt", "not":
