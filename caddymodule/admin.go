@@ -45,6 +45,7 @@ var adminRoutes = map[string]adminHandler{
 	"GET /relay/events/{id}":      adminEvent,
 	"GET /relay/events/{id}/data": adminEventData,
 	"GET /relay/deliveries":       adminDeliveries,
+	"GET /relay/explain":          adminExplain,
 
 	"POST /relay/subscriptions/{name}/pause":                   adminPause,
 	"POST /relay/subscriptions/{name}/resume":                  adminResume,

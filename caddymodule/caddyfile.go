@@ -51,6 +51,9 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			description <text>
 //			contact <url>...
 //			topics <pattern>...
+//			filter [not] <path> equals|in|regexp|exists [<value>...]
+//			filters <JSON>
+//			expression <CEL>
 //			region <name>
 //			method POST|PUT|PATCH|GET|DELETE
 //			header [+|-]<field> [<value>]

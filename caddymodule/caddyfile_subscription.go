@@ -42,6 +42,11 @@ func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dis
 		}},
 		"contact": listWord("contact <mailto: or other URL>...", &s.Contacts, checkContact),
 		"topics":  listWord("topics <pattern>...", &s.Topics, checkTopic),
+		"filter":  {usage: "filter [not] <path> equals|in|regexp|exists [<value>...]", least: 1, most: -1, many: true, parse: s.parseFilter},
+		"filters": {usage: "filters <JSON>", least: 1, most: 1, parse: s.parseFilters},
+		"expression": {usage: "expression <CEL>", least: 1, most: -1, parse: func(args []string) error {
+			return s.parseExpression(d, args)
+		}},
 		"region": {usage: "region <name>", least: 1, most: 1, parse: func(args []string) error {
 			at := *d
 			*regionAt = &at

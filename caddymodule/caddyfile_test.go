@@ -62,7 +62,8 @@ func TestExampleShowsEveryWord(t *testing.T) {
 func TestOrderOfLinesDoesNotMatter(t *testing.T) {
 	entries := map[string][]string{
 		"subscription": {
-			"description x", "contact mailto:a@example.com", "topics order.*", "region eu", "method PUT",
+			"description x", "contact mailto:a@example.com", "topics order.*", "region eu",
+			"filter not a.b equals x", "filter c exists", "filters []", "expression event.data.total > 100", "method PUT",
 			"header X-A b", "header -X-C", "secret_header X-B {env.B}", "sign standard {\nsecret {env.A}\nsecret {env.B} until 2027-01-01T00:00:00Z\n}",
 			"retry 1s {\njitter 0\non_status 5xx\n}", "timeout 1s", "connect_timeout 1s", "max_in_flight 1",
 			"rate_limit 50 1s", "order_by {event.subject}", "breaker 0.5 20 1m 10s", "disable_after 2d",
@@ -106,6 +107,11 @@ func TestJSONIsJudgedAsTheCaddyfileIs(t *testing.T) {
 	for _, c := range []struct{ line, field string }{
 		{"contact nobody", `"contacts": ["nobody"]`},
 		{"topics a..b", `"topics": ["a..b"]`},
+		{"filter currency equal EUR", `"filter": [{"path": "currency", "operator": "equal", "values": ["EUR"]}]`},
+		{"filter not a..b exists", `"filter": [{"not": true, "path": "a..b", "operator": "exists"}]`},
+		{"filter id regexp (", `"filter": [{"path": "id", "operator": "regexp", "values": ["("]}]`},
+		{"filters `[{}]`", `"filters": [{}]`},
+		{"expression `event.typ == 1`", `"expression": "event.typ == 1"`},
 		{"region nowhere", `"region": "nowhere"`},
 		{"method HEAD", `"method": "HEAD"`},
 		{"header Host x", `"header": [{"field": "Host", "value": "x"}]`},
@@ -153,7 +159,8 @@ func FuzzOption(f *testing.F) {
 	for _, lines := range []string{
 		"subscription crm https://crm.example.com/ a.* {\nsign standard {env.A}\nretry 1s {\njitter 0\n}\n}",
 		"subscription crm https://crm.example.com/ {\nrate_limit 50 1s\norder_by {event.data.a}\nbreaker 0.5 20 1m 10s\ndisable_after 2d\n}",
-		"region eu 192.0.2.1 {\negress ::1\n}", "storage badger {\n}", "defaults {\nheader -X\n}", "retention {\nfailed 1d\n}",
+		"region eu 192.0.2.1 {\negress ::1\n}", "subscription crm https://crm.example.com/ {\nfilter not a.b in x 1\nfilters `[{\"equals\":[{\"doc\":\"a\"},\"x\"]}]`\nexpression event.data.a > 1\n}",
+		"storage badger {\n}", "defaults {\nheader -X\n}", "retention {\nfailed 1d\n}",
 	} {
 		f.Add(lines)
 	}

@@ -13,10 +13,12 @@ import (
 )
 
 func showCommand() *cobra.Command {
-	return &cobra.Command{
+	var why string
+	cmd := &cobra.Command{
 		Use:   "show <event id> | <subscription>",
 		Short: "Show everything about an event or a subscription",
 		Example: `  caddy relay show evt_1q3asyqyg0000ka5
+  caddy relay show evt_1q3asyqyg0000ka5 --why crm
   caddy relay show crm`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -24,12 +26,58 @@ func showCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if strings.HasPrefix(args[0], "evt_") {
+			isEvent := strings.HasPrefix(args[0], "evt_")
+			switch {
+			case why != "" && !isEvent:
+				return fmt.Errorf("--why says why an event matches a subscription, or why not; %q is no event", args[0])
+			case why != "":
+				return showWhy(cmd, c, args[0], why)
+			case isEvent:
 				return showEvent(cmd, c, args[0])
 			}
 			return showSubscription(cmd, c, args[0])
 		},
 	}
+	cmd.Flags().StringVar(&why, "why", "", "of an event: why it matches this subscription, or why not")
+	return cmd
+}
+
+// showWhy prints an explanation clause by clause.
+func showWhy(cmd *cobra.Command, c *client, id, subscription string) error {
+	body, err := c.call(http.MethodGet, "/relay/explain?"+url.Values{"event": {id}, "subscription": {subscription}}.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	if wantsJSON(cmd) {
+		return printJSON(cmd.OutOrStdout(), body)
+	}
+	var x view.Explanation
+	if err := decode(body, &x); err != nil {
+		return err
+	}
+	w := cmd.OutOrStdout()
+	verdict := "does not match"
+	if x.Matches {
+		verdict = "matches"
+	}
+	fmt.Fprintf(w, "%s  %s  %s %s\n", x.Event, x.Type, verdict, x.Subscription)
+	for _, c := range x.Clauses {
+		mark := "no "
+		if c.Verdict {
+			mark = "yes"
+		}
+		fmt.Fprintf(w, "  %s  %s %s\n       %s\n", mark, c.Word, strings.ReplaceAll(c.Text, "\n", "\n       "), c.Found)
+	}
+	switch {
+	case x.Delivery != nil:
+		fmt.Fprintf(w, "  delivery: %s\n", stateAndReason(x.Delivery))
+	default:
+		fmt.Fprintln(w, "  no delivery")
+	}
+	if x.Note != "" {
+		fmt.Fprintf(w, "  note: %s\n", x.Note)
+	}
+	return nil
 }
 
 func showEvent(cmd *cobra.Command, c *client, id string) error {
@@ -47,7 +95,7 @@ func showEvent(cmd *cobra.Command, c *client, id string) error {
 	w := cmd.OutOrStdout()
 	fmt.Fprintf(w, "%s  %s  accepted %s  %d bytes of %s\n", e.ID, e.Type, short(e.Accepted), e.Size, e.ContentType)
 	if len(e.Deliveries) == 0 {
-		fmt.Fprintln(w, "no subscription matched")
+		fmt.Fprintf(w, "no subscription matched; see why with: caddy relay show %s --why <subscription>\n", e.ID)
 	}
 	for _, d := range e.Deliveries {
 		fmt.Fprintf(w, "\n%s: %s", d.Subscription, stateAndReason(&d))

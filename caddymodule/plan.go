@@ -72,6 +72,10 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 	if err != nil {
 		return nil, s.wrap(err)
 	}
+	filters, err := settings.buildFilters()
+	if err != nil {
+		return nil, s.wrap(err)
+	}
 	maxInFlight := cmp.Or(settings.MaxInFlight, relay.DefaultMaxInFlight)
 	connector := transports.get(route{
 		region:         region,
@@ -85,6 +89,8 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		Description:  settings.Description,
 		Contacts:     settings.Contacts,
 		Topics:       topics,
+		Filters:      filters,
+		Expression:   settings.condition,
 		Method:       settings.Method,
 		URL:          target,
 		Header:       header,

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddyrelay/caddyrelay/relay/destination"
+	"github.com/caddyrelay/caddyrelay/relay/expression"
 	"github.com/caddyrelay/caddyrelay/relay/signature"
 	"github.com/caddyrelay/caddyrelay/relay/topic"
 )
@@ -21,7 +22,7 @@ import (
 // for itself or, in `defaults`, for all.
 //
 // What a subscription says wins over `defaults`. Lists are not merged: those of
-// `defaults` (contacts, topics, header, secret_header, sign, allow_ips,
+// `defaults` (contacts, topics, filter, filters, header, secret_header, sign, allow_ips,
 // allow_hosts) are used only where the subscription has none of that name. The same
 // holds for retry, as a whole.
 type Settings struct {
@@ -35,6 +36,17 @@ type Settings struct {
 	// type but those under `relay.`; a `.*` at the end is this and all below;
 	// elsewhere `*` is one segment. Default: `*`
 	Topics []string `json:"topics,omitempty"`
+
+	// Conditions on values in the data of an event. All of them have to be met.
+	Filter []Filter `json:"filter,omitempty"`
+
+	// The array `filters` of a webhook definition of Contentful, as it is. All of them
+	// have to match, and those of filter too.
+	Filters json.RawMessage `json:"filters,omitempty"`
+
+	// A condition in CEL over event.type, .source, .subject, .time, .id and .data. An event
+	// for which it has no answer, since a value is absent or of another type, is not meant.
+	Expression string `json:"expression,omitempty"`
 
 	// The region that deliveries leave from. Default: the only region there is;
 	// required where there are several.
@@ -98,6 +110,7 @@ type Settings struct {
 	PausedReason string `json:"paused_reason,omitempty"`
 
 	signers       []signature.Signer
+	condition     *expression.Expression
 	guestWarnings []string
 }
 
@@ -113,6 +126,9 @@ func (s *Settings) check() error {
 	errs := []error{
 		eachOf(s.Contacts, checkContact),
 		eachOf(s.Topics, checkTopic),
+		eachOf(s.Filter, Filter.check),
+		checkFilters(s.Filters),
+		s.compile(),
 		checkMethod(s.Method),
 		eachOf(s.Header, HeaderChange.check),
 		eachOf(s.SecretHeader, SecretHeader.check),
@@ -204,6 +220,11 @@ func (s Settings) over(defaults *Settings) Settings {
 	pick(&s.Description, defaults.Description)
 	pickList(&s.Contacts, defaults.Contacts)
 	pickList(&s.Topics, defaults.Topics)
+	pickList(&s.Filter, defaults.Filter)
+	pickList(&s.Filters, defaults.Filters)
+	if s.Expression == "" {
+		s.Expression, s.condition = defaults.Expression, defaults.condition
+	}
 	pick(&s.Region, defaults.Region)
 	pick(&s.Method, defaults.Method)
 	pickList(&s.Header, defaults.Header)
@@ -233,7 +254,7 @@ func pick[T comparable](own *T, otherwise T) {
 	}
 }
 
-func pickList[T any](own *[]T, otherwise []T) {
+func pickList[S ~[]T, T any](own *S, otherwise S) {
 	if len(*own) == 0 {
 		*own = otherwise
 	}

@@ -155,13 +155,13 @@ func TestExpressionsAreBounded(t *testing.T) {
 func TestMistakesShowThePlace(t *testing.T) {
 	long := `event.type == "` + strings.Repeat("é", 100) + `" && event.typ == "a" && ` + strings.Repeat("true && ", 30) + "true"
 	for text, want := range map[string]string{
-		`event.typ == "x"`:                             "event.typ == \"x\"\n\t     ^\n\tthere is no event.typ — did you mean \"event.type\"?",
-		`event.data.total >`:                           "event.data.total >\n\t                  ^\n\tthe expression ends too early",
+		`event.typ == "x"`:                             "there is no event.typ — did you mean \"event.type\"?\n\tevent.typ == \"x\"\n\t     ^ here",
+		`event.data.total >`:                           "the expression ends too early\n\tevent.data.total >\n\t                  ^ here",
 		`event.type == 5`:                              "== does not take string and int",
 		`event.type + 5 == ""`:                         "+ does not take string and int",
 		`size(5) == 1`:                                 "size() does not take (int)",
-		"event.type == 'a' &&\n\tevent.sourc == 'b'":   "\n\t\tevent.sourc == 'b'\n\t\t     ^\n\tthere is no event.sourc — did you mean \"event.source\"?",
-		`event.type`:                                   "event.type\n\t     ^\n\tthe result is string; a condition must be true or false",
+		"event.type == 'a' &&\n\tevent.sourc == 'b'":   "there is no event.sourc — did you mean \"event.source\"?\n\t\tevent.sourc == 'b'\n\t\t     ^ here",
+		`event.type`:                                   "the result is string; a condition must be true or false: compare it with something\n\tevent.type\n\t     ^ here",
 		`event.total > 5`:                              "there is no event.total; there are event.data, .id, .source, .subject, .time, .type; what an event brings is in its data: event.data.total",
 		`data.total > 5`:                               `there is no "data" — did you mean "event.data"?`,
 		`type.startsWith("x")`:                         "",
@@ -199,7 +199,7 @@ func TestMistakesShowThePlace(t *testing.T) {
 	}
 	_, err := Compile(long)
 	lines := strings.Split(err.Error(), "\n")
-	if caret := len([]rune(lines[2])) - 1; !strings.HasPrefix(string([]rune(lines[1])[caret:]), ".typ ==") {
+	if caret := strings.IndexByte(lines[2], '^'); !strings.HasPrefix(string([]rune(lines[1])[caret:]), ".typ ==") {
 		t.Errorf("the caret is not under its place:\n%v", err)
 	}
 }

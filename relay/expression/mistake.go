@@ -21,7 +21,7 @@ type mistakeError struct {
 	message string
 }
 
-// Error shows the line with a caret under the place, and says what is wrong after it.
+// Error says what is wrong, and shows the line with a caret under the place.
 func (e *mistakeError) Error() string {
 	lines := strings.Split(e.source, "\n")
 	n := e.at.Line() - 1
@@ -35,7 +35,7 @@ func (e *mistakeError) Error() string {
 		}
 		return ' '
 	}, before)
-	return "\n\t" + line + "\n\t" + caret + "^\n\t" + e.message
+	return e.message + "\n\t" + line + "\n\t" + caret + "^ here"
 }
 
 // window returns as much of a line as fits on a screen, and the part of that before a
