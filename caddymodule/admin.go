@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -74,7 +75,7 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 	_, pattern := adminMux.Handler(r)
 	handler := adminRoutes[pattern]
 	if handler == nil {
-		return unknownRoute(r)
+		return unknownRoute(w, r)
 	}
 	a, engine, err := runningRelay(r.Context())
 	if err != nil {
@@ -87,16 +88,23 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 	return handler(w, r, a, engine)
 }
 
-// unknownRoute tells a path that does not exist from one that takes another method.
-func unknownRoute(r *http.Request) error {
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+// unknownRoute tells a path that does not exist from one that takes other methods, which
+// the field Allow lists (RFC 9110, section 15.5.6).
+func unknownRoute(w http.ResponseWriter, r *http.Request) error {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		other := r.Clone(r.Context())
 		other.Method = method
-		if _, pattern := adminMux.Handler(other); pattern != "" && adminRoutes[pattern] != nil {
-			return adminError(http.StatusMethodNotAllowed, fmt.Errorf("%s takes %s, not %s", r.URL.Path, method, r.Method))
+		if _, pattern := adminMux.Handler(other); adminRoutes[pattern] != nil {
+			allowed = append(allowed, method)
 		}
 	}
-	return adminError(http.StatusNotFound, fmt.Errorf("there is no %s; see the admin API's page in the documentation", r.URL.Path))
+	if len(allowed) == 0 {
+		return adminError(http.StatusNotFound, fmt.Errorf("there is no %s; see the admin API's page in the documentation", r.URL.Path))
+	}
+	methods := strings.Join(allowed, ", ")
+	w.Header().Set("Allow", methods)
+	return adminError(http.StatusMethodNotAllowed, fmt.Errorf("%s takes %s, not %s", r.URL.Path, methods, r.Method))
 }
 
 // runningRelay returns the app of the configuration that is running, with its engine.

@@ -166,14 +166,19 @@ func (o *planObserver) Attempted(s *relay.Subscription, outcome relay.Outcome, k
 }
 
 // Settled implements [relay.Observer].
-func (o *planObserver) Settled(subscription string, state relay.State, latency time.Duration) {
-	m := o.bySubscription[subscription]
-	if state == relay.StateDelivered && m != nil {
-		m.delivered.Inc()
-		m.latency.Observe(latency.Seconds())
+func (o *planObserver) Settled(subscription string, state relay.State, n uint64) {
+	if m := o.bySubscription[subscription]; state == relay.StateDelivered && m != nil {
+		m.delivered.Add(float64(n))
 		return
 	}
-	metrics.deliveries.WithLabelValues(subscription, string(state)).Inc()
+	metrics.deliveries.WithLabelValues(subscription, string(state)).Add(float64(n))
+}
+
+// Arrived implements [relay.Observer].
+func (o *planObserver) Arrived(subscription string, latency time.Duration) {
+	if m := o.bySubscription[subscription]; m != nil {
+		m.latency.Observe(latency.Seconds())
+	}
 }
 
 // StoreFailed implements [relay.Observer].

@@ -112,13 +112,14 @@ func (c *steeredCaddy) want(status int, request, body string, into any) http.Hea
 
 // refused makes a request that must be answered with the status and an error of Caddy's
 // admin API.
-func (c *steeredCaddy) refused(status int, request, body, text string) {
+func (c *steeredCaddy) refused(status int, request, body, text string) http.Header {
 	c.t.Helper()
-	got, _, answer := c.ask(request, body)
+	got, header, answer := c.ask(request, body)
 	var said struct{ Error string }
 	if err := json.Unmarshal(answer, &said); err != nil || got != status || !strings.Contains(said.Error, text) {
 		c.t.Errorf("%s %s: %d %s; want %d and an error with %q", request, body, got, answer, status, text)
 	}
+	return header
 }
 
 // state waits for the only delivery of an event to be in a state, "state" or
@@ -431,7 +432,7 @@ func TestSteeringRefusesWhatItCannotDo(t *testing.T) {
 		{405, "GET /relay/subscriptions/crm/test", "", "takes POST, not GET"},
 		{405, "GET /relay/replay", "", "takes POST, not GET"},
 		{405, "GET /relay/events/" + id + "/deliveries/crm/replay", "", "takes POST, not GET"},
-		{405, "POST /relay/jobs/job_none", "", "takes GET, not POST"},
+		{405, "POST /relay/jobs/job_none", "", "takes GET, HEAD, DELETE, not POST"},
 
 		{409, "POST /relay/events/" + id + "/deliveries/crm/replay", "", "the delivery is not finished"},
 
@@ -450,7 +451,14 @@ func TestSteeringRefusesWhatItCannotDo(t *testing.T) {
 
 		{413, "POST /relay/subscriptions/crm/pause", `{"reason": "` + strings.Repeat("x", maxBody) + `"}`, "more than 65536 bytes"},
 	} {
-		c.refused(q.status, q.request, q.body, q.text)
+		header := c.refused(q.status, q.request, q.body, q.text)
+		allowed, _, _ := strings.Cut(strings.TrimPrefix(q.text, "takes "), ", not ")
+		if q.status != 405 {
+			allowed = ""
+		}
+		if got := header.Get("Allow"); got != allowed {
+			t.Errorf("%s: Allow is %q, want %q", q.request, got, allowed)
+		}
 	}
 	if d := c.state(id, "held (paused)"); d.AttemptCount != 0 {
 		t.Errorf("what was refused did something: %+v", d)

@@ -189,7 +189,16 @@ func TestAdminAPIRefusesWhatItDoesNotKnow(t *testing.T) {
 	} {
 		wantAdminError(t, path, c.get(path), want)
 	}
-	wantAdminError(t, "DELETE /relay/status", c.adminRequest(http.MethodDelete, "/relay/status", ""), http.StatusMethodNotAllowed)
+	for request, allow := range map[string]string{
+		"DELETE /relay/status": "GET, HEAD", "PUT /relay/events": "GET, HEAD, POST", "GET /relay/replay": "POST",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		a := c.adminRequest(method, path, "")
+		wantAdminError(t, request, a, http.StatusMethodNotAllowed)
+		if got := a.header.Get("Allow"); got != allow {
+			t.Errorf("%s: Allow is %q, want %q", request, got, allow)
+		}
+	}
 	if a := c.adminRequest(http.MethodPost, "/relay/events", `{"type":"order.paid","data":1}`); a.status != http.StatusAccepted {
 		t.Errorf("POST /relay/events: %s", a)
 	}

@@ -12,7 +12,7 @@ import (
 // redirects (read in their code of August 2026), count that as delivered, though nobody
 // has taken the event. Here it is one failed attempt of one request, and the page hears
 // nothing.
-func TestRedirectToALoginPageIsNoDelivery(t *testing.T) {
+func TestHeadToHeadA302ToAPageThatAnswers200IsOneFailedAttemptOfOneRequest(t *testing.T) {
 	t.Parallel()
 	r, page := newReceiver(t), newReceiver(t)
 	page.answer(func(w http.ResponseWriter, _ *arrival) { fmt.Fprint(w, "<form>Please log in</form>") })

@@ -15,14 +15,7 @@ import (
 
 // job is a delivery that is being attempted, with the plan that it began under.
 type job struct {
-	pos      uint64
-	seq      Seq
-	event    *Event
-	attempts int
-	step     int
-	since    time.Time
-	stored   bool
-	key      string
+	parcel
 	// erased says that the event's data was erased since; guarded by the lane's lock.
 	erased bool
 	// further says that the attempt has a place of those that lanes share.

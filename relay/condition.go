@@ -46,6 +46,15 @@ func (c *condition) held(s *Subscription, now time.Time) (Reason, time.Time) {
 // tripped reports whether the breaker is open, or waits for its probe.
 func (c *condition) tripped(s *Subscription) bool { return !c.ProbeAt.IsZero() && !s.Breaker.Off }
 
+// count adds n, which may be negative, to the deliveries that have ended in a closed kind.
+func (c *condition) count(kind Kind, n int64) {
+	if kind == Superseded {
+		c.Superseded += uint64(n)
+	} else {
+		c.Failed += uint64(n)
+	}
+}
+
 // failing reports whether the last attempt failed.
 func (c *condition) failing() bool { return !c.FailingSince.IsZero() }
 

@@ -51,7 +51,7 @@ func TestEarliestKeepsWhatIsDueFirst(t *testing.T) {
 	var all []*retry
 	for i := range 10 {
 		due := start.Add(time.Duration(10-i) * time.Second)
-		all = append(all, &retry{pos: uint64(i), due: due, stored: i != 0})
+		all = append(all, &retry{parcel: parcel{pos: uint64(i), stored: i != 0}, due: due})
 	}
 	kept, rest := earliest(all, 4)
 	var got []uint64

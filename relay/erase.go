@@ -64,8 +64,8 @@ func (l *lane) erase(p Placement, s Seq, now time.Time) bool {
 	} else if l.cur.has(p.Pos) {
 		return false
 	}
-	if i := slices.IndexFunc(l.queue, func(e Entry) bool { return e.Pos == p.Pos }); i >= 0 {
-		size := int64(len(l.queue[i].Event.Data))
+	if i := slices.IndexFunc(l.queue, func(e entry) bool { return e.pos == p.Pos }); i >= 0 {
+		size := int64(len(l.queue[i].event.Data))
 		l.queue = slices.Delete(l.queue, i, i+1)
 		l.queued -= size
 		l.engine.memory.Add(-size)
@@ -109,7 +109,7 @@ func (l *lane) end(x Exception, key string, now time.Time) {
 	l.outbox.put(x)
 	l.cur.finish(x.From)
 	l.next = l.cur.skip(l.next)
-	l.condition.Failed++
+	l.gaveUp(x.Kind, 1)
 	l.engine.settler.add(l)
 	if line := l.order.lines[key]; key != "" && line != nil && line.head.pos == x.From {
 		l.release(key, now)

@@ -23,6 +23,14 @@ const (
 // Closed reports whether k is a final state.
 func (k Kind) Closed() bool { return k >= Failed }
 
+// state returns the state of a delivery that has ended in a closed kind.
+func (k Kind) state() State {
+	if k == Superseded {
+		return StateSuperseded
+	}
+	return StateFailed
+}
+
 // Exception is what is known of a delivery, or a span of them, that did not simply
 // succeed in its turn. A position has at most one open or closed exception.
 type Exception struct {

@@ -140,10 +140,8 @@ func (l *lane) stateInMemory(d *Delivery, pos uint64) bool {
 func (l *lane) stateOf(d *Delivery, x Exception) {
 	d.AttemptCount = x.Attempts
 	switch {
-	case x.Kind == Superseded:
-		d.State, d.Reason = StateSuperseded, Reason(x.Reason)
 	case x.Kind.Closed():
-		d.State, d.Reason = StateFailed, Reason(x.Reason)
+		d.State, d.Reason = x.Kind.state(), Reason(x.Reason)
 	default:
 		reason, until := l.condition.shown(l.sub, time.Now())
 		d.Reason, d.NextAttempt = reason, x.Due

@@ -5,22 +5,6 @@ import (
 	"time"
 )
 
-// Bounds of what a lane keeps in memory of its log; the rest is read from the store
-// when its turn comes.
-const (
-	queueBytes = 1 << 20
-	// memoryBudget bounds the queued data of all lanes together, in bytes. A lane over
-	// budget goes on, reading a few entries at a time.
-	memoryBudget = 64 << 20
-
-	refillEntries = 256
-	refillFew     = 8
-	refillBytes   = 512 << 10
-)
-
-// queueEntries bounds a lane's queue; tests lower it.
-var queueEntries = 512
-
 // lane carries the deliveries of one subscription name. It lives as long as the engine:
 // plans come and go, the name stays.
 type lane struct {
@@ -39,7 +23,7 @@ type lane struct {
 	// head is the highest position of the log that is known, next the lowest one that
 	// was not yet taken into the queue.
 	head, next uint64
-	queue      []Entry
+	queue      []entry
 	queued     int64 // bytes of data in queue
 	refilling  bool
 	cur        cursor
@@ -85,62 +69,6 @@ func (l *lane) configure(plan *Plan) {
 		l.pace.configure(l.sub.RateLimit)
 	}
 	l.advance(time.Now())
-}
-
-// offer hands over an event that was just stored. It is called in log order. An event
-// that finds no room stays in the store and is read when its turn comes.
-func (l *lane) offer(pos uint64, e *Event) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.head = max(l.head, pos)
-	size := int64(len(e.Data))
-	if pos == l.next && !l.refilling && len(l.queue) < queueEntries && l.queued+size <= queueBytes &&
-		l.engine.memory.Load()+size <= memoryBudget {
-		l.push(Entry{Pos: pos, Event: e})
-	}
-	l.advance(time.Now())
-}
-
-// extend tells the lane that its log goes up to head.
-func (l *lane) extend(head uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.head = max(l.head, head)
-	l.advance(time.Now())
-}
-
-// push appends to the queue. The caller holds the lock.
-func (l *lane) push(e Entry) {
-	l.queue = append(l.queue, e)
-	l.next = l.cur.skip(e.Pos + 1)
-	size := int64(len(e.Event.Data))
-	l.queued += size
-	l.engine.memory.Add(size)
-}
-
-// pop takes the head of the queue. The caller holds the lock.
-func (l *lane) pop() Entry {
-	e := l.queue[0]
-	l.queue[0] = Entry{}
-	l.queue = l.queue[1:]
-	if len(l.queue) == 0 {
-		l.queue = nil // the array behind it is not kept for a quiet lane
-	}
-	size := int64(len(e.Event.Data))
-	l.queued -= size
-	l.engine.memory.Add(-size)
-	return e
-}
-
-// unload drops the queue of a lane that is held: the entries are in the store, and
-// lanes that move need the memory. The caller holds the lock.
-func (l *lane) unload() {
-	if len(l.queue) == 0 {
-		return
-	}
-	l.next = l.queue[0].Pos
-	l.engine.memory.Add(-l.queued)
-	l.queue, l.queued = nil, 0
 }
 
 // wake looks for something to do.
@@ -222,13 +150,11 @@ func (l *lane) take(now time.Time) *job {
 	j := &job{plan: l.plan, sub: l.sub, further: further}
 	if r != nil {
 		l.retries.remove(r)
-		j.pos, j.seq, j.event, j.stored = r.pos, r.seq, r.event, r.stored
-		j.attempts, j.step, j.since, j.key = r.attempts, r.step, r.since, r.key
+		j.parcel = r.parcel
 	} else {
-		e := l.pop()
-		j.pos, j.seq, j.event, j.key = e.Pos, e.Event.Seq, e.Event, key
+		j.parcel = l.pop().parcel(key)
 		if key != "" {
-			l.order.claim(key, behind{e.Pos, e.Event.Seq})
+			l.order.claim(key, behindOf(&j.parcel))
 		}
 	}
 	l.inFlight[j.pos] = j
@@ -265,11 +191,11 @@ func (l *lane) admit(further bool, now time.Time) bool {
 // the lock.
 func (l *lane) clear(now time.Time) string {
 	for l.sub.OrderBy != nil && len(l.queue) > 0 {
-		key := keyOf(l.queue[0].Event, l.name)
-		if key == "" || l.order.free(key, l.queue[0].Pos) {
+		key := unpackKeys(l.queue[0].keys).order
+		if key == "" || l.order.free(key, l.queue[0].pos) {
 			return key
 		}
-		l.setAside(l.pop(), key, now)
+		l.setAside(l.pop().parcel(key), now)
 	}
 	return ""
 }

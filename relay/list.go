@@ -106,7 +106,7 @@ func (r *Relay) deliveriesOf(ctx context.Context, q DeliveryQuery) (DeliveryPage
 		if err != nil {
 			return page, err
 		}
-		p := Placement{Subscription: q.Subscription, Pos: entry.Pos, Key: keyOf(e, q.Subscription)}
+		p := Placement{Subscription: q.Subscription, Pos: entry.Pos, Key: packedKeys(e, q.Subscription)}
 		if page.Deliveries, err = r.list(ctx, page.Deliveries, e, p, q.State); err != nil {
 			return page, err
 		}

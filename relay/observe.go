@@ -22,8 +22,11 @@ type Observer interface {
 	Duplicate()
 	// Attempted is called after each attempt.
 	Attempted(s *Subscription, o Outcome, kind ErrorKind, took time.Duration)
-	// Settled is called when a delivery is finished, with the time since acceptance.
-	Settled(subscription string, state State, latency time.Duration)
+	// Settled is called when n deliveries are finished, by an attempt or without one.
+	Settled(subscription string, state State, n uint64)
+	// Arrived is called when a delivery has succeeded, with the time since acceptance. It
+	// is not called for what was replayed: how late that is says nothing.
+	Arrived(subscription string, latency time.Duration)
 	// StoreFailed is called when an operation of the store fails: "append", "commit",
 	// "read" or "trim".
 	StoreFailed(operation string)
@@ -44,7 +47,10 @@ func (NopObserver) Duplicate() {}
 func (NopObserver) Attempted(*Subscription, Outcome, ErrorKind, time.Duration) {}
 
 // Settled implements [Observer].
-func (NopObserver) Settled(string, State, time.Duration) {}
+func (NopObserver) Settled(string, State, uint64) {}
+
+// Arrived implements [Observer].
+func (NopObserver) Arrived(string, time.Duration) {}
 
 // StoreFailed implements [Observer].
 func (NopObserver) StoreFailed(string) {}

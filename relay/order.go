@@ -1,46 +1,28 @@
 package relay
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
 )
 
-// maxKeyLength is in bytes; longer keys are kept as their digest.
-const maxKeyLength = 64
-
-// orderKey returns the event's value of a subscription's ordering key, empty if it has
-// none. It is computed once, when the event is accepted.
-func (s *Subscription) orderKey(e *Event) string {
-	if s.OrderBy == nil {
-		return ""
-	}
-	key := s.OrderBy.Value(e)
-	if len(key) > maxKeyLength {
-		sum := sha256.Sum256([]byte(key))
-		key = "sha256:" + hex.EncodeToString(sum[:16])
-	}
-	return key
-}
-
-// keyOf returns the ordering key that an event has in a subscription's log.
-func keyOf(e *Event, subscription string) string {
-	for _, p := range e.Deliveries {
-		if p.Subscription == subscription {
-			return p.Key
-		}
-	}
-	return ""
-}
-
-// behind is a delivery that stands behind another one of its key.
+// behind is a delivery that stands behind another one of its key: what of its parcel
+// must be kept in memory meanwhile.
 type behind struct {
-	pos uint64
-	seq Seq
+	pos      uint64
+	seq      Seq
+	attempts int
+	marks
+}
+
+func behindOf(p *parcel) behind { return behind{p.pos, p.seq, p.attempts, p.marks} }
+
+// parcel is the reverse of behindOf.
+func (b behind) parcel(key string) parcel {
+	return parcel{pos: b.pos, seq: b.seq, attempts: b.attempts, marks: b.marks, key: key, stored: true}
 }
 
 // line is the deliveries of one key that are not finished.
@@ -52,9 +34,10 @@ type line struct {
 	// set, more of them are only there.
 	waiting []behind
 	spilled bool
-	// loading says that the next ones are being read, late that others were set aside
-	// meanwhile, which the reading may have missed.
-	loading, late bool
+	// loading says that the next ones are being read, late is the first of those that were
+	// left to the store meanwhile, which the reading may have missed; 0 if there is none.
+	loading bool
+	late    uint64
 }
 
 // order keeps deliveries of one key first-in-first-out. A head that fails holds its key
@@ -100,15 +83,56 @@ func (o *order) heads(x Exception) bool {
 // claim makes a delivery the head of its key.
 func (o *order) claim(key string, b behind) { o.line(key).head = b }
 
-// queue puts a delivery behind the others of its key. The first of a key is always kept
-// in memory, so that what comes from the log can be told to stand before or behind it.
+// queue puts a delivery in its place behind the others of its key, in the order of the
+// log: what is replayed is older than what waits. Memory has the first ones; the first of a
+// key is always there, so that what comes from the log can be told to stand before or
+// behind it.
 func (l *line) queue(o *order, b behind) {
-	if l.spilled || (o.waiting >= o.limit && len(l.waiting) > 0) {
-		l.spilled, l.late = true, l.loading
+	i, _ := slices.BinarySearchFunc(l.waiting, b.pos, behind.compare)
+	last := i == len(l.waiting)
+	full := o.waiting >= o.limit && len(l.waiting) > 0
+	switch {
+	case last && (full || l.spilled && !l.loading):
+		l.leave(b.pos)
 		return
+	case full:
+		end := len(l.waiting) - 1
+		l.leave(l.waiting[end].pos)
+		l.waiting = l.waiting[:end]
+		o.waiting--
 	}
-	l.waiting = append(l.waiting, b)
+	l.waiting = slices.Insert(l.waiting, i, b)
 	o.waiting++
+}
+
+// leave notes that from pos on the line is only in the store.
+func (l *line) leave(pos uint64) {
+	l.spilled = true
+	if l.loading && (l.late == 0 || pos < l.late) {
+		l.late = pos
+	}
+}
+
+func (b behind) compare(pos uint64) int { return cmp.Compare(b.pos, pos) }
+
+// loaded takes the first ones that were read of the store, beside what came meanwhile.
+func (l *line) loaded(o *order, found []behind, more bool) {
+	o.waiting -= len(l.waiting)
+	for _, b := range l.waiting {
+		i, has := slices.BinarySearchFunc(found, b.pos, behind.compare)
+		switch {
+		case has:
+		case i == len(found) && more: // behind others that are only in the store
+		default:
+			found = slices.Insert(found, i, b)
+		}
+	}
+	if l.late > 0 {
+		i, _ := slices.BinarySearchFunc(found, l.late, behind.compare)
+		found, more = found[:i], true
+	}
+	l.waiting, l.spilled, l.loading, l.late = found, more, false, 0
+	o.waiting += len(found)
 }
 
 // next takes the first that waits.
@@ -124,12 +148,11 @@ func (l *line) next(o *order) (behind, bool) {
 
 // setAside puts a delivery behind the head of its key, so that the log goes on. The
 // caller holds the lock.
-func (l *lane) setAside(e Entry, key string, now time.Time) {
-	b := behind{e.Pos, e.Event.Seq}
-	l.outbox.put(Exception{From: e.Pos, To: e.Pos, Seq: e.Event.Seq, Kind: Ordered, At: now, Due: now, Key: key})
-	l.cur.finish(e.Pos)
+func (l *lane) setAside(p parcel, now time.Time) {
+	l.outbox.put(p.exception(Ordered, now))
+	l.cur.finish(p.pos)
 	l.condition.Open++
-	l.order.line(key).queue(&l.order, b)
+	l.order.line(p.key).queue(&l.order, behindOf(&p))
 	l.engine.settler.add(l)
 }
 
@@ -153,7 +176,7 @@ func (l *lane) promote(key string, line *line, now time.Time) {
 	switch {
 	case ok:
 		line.head = b
-		l.retries.add(&retry{pos: b.pos, seq: b.seq, key: key, due: now, stored: true})
+		l.retries.add(&retry{parcel: b.parcel(key), due: now})
 	case line.spilled && !line.loading:
 		line.loading = true
 		go l.loadLine(key)
@@ -167,7 +190,7 @@ func (l *lane) promote(key string, line *line, now time.Time) {
 func (l *lane) adopt(now time.Time) {
 	front := l.next
 	if len(l.queue) > 0 {
-		front = l.queue[0].Pos
+		front = l.queue[0].pos
 	}
 	for len(l.order.orphans) > 0 && l.order.orphans[0].pos < front {
 		key := l.order.orphans[0].key
@@ -184,11 +207,11 @@ func (l *lane) restoreOrder(x Exception) {
 		return
 	}
 	line := l.order.line(x.Key)
-	b := behind{x.From, x.Seq}
+	p := parcelOf(&x)
 	if x.Kind == Ordered {
-		line.queue(&l.order, b)
+		line.queue(&l.order, behindOf(&p))
 	} else {
-		line.head = b
+		line.head = behindOf(&p)
 	}
 }
 
@@ -199,7 +222,7 @@ func (l *lane) findOrphans() {
 			l.order.orphans = append(l.order.orphans, orphan{line.waiting[0].pos, key})
 		}
 	}
-	slices.SortFunc(l.order.orphans, func(a, b orphan) int { return int(a.pos) - int(b.pos) })
+	slices.SortFunc(l.order.orphans, func(a, b orphan) int { return cmp.Compare(a.pos, b.pos) })
 }
 
 // loadLine reads those of a key that wait in the store, when memory has no more of them.
@@ -211,15 +234,16 @@ func (l *lane) loadLine(key string) {
 	if line == nil {
 		return // dropped meanwhile
 	}
-	line.loading = false
 	if err != nil {
+		// What came meanwhile is in the store, behind what could not be read.
+		l.order.waiting -= len(line.waiting)
+		line.waiting, line.loading, line.late, line.spilled = nil, false, 0, true
 		l.engine.storeFailed("read", err, zap.String("subscription", l.name))
 		l.order.orphans = slices.Insert(l.order.orphans, 0, orphan{0, key}) // the next wake tries again
 		l.engine.schedule.set(l, time.Now().Add(storePause))
 		return
 	}
-	line.waiting, line.spilled, line.late = found, more || line.late, false
-	l.order.waiting += len(found)
+	line.loaded(&l.order, found, more)
 	l.promote(key, line, time.Now())
 	l.advance(time.Now())
 }
@@ -245,7 +269,8 @@ func (l *lane) readLine(key string) (found []behind, more bool, err error) {
 			if len(found) == linePage {
 				return found, true, nil
 			}
-			found = append(found, behind{x.From, x.Seq})
+			p := parcelOf(&x)
+			found = append(found, behindOf(&p))
 		}
 		if len(open) < linePage {
 			return found, false, nil

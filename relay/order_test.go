@@ -1,8 +1,11 @@
 package relay_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -173,6 +176,128 @@ func TestKeysKeepTheirOrderThroughFailuresAndRestarts(t *testing.T) {
 				for k := range keys {
 					if n := delivered[fmt.Sprintf("k%d", k)]; n != each {
 						t.Errorf("k%d ends at %d", k, n)
+					}
+				}
+				if n := w.status("crm").Pending; n != 0 {
+					t.Errorf("%d pending", n)
+				}
+			})
+		})
+	}
+}
+
+// publishKeyed publishes events of keys, numbered.
+func (w *world) publishKeyed(keys []string, from, to int) (ids []string) {
+	w.t.Helper()
+	for n := from; n <= to; n++ {
+		for _, key := range keys {
+			ids = append(ids, w.publish("x", keyed(key, n)).ID)
+		}
+	}
+	return ids
+}
+
+func TestReplayWaitsUntilItsKeyIsFree(t *testing.T) {
+	run(t, func(w *world) {
+		var down atomic.Bool
+		to := &receiver{answer: func(_ int, r *http.Request) (*http.Response, error) {
+			if down.Load() && strings.HasPrefix(r.Header.Get("X-Body"), `{"key":"a"`) {
+				return answer(500), nil
+			}
+			return answer(200), nil
+		}}
+		plan := func() {
+			s := ordered("crm", bodyTagged{to})
+			s.Retry.Delays = slices.Repeat([]time.Duration{time.Minute}, 100)
+			w.plan(s)
+		}
+		plan()
+		old := w.publishKeyed([]string{"a", "b"}, 1, 2)
+		synctest.Wait()
+		down.Store(true)
+		young := w.publishKeyed([]string{"a"}, 3, 4)
+		synctest.Wait()
+		before := len(to.all())
+
+		ctx := context.Background()
+		for _, id := range []string{old[2], old[0], old[1]} { // the second of a, the first of a and of b
+			if err := w.engine.Replay(ctx, id, "crm"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if n := len(to.all()) - before; n != 1 {
+			t.Errorf("%d requests; want one, of the key that is free", n)
+		}
+		w.expect(old[0], relay.StateHeld, relay.ReasonOrder, 1)
+		if d := w.delivery(old[0]); d.WaitingFor != young[0] {
+			t.Errorf("the replay waits for %q, want the head %q", d.WaitingFor, young[0])
+		}
+		if err := w.engine.Replay(ctx, old[0], "crm"); !errors.Is(err, relay.ErrUnfinished) {
+			t.Errorf("replaying what is being replayed: %v", err)
+		}
+		w.restart()
+		plan()
+		down.Store(false)
+		w.wait(time.Hour)
+		// The head goes on; then the replays, which are older than what waits.
+		if got := sequences(t, to.all()[before:])["a"]; fmt.Sprint(slices.Compact(got)) != "[3 1 2 4]" {
+			t.Errorf("the key came in the order %v", got)
+		}
+		if n := w.status("crm").Pending; n != 0 {
+			t.Errorf("%d pending", n)
+		}
+	})
+}
+
+// A replay of many keeps the order of each key, through failures, restarts and reloads.
+func TestReplayOfManyKeepsTheOrderOfKeys(t *testing.T) {
+	for _, limit := range []int{1 << 16, 4} {
+		t.Run(fmt.Sprintf("%d in memory", limit), func(t *testing.T) {
+			defer relay.SetRetriesInMemory(limit)()
+			run(t, func(w *world) {
+				var mu sync.Mutex
+				var got []received
+				attempts := 0
+				to := &receiver{answer: func(n int, r *http.Request) (*http.Response, error) {
+					time.Sleep(time.Duration(n%5) * 10 * time.Millisecond)
+					mu.Lock()
+					defer mu.Unlock()
+					if attempts++; attempts%3 == 0 {
+						return answer(500), nil
+					}
+					got = append(got, received{body: r.Header.Get("X-Body")})
+					return answer(200), nil
+				}}
+				plan := func() *relay.Plan {
+					s := ordered("crm", bodyTagged{to})
+					s.Retry.Delays = slices.Repeat([]time.Duration{100 * time.Millisecond}, 100)
+					return w.plan(s)
+				}
+				old := plan()
+				keys := []string{"a", "b", "c"}
+				w.publishKeyed(keys, 1, 40)
+				w.wait(time.Hour)
+				mu.Lock()
+				got = nil
+				mu.Unlock()
+				if _, err := w.engine.StartReplay(relay.ReplayRequest{Subscription: "crm", Select: relay.SelectAll, Rate: 1000}); err != nil {
+					t.Fatal(err)
+				}
+				w.wait(50 * time.Millisecond)
+				next := plan()
+				w.engine.Detach(old)
+				w.wait(100 * time.Millisecond) // all are reopened
+				w.restart()
+				plan()
+				w.wait(time.Hour)
+				w.engine.Detach(next)
+				mu.Lock()
+				defer mu.Unlock()
+				for key, ns := range sequences(t, got) {
+					ns = slices.Compact(ns) // what the restart cut comes again
+					if !slices.IsSorted(ns) || len(ns) != 40 {
+						t.Errorf("%s was replayed in the order %v", key, ns)
 					}
 				}
 				if n := w.status("crm").Pending; n != 0 {

@@ -43,10 +43,10 @@ func meaning(v verdict) string {
 	}
 	var c condition
 	c.failed(s, v, judged)
-	kind, due, reason := next(&job{sub: s, since: judged}, v, judged)
+	kind, due, reason := next(&job{sub: s, parcel: parcel{since: judged}}, v, judged)
 	switch {
 	case kind != Retry:
-		return "failed: " + reason
+		return "failed: " + string(reason)
 	case c.Disabled && due.Equal(judged):
 		return "disable"
 	case c.HoldUntil.After(judged) && due.Equal(c.HoldUntil):
@@ -315,7 +315,7 @@ func TestAttemptFailsAlone(t *testing.T) {
 			Name: "crm", Method: http.MethodPost, URL: &url.URL{Scheme: "https", Host: "crm.example.com"},
 			Timeout: time.Second, Transport: c.transport, Signers: c.signers,
 		}
-		j := &job{sub: s, plan: new(Plan), event: &Event{ID: "evt_1", Type: "a", Data: []byte("1")}}
+		j := &job{sub: s, plan: new(Plan), parcel: parcel{event: &Event{ID: "evt_1", Type: "a", Data: []byte("1")}}}
 		a, v := j.attempt(context.Background())
 		if got := meaning(v); got != c.want || v.kind != c.kind || sent != c.sent {
 			t.Errorf("%s: %s (%s), %d requests; want %s (%s), %d", name, got, v.kind, sent, c.want, c.kind, c.sent)
@@ -384,10 +384,10 @@ func TestWhatBecomesOfAFailedDelivery(t *testing.T) {
 		"give_up_after, but gone":    {RetryPolicy{Delays: delays, GiveUpAfter: time.Hour}, 0, 99 * time.Hour, answered(410), 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j := &job{sub: &Subscription{Retry: c.policy}, step: c.step, since: judged.Add(-c.age)}
+			j := &job{sub: &Subscription{Retry: c.policy}, parcel: parcel{step: c.step, since: judged.Add(-c.age)}}
 			kind, due, reason := next(j, c.v, judged)
 			if c.reason != "" {
-				if kind != Failed || reason != string(c.reason) || !due.IsZero() {
+				if kind != Failed || reason != c.reason || !due.IsZero() {
 					t.Errorf("%v, due %v, reason %q; want given up, reason %q", kind, due, reason, c.reason)
 				}
 				return

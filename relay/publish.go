@@ -45,7 +45,7 @@ func (r *Relay) publish(ctx context.Context, plan *Plan, events []Publication, w
 		matched := plan.match(p.Event, nil)
 		targets := make([]Target, len(matched))
 		for j, s := range matched {
-			targets[j] = Target{Subscription: s.Name, Key: s.orderKey(p.Event)}
+			targets[j] = Target{Subscription: s.Name, Key: s.keysOf(p.Event).pack()}
 		}
 		batch.Items[i] = Item{Event: p.Event, Targets: targets, Key: p.Key, Confirm: plan.confirm(p.Event, matched)}
 	}

@@ -47,7 +47,7 @@ func (l *lane) refill(after uint64) {
 		if e.Pos > l.next {
 			l.quarantine(Span{l.next, e.Pos - 1}, 0, errors.New("entries are missing in the log"))
 		}
-		l.push(e)
+		l.push(entry{e.Pos, e.Event, packedKeys(e.Event, l.name)})
 	}
 	l.advance(time.Now())
 }
@@ -65,7 +65,7 @@ func (l *lane) quarantine(s Span, seq Seq, err error) {
 			zap.String("subscription", l.name), zap.Uint64("from", from), zap.Uint64("to", to), zap.Error(err))
 		l.outbox.put(Exception{From: from, To: to, Seq: seq, Kind: Quarantined, At: time.Now(), Reason: string(ReasonQuarantined)})
 		l.cur.finishSpan(Span{from, to})
-		l.condition.Failed += to - from + 1
+		l.gaveUp(Quarantined, to-from+1)
 		l.engine.settler.add(l)
 	}
 	l.next = l.cur.skip(l.next)
@@ -133,10 +133,7 @@ func (l *lane) retryOf(x Exception) *retry {
 	if resumed := l.condition.ResumedAt; due.After(resumed) && !x.At.After(resumed) {
 		due = resumed
 	}
-	return &retry{
-		pos: x.From, seq: x.Seq, attempts: x.Attempts, step: x.Step, due: due, since: x.Since, stored: true,
-		key: x.Key,
-	}
+	return &retry{parcel: parcelOf(&x), due: due}
 }
 
 // known reports whether memory knows better than the store what a position is in.

@@ -155,7 +155,7 @@ func (r *Relay) lane(name string) *lane {
 func (r *Relay) offer(events []*Event) {
 	for _, e := range events {
 		for _, p := range e.Deliveries {
-			r.lane(p.Subscription).offer(p.Pos, e)
+			r.lane(p.Subscription).offer(p, e)
 		}
 	}
 }
@@ -193,15 +193,21 @@ func (r *Relay) attempt(j *job) (Attempt, verdict) {
 	return j.attempt(r.attempts)
 }
 
+// observer returns whom to tell of what belongs to no attempt.
+func (r *Relay) observer() Observer {
+	if plan := r.matching.Load(); plan != nil {
+		return plan.observer
+	}
+	return NopObserver{}
+}
+
 // storeFailed logs a failure of the store and counts it. That the store was closed is
 // none.
 func (r *Relay) storeFailed(operation string, err error, fields ...zap.Field) {
 	if errors.Is(err, ErrClosed) {
 		return
 	}
-	if plan := r.matching.Load(); plan != nil {
-		plan.observer.StoreFailed(operation)
-	}
+	r.observer().StoreFailed(operation)
 	r.logger.Error("the store failed", append(fields, zap.String("operation", operation), zap.Error(err))...)
 }
 

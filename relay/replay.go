@@ -27,29 +27,30 @@ func (r *Relay) Replay(ctx context.Context, id, subscription string) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(e.Deliveries, func(p Placement) bool { return p.Subscription == subscription })
-	if i < 0 {
-		return ErrNoDelivery
-	}
-	if err := r.replay(ctx, e.Seq, e.Deliveries[i]); err != nil {
+	if err := r.replay(ctx, e, subscription); err != nil {
 		return err
 	}
 	return r.Flush(ctx)
 }
 
-// replay reopens the delivery of the event at seq.
-func (r *Relay) replay(ctx context.Context, seq Seq, p Placement) error {
-	if e, err := r.store.Event(ctx, seq); err == nil && !e.Erased.IsZero() {
+// replay reopens a delivery of an event.
+func (r *Relay) replay(ctx context.Context, e *Event, subscription string) error {
+	i := slices.IndexFunc(e.Deliveries, func(p Placement) bool { return p.Subscription == subscription })
+	if i < 0 {
+		return ErrNoDelivery
+	}
+	if !e.Erased.IsZero() {
 		return ErrErased
 	}
+	p := e.Deliveries[i]
 	if err := r.Flush(ctx); err != nil {
 		return err
 	}
-	attempts, err := r.store.Attempts(ctx, seq, p.Subscription)
+	attempts, err := r.store.Attempts(ctx, e.Seq, subscription)
 	if err != nil {
 		return err
 	}
-	x, found, err := r.store.Exception(ctx, p.Subscription, p.Pos)
+	x, found, err := r.store.Exception(ctx, subscription, p.Pos)
 	if err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func (r *Relay) replay(ctx context.Context, seq Seq, p Placement) error {
 	if n := len(attempts); n > 0 {
 		made = max(made, attempts[n-1].Number)
 	}
-	l := r.lane(p.Subscription)
+	l := r.lane(subscription)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, put, dropped := l.outbox.lookup(p.Pos) // since the store was asked
@@ -66,15 +67,36 @@ func (r *Relay) replay(ctx context.Context, seq Seq, p Placement) error {
 	}
 	now := time.Now()
 	if found {
-		l.condition.Failed--
+		l.condition.count(x.Kind, -1)
 		l.outbox.split(x, p.Pos)
 	}
-	l.condition.Open++
-	l.outbox.put(Exception{From: p.Pos, To: p.Pos, Seq: seq, Kind: Retry, Attempts: made, At: now, Due: now})
-	l.retries.add(&retry{pos: p.Pos, seq: seq, attempts: made, due: now, stored: true})
-	l.engine.settler.add(l)
+	again := parcel{pos: p.Pos, seq: e.Seq, attempts: made, stored: true, marks: marks{replayed: true}}
+	if l.sub != nil && l.sub.OrderBy != nil {
+		again.key = unpackKeys(p.Key).order
+	}
+	l.reopen(&again, now)
 	l.advance(now)
 	return nil
+}
+
+// reopen makes a finished delivery due, in its turn among those of its key. The caller
+// holds the lock.
+func (l *lane) reopen(p *parcel, now time.Time) {
+	kind := Retry
+	switch {
+	case p.key == "":
+	case l.order.free(p.key, p.pos):
+		l.order.claim(p.key, behindOf(p))
+	default:
+		kind = Ordered
+		l.order.line(p.key).queue(&l.order, behindOf(p))
+	}
+	if kind == Retry {
+		l.retries.add(&retry{parcel: *p, due: now})
+	}
+	l.condition.Open++
+	l.outbox.put(p.exception(kind, now))
+	l.engine.settler.add(l)
 }
 
 // split takes one position out of a span that was given up.
@@ -207,43 +229,41 @@ func (r *Relay) wants(ctx context.Context, plan *Plan, s *Subscription, e *Event
 	return err == nil && plan.meets(s, whole), err
 }
 
-// target is what an event is for a subscription of the active plan.
+// target is what an event is for a subscription of the active plan that gets it late.
 func (r *Relay) target(e *Event, name string) Target {
-	t := Target{Subscription: name}
+	k := keys{placed: true}
 	if plan := r.matching.Load(); plan != nil && plan.byName[name] != nil {
-		t.Key = plan.byName[name].orderKey(e)
+		k = plan.byName[name].keysOf(e)
+		k.placed = true
 	}
-	return t
+	return Target{Subscription: name, Key: k.pack()}
 }
 
 // apply replays one of what was selected. It reports whether there was something to do.
-func (r *Relay) apply(ctx context.Context, q *ReplayRequest, entry LogEntry) (bool, error) {
-	if q.Select == SelectMissing {
-		placed := false
-		e, err := r.store.Event(ctx, entry.Seq)
-		if err == nil {
-			err = r.store.Place(ctx, entry.Seq, r.target(e, q.Subscription), func(e *Event) {
-				placed = true
-				r.lane(q.Subscription).offer(e.Deliveries[len(e.Deliveries)-1].Pos, e)
-			})
-		}
-		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrErased) { // meanwhile
-			return false, nil
-		}
-		return placed, err
-	}
+func (r *Relay) apply(ctx context.Context, q *ReplayRequest, entry LogEntry) (did bool, err error) {
 	if q.Select == SelectFailed {
 		x, found, err := r.store.Exception(ctx, q.Subscription, entry.Pos)
-		if err != nil || !found || !x.Kind.Closed() {
+		if err != nil || !found || !x.Kind.Closed() || x.Kind == Superseded {
 			return false, err
 		}
 	}
-	err := r.replay(ctx, entry.Seq, Placement{Subscription: q.Subscription, Pos: entry.Pos})
-	if errors.Is(err, ErrUnfinished) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrErased) {
-		return false, nil
+	e, err := r.store.Event(ctx, entry.Seq)
+	switch {
+	case err != nil:
+	case q.Select == SelectMissing:
+		err = r.store.Place(ctx, entry.Seq, r.target(e, q.Subscription), func(e *Event) {
+			did = true
+			r.lane(q.Subscription).offer(e.Deliveries[len(e.Deliveries)-1], e)
+		})
+	default:
+		err = r.replay(ctx, e, q.Subscription)
+		did = err == nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("replaying the event %d: %w", entry.Seq, err)
+	switch { // removed, erased or taken up again meanwhile, or damaged: no reason to stop
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrErased), errors.Is(err, ErrUnfinished), isUnreadable(err):
+		return did, nil
+	case err != nil:
+		return did, fmt.Errorf("replaying the event at %d: %w", entry.Seq, err)
 	}
-	return true, nil
+	return did, nil
 }

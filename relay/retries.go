@@ -12,19 +12,9 @@ var retriesInMemory = 1 << 16
 
 // retry is a delivery that waits for its next attempt.
 type retry struct {
-	pos uint64
-	seq Seq
-	// attempts were made; step is the place in the schedule.
-	attempts, step int
-	due, since     time.Time
-	// event is set only where it is at hand and the wait is none.
-	event *Event
-	// key is that of the line whose head this is, or empty.
-	key string
-	// stored says that an exception of the store stands for it. Otherwise it came from
-	// the log and goes back as if it had not been taken.
-	stored bool
-	index  int
+	parcel
+	due   time.Time
+	index int
 }
 
 // retries are the deliveries of one lane that wait, ordered by due time.

@@ -35,10 +35,7 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 		if v.end == endUnavailable {
 			l.condition.noAddress(v, now)
 		}
-		l.retries.add(&retry{
-			pos: j.pos, seq: j.seq, attempts: j.attempts, step: j.step, due: now.Add(pause), since: j.since,
-			event: j.event, stored: j.stored, key: j.key,
-		})
+		l.retries.add(&retry{parcel: j.parcel, due: now.Add(pause)})
 		result.outcome = OutcomeCut
 		return result
 	case endUnreadable:
@@ -60,21 +57,20 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 		if j.since.IsZero() {
 			j.since = a.At
 		}
-		x := Exception{
-			From: j.pos, To: j.pos, Seq: j.seq, Attempts: a.Number, Step: j.step + 1, Since: j.since, At: now, Key: j.key,
-		}
-		x.Kind, x.Due, x.Reason = next(j, v, now)
-		l.outbox.put(x)
+		kind, due, reason := next(j, v, now)
+		p := j.parcel
+		p.attempts, p.step, p.stored, p.event = a.Number, j.step+1, true, nil
+		x := p.exception(kind, now)
+		x.Due = due
 		result.outcome = OutcomeRetry
-		if x.Kind == Failed {
+		if kind == Failed {
+			x.Reason = string(reason)
 			l.condition.Failed++
 			result.outcome, result.state = OutcomeFailed, StateFailed
 		} else {
-			l.retries.add(&retry{
-				pos: j.pos, seq: j.seq, attempts: a.Number, step: x.Step, due: x.Due, since: j.since, stored: true,
-				key: j.key,
-			})
+			l.retries.add(&retry{parcel: p, due: due})
 		}
+		l.outbox.put(x)
 	}
 	if !j.stored {
 		l.cur.finish(j.pos)
@@ -104,24 +100,24 @@ func (l *lane) count(j *job, result settled) {
 }
 
 // next decides what becomes of a delivery whose attempt failed.
-func next(j *job, v verdict, now time.Time) (kind Kind, due time.Time, reason string) {
+func next(j *job, v verdict, now time.Time) (kind Kind, due time.Time, reason Reason) {
 	policy := &j.sub.Retry
 	if v.end == endGone {
 		return Retry, now, "" // due as soon as somebody resumes the subscription
 	}
 	if v.wait == 0 && !policy.retries(v.status) {
-		return Failed, time.Time{}, string(ReasonStatus)
+		return Failed, time.Time{}, ReasonStatus
 	}
 	delay, ok := policy.delay(j.step)
 	if !ok {
-		return Failed, time.Time{}, string(ReasonSchedule)
+		return Failed, time.Time{}, ReasonSchedule
 	}
 	if v.wait > 0 {
 		delay = v.wait // what the endpoint asks for goes before the schedule
 	}
 	due = now.Add(delay)
 	if limit := policy.GiveUpAfter; limit > 0 && due.Sub(j.since) > limit {
-		return Failed, time.Time{}, string(ReasonGiveUpAfter)
+		return Failed, time.Time{}, ReasonGiveUpAfter
 	}
 	return Retry, due, ""
 }
@@ -131,8 +127,11 @@ func (r settled) report(j *job, a Attempt) {
 	if r.attempted {
 		j.plan.observer.Attempted(j.sub, r.outcome, a.ErrorKind, a.Duration)
 	}
-	if r.state != "" && j.event != nil {
-		j.plan.observer.Settled(j.sub.Name, r.state, r.now.Sub(j.event.Accepted))
+	if r.state != "" {
+		j.plan.observer.Settled(j.sub.Name, r.state, 1)
+	}
+	if r.state == StateDelivered && !j.replayed {
+		j.plan.observer.Arrived(j.sub.Name, r.now.Sub(j.event.Accepted))
 	}
 	j.plan.logAttempt(j, r, a)
 }

@@ -149,7 +149,7 @@ func (l *lane) status(ctx context.Context) (SubscriptionStatus, error) {
 	first := l.cur.skip(1)
 	behind := first <= l.head && len(l.inFlight) == 0 && len(l.queue) == 0
 	if len(l.queue) > 0 {
-		s.OldestDue = earlier(s.OldestDue, l.queue[0].Event.Accepted)
+		s.OldestDue = earlier(s.OldestDue, l.queue[0].event.Accepted)
 	}
 	l.mu.Unlock()
 

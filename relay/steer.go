@@ -50,7 +50,7 @@ func (r *Relay) Drop(ctx context.Context, name string) (SubscriptionStatus, erro
 		l.order = newOrder()
 		for _, j := range l.inFlight {
 			if j.key != "" {
-				l.order.claim(j.key, behind{j.pos, j.seq})
+				l.order.claim(j.key, behindOf(&j.parcel))
 			}
 		}
 		return nil
@@ -82,7 +82,7 @@ func (l *lane) dropLog(now time.Time) {
 			to++
 		}
 		l.outbox.put(Exception{From: from, To: to, Kind: Failed, At: now, Reason: string(ReasonDropped)})
-		l.condition.Failed += to - from + 1
+		l.gaveUp(Failed, to-from+1)
 		l.cur.finishSpan(Span{from, to})
 		busy.finishSpan(Span{from, to})
 	}
@@ -97,13 +97,19 @@ func (l *lane) dropMemory(now time.Time) {
 		l.outbox.put(Exception{
 			From: w.pos, To: w.pos, Seq: w.seq, Kind: Failed, Attempts: w.attempts, At: now, Reason: string(ReasonDropped),
 		})
-		l.condition.Failed++
+		l.gaveUp(Failed, 1)
 		if w.stored {
 			l.condition.Open--
 		} else {
 			l.cur.finish(w.pos)
 		}
 	}
+}
+
+// gaveUp counts deliveries that end without an attempt. The caller holds the lock.
+func (l *lane) gaveUp(kind Kind, n uint64) {
+	l.condition.count(kind, int64(n))
+	l.engine.observer().Settled(l.name, kind.state(), n)
 }
 
 // dropPage is the number of exceptions that are given up in one transaction.
@@ -128,7 +134,7 @@ func (l *lane) dropStored(ctx context.Context) error {
 			}
 			x.Kind, x.At, x.Due, x.Reason = Failed, now, time.Time{}, string(ReasonDropped)
 			l.outbox.put(x)
-			l.condition.Failed++
+			l.gaveUp(Failed, 1)
 			l.condition.Open--
 		}
 		l.retries.spilled = time.Time{}
