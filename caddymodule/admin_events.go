@@ -84,6 +84,7 @@ func adminPublish(w http.ResponseWriter, r *http.Request, a *App, engine *relay.
 	h, err := intake.New(intake.Options{
 		Engine:       func(context.Context) (intake.Engine, error) { return engine, nil },
 		MaxEventSize: relay.MaxDataSize,
+		Catalogue:    a.catalogue,
 		Logger:       a.logger.Named("intake"),
 		Observer:     a.intakeObserver(),
 	})

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/catalogue"
 	"github.com/caddyrelay/caddyrelay/relay/destination"
 	"github.com/caddyrelay/caddyrelay/relay/egress"
 )
@@ -30,6 +31,9 @@ type App struct {
 	// warning.
 	Regions []*Region `json:"regions,omitempty"`
 
+	// The types of events that applications send. Events of other types are taken, too.
+	EventTypes []*EventType `json:"event_types,omitempty"`
+
 	// What subscriptions use that do not say otherwise.
 	Defaults *Settings `json:"defaults,omitempty"`
 
@@ -39,6 +43,7 @@ type App struct {
 	ctx        caddy.Context
 	logger     *zap.Logger
 	opener     StorageOpener
+	catalogue  *catalogue.Catalogue
 	plan       *relay.Plan
 	transports []*egress.Transport
 	egress     []*egress.Region // in the order of Regions
@@ -56,9 +61,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the configuration, resolves its secrets and makes a plan of it. It
-// opens nothing and starts nothing: it also runs for `caddy validate`, and beside the
-// configuration that is running.
+// Provision checks the configuration, resolves its secrets, reads its schemas and makes a
+// plan of it. It opens no store and starts nothing: it also runs for `caddy validate`, and
+// beside the configuration that is running.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
@@ -73,6 +78,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.loadEvents(ctx); err != nil {
+		return err
+	}
+	if err := a.loadCatalogue(); err != nil {
 		return err
 	}
 	plan, err := a.newPlan()
@@ -103,6 +111,9 @@ func (a *App) check() error {
 		if err := r.checkApart(a.Regions[:i]); err != nil {
 			return err
 		}
+	}
+	if err := checkEventTypes(a.EventTypes); err != nil {
+		return err
 	}
 	if err := a.checkDefaults(); err != nil {
 		return err

@@ -44,6 +44,10 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			egress auto as <public ip or prefix> [from <time>] [until <time>]
 //			prefer ipv4|ipv6
 //		}
+//		event <type> {
+//			description <text>
+//			schema <file>
+//		}
 //		defaults {
 //			<any word of a subscription>
 //		}
@@ -111,6 +115,7 @@ func (p *optionParser) words() vocabulary {
 		"storage":      {usage: "storage <engine> ...", most: -1, block: true, parse: p.storage},
 		"retention":    {usage: "retention { ... }", block: true, parse: p.retention},
 		"region":       {usage: "region <name> [<ip>...]", most: -1, many: true, block: true, parse: p.region},
+		"event":        {usage: "event <type> { ... }", least: 1, most: 1, many: true, block: true, parse: p.eventType},
 		"defaults":     {usage: "defaults { ... }", block: true, parse: p.defaultSettings},
 		"subscription": {usage: "subscription <name> <url> [<topic>...]", most: -1, many: true, block: true, parse: p.subscription},
 	}

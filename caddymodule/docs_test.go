@@ -63,7 +63,7 @@ func TestEveryWordIsDocumented(t *testing.T) {
 	words := []string{
 		"delivered", "failed", "idempotency_keys", "secret", "jitter", "on_status", "give_up_after",
 		"header", "algorithm", "encoding", "prefix", "over",
-		"relay_intake", "token", "max_event_size", "max_batch", "default_source", "type_from", "key_from", "accept", "hosts",
+		"description", "schema", "relay_intake", "token", "max_event_size", "max_batch", "default_source", "type_from", "key_from", "accept", "hosts",
 		"relay_sink", "fail", "delay",
 	}
 	for w := range new(Region).words() {
@@ -201,10 +201,11 @@ func (b caddyfileBlock) whole() (string, error) {
 var (
 	envPlaceholder  = regexp.MustCompile(`\{env\.([A-Z0-9_]+)\}`)
 	filePlaceholder = regexp.MustCompile(`\{file\.(/[^{}]+)\}`)
+	schemaFile      = regexp.MustCompile(`"schema":\s*"(/[^"]+\.json)"`)
 )
 
 // supply gives the placeholders of a configuration something to stand for: the variables
-// are set, and the files lie in a temporary folder.
+// are set, and the files lie in a temporary folder, as do its schemas.
 func supply(t *testing.T, input string) string {
 	t.Helper()
 	for _, found := range envPlaceholder.FindAllStringSubmatch(input, -1) {
@@ -224,6 +225,13 @@ func supply(t *testing.T, input string) string {
 		t.Setenv(found[1], value)
 	}
 	root := t.TempDir()
+	for _, found := range schemaFile.FindAllStringSubmatch(input, -1) {
+		file := filepath.Join(root, filepath.Base(found[1]))
+		if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		input = strings.ReplaceAll(input, found[1], file)
+	}
 	var paths []string
 	for _, found := range filePlaceholder.FindAllStringSubmatch(input, -1) {
 		paths = append(paths, found[1])

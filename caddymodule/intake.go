@@ -111,6 +111,7 @@ func (h *Intake) build(app *App, logger *zap.Logger) error {
 	// The relay's own logger, so that one log collects all that it says.
 	options.Logger = app.logger.Named("intake")
 	options.Observer = app.intakeObserver()
+	options.Catalogue = app.catalogue
 	options.Engine = func(ctx context.Context) (intake.Engine, error) {
 		engine, err := app.Relay(ctx)
 		if err != nil {

@@ -25,7 +25,7 @@ func (a *App) warnings() []string {
 		}
 	}
 	for _, s := range a.Subscriptions {
-		texts := s.Settings.warnings()
+		texts := append(s.Settings.warnings(), a.undeclared(s)...)
 		if len(s.effective.signers) == 0 {
 			texts = append(texts, "deliveries are not signed, so that the receiver cannot tell them from forged ones; add: sign standard {file./path/to/secret}")
 		}

@@ -217,3 +217,47 @@ func TestBatchesThatDoNotFitAreToldHowMuchDoes(t *testing.T) {
 		t.Errorf("%d answers for 4 large events", len(got))
 	}
 }
+
+func TestCatalogueIsShownCheckedAndReadAgainByAReload(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	c := prepare(t)
+	schema := c.write("order.json", `{"required":["order"]}`)
+	relay := fmt.Sprintf("event order.paid {\ndescription \"somebody has paid\"\nschema %s\n}\n", schema) + subscribed("all", r)
+	c.configure(relay)
+	c.start()
+	shown := func() string {
+		return string(c.request(http.MethodGet, "/v1/event-types", "").body)
+	}
+	if want := `{"items":[{"type":"order.paid","description":"somebody has paid","schema":{"required":["order"]}}],"next":""}` + "\n"; shown() != want {
+		t.Errorf("GET /v1/event-types: %s", shown())
+	}
+	wantProblem(t, c.post(ofType, `{}`), http.StatusUnprocessableEntity)
+	wantProblem(t, c.post(open, `{"type":"ORDER.PAID","data":{}}`), http.StatusUnprocessableEntity)
+	// The admin API answers as intake does, and so does the command.
+	if a := c.adminRequest(http.MethodPost, "/relay/events", `{"type":"order.paid","data":{}}`); a.status != http.StatusUnprocessableEntity {
+		t.Errorf("POST /relay/events: %s", a)
+	}
+	if got := c.relay("send", "order.paid", `{}`); got.code == 0 || !strings.Contains(got.errors, "order") {
+		t.Errorf("caddy relay send: %s", got)
+	}
+	c.accept("order.paid", `{"order":1}`)
+	c.accept("order.seen", `{}`)
+
+	c.write("order.json", `{"required":["id"]}`)
+	if got := c.reload("--force"); got.code != 0 { // the configuration itself is unchanged
+		t.Fatalf("reloading: %s", got)
+	}
+	if a := c.post(ofType, `{"order":2}`, "Idempotency-Key", "k"); a.err == nil {
+		wantProblem(t, a, http.StatusUnprocessableEntity)
+	}
+	c.accept("order.paid", `{"id":1}`)
+	// One that cannot be read keeps the configuration that is running.
+	c.write("order.json", `{`)
+	if got := c.reload("--force"); got.code == 0 || !strings.Contains(got.errors, "order.json is not JSON") {
+		t.Errorf("reloading: %s", got)
+	}
+	c.accept("order.paid", `{"id":2}`)
+	c.drained()
+	r.wantExactly(4)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -93,10 +94,24 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, id string) {
 		h.refuse(w, r, ref)
 		return
 	}
+	showJSON(w, body)
+}
+
+// showTypes answers with the catalogue.
+func (h *Handler) showTypes(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.refuse(w, r, wrongMethod(r.Method, "GET, HEAD"))
+		return
+	}
+	showJSON(w, h.catalogue.JSON())
+}
+
+func showJSON(w http.ResponseWriter, body []byte) {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
-	header.Set("Cache-Control", "no-store") // the next attempt changes it
+	header.Set("Cache-Control", "no-store") // the next attempt, or the next reload, changes it
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Length", strconv.Itoa(len(body)+1))
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(body)
+	_, _ = io.WriteString(w, "\n")
 }

@@ -26,6 +26,8 @@ type batch struct {
 	s      *submission
 	events []relay.Publication
 	faults faults
+	// before is the number of faults of the items before this one.
+	before int
 }
 
 // parseArray reads application/cloudevents-batch+json: an array of CloudEvents. An empty
@@ -127,6 +129,7 @@ func (b *batch) readLine(text []byte) *refusal {
 // enter goes to the item of that index, on that line of an NDJSON body.
 func (b *batch) enter(index, line int) {
 	b.faults.item, b.faults.line = pointerTo(index), line
+	b.before = b.faults.count
 }
 
 // add takes an item, unless something is wrong with it or with one before: then nothing
@@ -136,6 +139,9 @@ func (b *batch) add(text []byte, d draft) *refusal {
 		ref := oversized(fmt.Sprintf("has an event of %d bytes", len(text)), int64(b.h.maxSize))
 		ref.faults = []fault{{Pointer: b.faults.item, Line: b.faults.line, Detail: "too large"}}
 		return ref
+	}
+	if b.faults.count == b.before && b.before < maxFaults && b.h.catalogue.HasSchema(d.typ) {
+		b.h.checkSchema(&d, &b.faults)
 	}
 	if b.faults.count > 0 {
 		return nil

@@ -12,6 +12,7 @@ import (
 // are what their base64 says. Without data the event has none, which is not null.
 func (o *object) setData(f *faults, d *draft) {
 	data, encoded := o.known[attrData], o.given(attrDataBase64)
+	d.member = attrData
 	switch {
 	case encoded != nil && data != nil:
 		f.at("data_base64", "stands beside data; send one of them")
@@ -43,6 +44,7 @@ func (o *object) plainData(f *faults, d *draft, data jsontext.Value) {
 }
 
 func (o *object) decodeData(f *faults, d *draft, encoded jsontext.Value) {
+	d.member = attrDataBase64
 	if encoded.Kind() != jsontext.KindString {
 		f.at("data_base64", "must be a string")
 		return

@@ -37,7 +37,8 @@ func (h *Handler) parseBinary(s *submission) ([]relay.Publication, *refusal) {
 	}
 	d.contentType, d.text = s.contentType, s.body
 	switch {
-	case len(s.body) == 0: // the event has no data
+	case len(s.body) == 0:
+		return h.single(s, &d) // the event has no data
 	case s.contentType == "":
 		return nil, s.wrongMedia("The request has no Content-Type.")
 	case isJSONData(s.contentType):

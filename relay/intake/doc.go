@@ -7,6 +7,7 @@
 //	                         CloudEvents 1.0 in binary, structured and batch mode;
 //	                         a line of NDJSON for each envelope or CloudEvent
 //	GET  /v1/events/{id}     the event, its deliveries, their attempts
+//	GET  /v1/event-types     the catalogue, see [catalogue.Catalogue]
 //	GET  /livez, /readyz
 //
 // # Bytes

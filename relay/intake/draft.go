@@ -23,6 +23,8 @@ type draft struct {
 	kind relay.KeyKind
 	// text is the event as it came: the body, or the item of a batch.
 	text []byte
+	// member is where the data stands in the text, empty if it is all of it.
+	member attribute
 }
 
 // maxAttribute bounds source, subject and dataschema, in bytes: they are sent in headers.
@@ -116,11 +118,41 @@ func (h *Handler) publication(s *submission, d *draft) (relay.Publication, *refu
 
 // single is a publication that is a whole request.
 func (h *Handler) single(s *submission, d *draft) ([]relay.Publication, *refusal) {
+	if h.catalogue.HasSchema(d.typ) {
+		var f faults
+		if h.checkSchema(d, &f); f.count > 0 {
+			return nil, f.refusal(problemSchema, "data")
+		}
+	}
 	p, ref := h.publication(s, d)
 	if ref != nil {
 		return nil, ref
 	}
 	return []relay.Publication{p}, nil
+}
+
+// checkSchema holds the data against the schema of its type, and notes where it is wrong.
+func (h *Handler) checkSchema(d *draft, f *faults) {
+	var at []string
+	if d.member != 0 {
+		at = []string{attributeNames[d.member]}
+	}
+	switch {
+	case d.data == nil:
+		f.in(at, fmt.Sprintf("missing; %s has a schema", d.typ))
+		return
+	case !isJSONData(d.contentType):
+		f.in(at, fmt.Sprintf("must be JSON, not %.100q: %s has a schema", d.contentType, d.typ))
+		return
+	}
+	for _, wrong := range h.catalogue.Check(d.typ, d.data) {
+		if d.member == attrDataBase64 {
+			// No pointer leads into what is encoded.
+			f.in(at, wrong.Detail)
+			continue
+		}
+		f.in(append(at[:len(at):len(at)], wrong.Path...), wrong.Detail)
+	}
 }
 
 // checkAttribute refuses what no header could carry on.

@@ -59,7 +59,7 @@ func parseObject(body []byte, o *object) (bool, *refusal) {
 
 // envelope takes the object as an envelope. It notes all that is wrong with it.
 func (o *object) envelope(f *faults) draft {
-	d := draft{kind: relay.KeyEnvelope, contentType: "application/json", data: o.known[attrData]}
+	d := draft{kind: relay.KeyEnvelope, contentType: "application/json", data: o.known[attrData], member: attrData}
 	for a, value := range o.known {
 		if value != nil && !isMember(attribute(a)) {
 			o.unknown(f, attributeNames[a])

@@ -45,6 +45,18 @@ func (f *faults) at(name, detail string) {
 	f.list = append(f.list, fault{Pointer: pointer, Line: f.line, Detail: detail})
 }
 
+// in notes what is wrong at a path within the item.
+func (f *faults) in(path []string, detail string) {
+	if f.full() {
+		return
+	}
+	pointer := jsontext.Pointer(f.item)
+	for _, name := range path {
+		pointer = pointer.AppendToken(name)
+	}
+	f.list = append(f.list, fault{Pointer: shortPointer(pointer), Line: f.line, Detail: detail})
+}
+
 // whole notes what is wrong with the item as a whole.
 func (f *faults) whole(detail string) {
 	if !f.full() {
@@ -74,13 +86,13 @@ func (f *faults) refusal(kind problem, what string) *refusal {
 		if only.Header != "" {
 			where = only.Header
 		}
-		switch {
-		case only.Line > 0:
+		if only.Line > 0 {
 			where = fmt.Sprintf("line %d, %s", only.Line, where)
-		case where == "":
-			where = "whole"
 		}
-		detail = fmt.Sprintf("The %s's %s: %s.", what, where, only.Detail)
+		if where != "" {
+			where = "'s " + where
+		}
+		detail = fmt.Sprintf("The %s%s: %s.", what, where, only.Detail)
 	}
 	return &refusal{kind: kind, detail: detail, faults: f.list}
 }

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/catalogue"
 )
 
 // DefaultMaxEventSize is the largest body that is taken unless [Options] say
@@ -61,6 +62,8 @@ type Options struct {
 	// TypeFrom and KeyFrom say where the event type and the idempotency key are found;
 	// the first one that finds something counts.
 	TypeFrom, KeyFrom []Locator
+	// Catalogue is what is known of the types of events; nil: nothing.
+	Catalogue *catalogue.Catalogue
 	// Hosts are host names that are right besides localhost and loopback addresses; any
 	// port will do.
 	Hosts []string
@@ -71,28 +74,30 @@ type Options struct {
 
 // Handler takes events over HTTP. Make it with [New]. It keeps nothing between requests.
 type Handler struct {
-	engine   func(context.Context) (Engine, error)
-	tokens   [][sha256.Size]byte
-	maxSize  int
-	maxBatch int
-	source   string
-	typeFrom []finder
-	keyFrom  []finder
-	hosts    map[string]bool
-	logger   *zap.Logger
-	observer Observer
-	failures pacer
+	engine    func(context.Context) (Engine, error)
+	tokens    [][sha256.Size]byte
+	maxSize   int
+	maxBatch  int
+	source    string
+	typeFrom  []finder
+	keyFrom   []finder
+	catalogue *catalogue.Catalogue
+	hosts     map[string]bool
+	logger    *zap.Logger
+	observer  Observer
+	failures  pacer
 }
 
 // New checks the options and returns a handler.
 func New(o Options) (*Handler, error) {
 	h := &Handler{
-		engine:   o.Engine,
-		maxSize:  o.MaxEventSize,
-		maxBatch: cmp.Or(o.MaxBatch, DefaultMaxBatch),
-		source:   o.DefaultSource,
-		logger:   o.Logger,
-		observer: o.Observer,
+		engine:    o.Engine,
+		maxSize:   o.MaxEventSize,
+		maxBatch:  cmp.Or(o.MaxBatch, DefaultMaxBatch),
+		source:    o.DefaultSource,
+		catalogue: o.Catalogue,
+		logger:    o.Logger,
+		observer:  o.Observer,
 	}
 	if h.engine == nil {
 		return nil, errors.New("intake: the engine is missing")
@@ -147,6 +152,7 @@ const (
 	pathReady  = "/readyz"
 	pathAPI    = "/v1/"
 	pathEvents = "/v1/events"
+	pathTypes  = "/v1/event-types"
 )
 
 // ServeHTTP implements [http.Handler]. It answers every request that it gets: what it
@@ -165,6 +171,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.refuse(w, r, ref)
 			return
 		}
+	}
+	if path == pathTypes {
+		h.showTypes(w, r)
+		return
 	}
 	if path == pathEvents {
 		if r.Method != http.MethodPost {

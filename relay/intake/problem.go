@@ -54,6 +54,7 @@ const (
 	problemEnvelope
 	problemCloudEvent
 	problemBatch
+	problemSchema
 	problemNarrowing
 	problemKeyReused
 	problemBatchTooLarge
@@ -67,7 +68,7 @@ const (
 var problemTypes = [problemCount]ProblemType{
 	problemNotFound: {
 		"not-found", "No such path", http.StatusNotFound,
-		"The intake knows `POST /v1/events/{type}`, `POST /v1/events` and `GET /v1/events/{id}`. Check the path, also for a prefix that a proxy or `handle_path` adds or takes away.",
+		"The intake knows `POST /v1/events/{type}`, `POST /v1/events`, `GET /v1/events/{id}` and `GET /v1/event-types`. Check the path, also for a prefix that a proxy or `handle_path` adds or takes away.",
 	},
 	problemNoEvent: {
 		"no-such-event", "No such event", http.StatusNotFound,
@@ -148,6 +149,10 @@ var problemTypes = [problemCount]ProblemType{
 	problemBatch: {
 		"invalid-batch", "Batch not valid", http.StatusUnprocessableEntity,
 		"Something is wrong with one event of a batch, or with several; none was stored. `errors` names each by `pointer`, e.g. `/17/type` for the eighteenth event, and for NDJSON also by `line`.",
+	},
+	problemSchema: {
+		"invalid-data", "Data not valid by its schema", http.StatusUnprocessableEntity,
+		"The type is declared with a JSON schema (`event` in the option `relay`), and the data does not fit it. `errors` says where. `GET /v1/event-types` shows the schema. In a batch this is one of the reasons of `invalid-batch`.",
 	},
 	problemNarrowing: {
 		"unknown-subscription", "No such subscription", http.StatusUnprocessableEntity,

@@ -42,6 +42,7 @@ func TestEveryProblemHappens(t *testing.T) {
 		"invalid-envelope":        {ask: ask{path: "/v1/events", body: "{}"}},
 		"invalid-cloudevent":      {ask: ask{path: "/v1/events", header: structured, body: "{}"}},
 		"invalid-batch":           {ask: ask{path: "/v1/events", header: ndjson, body: "{}"}},
+		"invalid-data":            {ask: ask{path: "/v1/events/order.paid", body: "{}"}, options: withSchema(t, `{"required":["id"]}`)},
 		"unknown-subscription":    {ask: ask{path: "/v1/events/a", header: "Relay-Subscriptions: x", body: "1"}, engine: fails(&relay.UnknownSubscriptionError{Name: "x"})},
 		"key-reused":              {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(relay.ErrKeyReused)},
 		"batch-too-large":         {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(&relay.BatchTooLargeError{})},

@@ -100,6 +100,22 @@ func checkSegment(s string, last bool) error {
 // String returns the pattern as it was written.
 func (p Pattern) String() string { return p.text }
 
+// Reserved reports whether the pattern is about what the relay itself says.
+func (p Pattern) Reserved() bool { return len(p.segments) > 0 && p.segments[0] == reserved }
+
+// Canonical returns the form in which types are equal that mean the same: in lower
+// case, and without the segment that may be left out. It is the same string, if it can
+// be.
+func Canonical(typ string) string {
+	if strings.ContainsFunc(typ, func(r rune) bool { return 'A' <= r && r <= 'Z' }) {
+		typ = fold(typ)
+	}
+	if short, ok := strings.CutPrefix(typ, optional+"."); ok && short != reserved && !strings.HasPrefix(short, reserved+".") {
+		return short
+	}
+	return typ
+}
+
 // Match reports whether the type is meant. To match against many patterns at once,
 // use an [Index].
 func (p Pattern) Match(typ string) bool {
