@@ -82,7 +82,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 // What the text tells is judged here, with file and line, by the functions that
 // Provision calls for JSON.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	p := &optionParser{app: a, d: d, regions: make(map[string]int)}
+	p := &optionParser{app: a, d: d, regions: make(map[string]spot), names: make(map[string]spot)}
 	if err := bareBlock(d, p.words()); err != nil {
 		return p.explain(err)
 	}
@@ -93,8 +93,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 type optionParser struct {
 	app *App
 	d   *caddyfile.Dispenser
-	// regions has the line of each region.
-	regions map[string]int
+	// regions and names have the places of the regions and the subscriptions.
+	regions, names map[string]spot
 	// declared are the subscriptions, in their order, and the defaults.
 	declared []*declaration
 	defaults *declaration
@@ -194,10 +194,10 @@ func (p *optionParser) region(args []string) error {
 	if err := checkName("region", r.Name); err != nil {
 		return err
 	}
-	if line, again := p.regions[r.Name]; again {
-		return fmt.Errorf("region %q is declared twice (first on line %d); put its addresses into one", r.Name, line)
+	if first, again := p.regions[r.Name]; again {
+		return fmt.Errorf("region %q is declared twice (first %s); put its addresses into one", r.Name, first.seenFrom(p.d))
 	}
-	p.regions[r.Name] = p.d.Line()
+	p.regions[r.Name] = here(p.d)
 	if err := r.parse(p.d, args); err != nil {
 		return err
 	}
@@ -225,11 +225,10 @@ func (p *optionParser) subscription(args []string) error {
 	if err := s.declare(args); err != nil {
 		return err
 	}
-	for _, other := range p.declared {
-		if other.subscription.Name == s.Name {
-			return fmt.Errorf("subscription %q is declared twice (first on line %d); names are unique", s.Name, other.at.Line())
-		}
+	if first, again := p.names[s.Name]; again {
+		return fmt.Errorf("subscription %q is declared twice (first %s); names are unique", s.Name, first.seenFrom(p.d))
 	}
+	p.names[s.Name] = here(p.d)
 	p.open = ""
 	if !opensBlock(p.d) {
 		p.open = fmt.Sprintf("%q on line %d", "subscription "+s.Name+" ...", p.d.Line())

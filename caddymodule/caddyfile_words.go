@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -32,17 +33,17 @@ type word struct {
 // its own line, so that the order of lines never decides what is accepted.
 func parseBlock(d *caddyfile.Dispenser, within string, words vocabulary) error {
 	nesting := d.Nesting()
-	lines := make(map[string]int)
+	first := make(map[string]spot)
 	for d.NextBlock(nesting) {
 		name := d.Val()
 		w, ok := words[name]
 		if !ok {
 			return place(d, unknownWord(within, name, words))
 		}
-		if line, again := lines[name]; again && !w.many {
-			return place(d, fmt.Errorf("%s: %q stands twice (first on line %d); leave out one of them", within, name, line))
+		if at, again := first[name]; again && !w.many {
+			return place(d, fmt.Errorf("%s: %q stands twice (first %s); leave out one of them", within, name, at.seenFrom(d)))
 		}
-		lines[name] = d.Line()
+		first[name] = here(d)
 		args, err := w.line(d, name)
 		if err == nil {
 			err = place(d, w.parse(args))
@@ -55,6 +56,22 @@ func parseBlock(d *caddyfile.Dispenser, within string, words vocabulary) error {
 		return place(d, fmt.Errorf("%s: the block is not closed; a \"}\" is missing", within))
 	}
 	return nil
+}
+
+// spot is where something stands. With import that may be in another file.
+type spot struct {
+	file string
+	line int
+}
+
+func here(d *caddyfile.Dispenser) spot { return spot{d.File(), d.Line()} }
+
+// seenFrom says it to somebody who reads at the cursor.
+func (s spot) seenFrom(d *caddyfile.Dispenser) string {
+	if s.file == d.File() {
+		return fmt.Sprintf("on line %d", s.line)
+	}
+	return fmt.Sprintf("in %s:%d", s.file, s.line)
 }
 
 // nestedBlock is parseBlock whose errors begin with what the block is about. Those of a
@@ -79,8 +96,17 @@ func (w word) line(d *caddyfile.Dispenser, name string) ([]string, error) {
 	case !w.block && opensBlock(d):
 		return nil, place(d, fmt.Errorf("%q takes no block; write: %s", name, w.usage))
 	}
+	for _, arg := range args {
+		if left := leftOver.FindString(arg); left != "" {
+			return nil, place(d, fmt.Errorf("%q: nothing was given for %s; the import of this snippet has too few arguments", name, left))
+		}
+	}
 	return args, nil
 }
+
+// leftOver finds arguments of a snippet that its import did not give. Caddy leaves them
+// as they are.
+var leftOver = regexp.MustCompile(`\{args\[\d*\]\}`)
 
 // unsetHint explains what vanished: Caddy replaces {$VAR} before anybody sees it.
 const unsetHint = "if it comes from {$VAR}, that variable is not set where Caddy reads the Caddyfile"

@@ -20,6 +20,10 @@ func TestCaddyfiles(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no golden files: %v", err)
 	}
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
 			raw, err := os.ReadFile(file)
@@ -36,7 +40,7 @@ func TestCaddyfiles(t *testing.T) {
 			}
 			got, err := adapt(input)
 			if err != nil {
-				got = err.Error()
+				got = strings.ReplaceAll(err.Error(), here+string(filepath.Separator), "")
 			} else {
 				got = indent(t, got)
 			}
