@@ -169,6 +169,11 @@ func (a *App) loadStorage(ctx caddy.Context) error {
 
 // loadGuests loads what settings name, and lays each subscription's over the defaults.
 func (a *App) loadGuests(ctx caddy.Context) error {
+	for _, r := range a.Regions {
+		if err := r.provision(ctx); err != nil {
+			return err
+		}
+	}
 	if a.Defaults != nil {
 		if err := a.Defaults.loadSigners(ctx); err != nil {
 			return fmt.Errorf("defaults: %w", err)

@@ -43,6 +43,8 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			egress <ip>... [as <public ip>] [from <time>] [until <time>]
 //			egress auto as <public ip or prefix> [from <time>] [until <time>]
 //			prefer ipv4|ipv6
+//			resolvers <address[:port]>...
+//			network_proxy none|url <url>
 //		}
 //		event <type> {
 //			description <text>

@@ -66,7 +66,7 @@ func TestEveryWordIsDocumented(t *testing.T) {
 		"description", "schema", "relay_intake", "token", "max_event_size", "max_batch", "default_source", "type_from", "key_from", "accept", "hosts",
 		"relay_sink", "fail", "delay",
 	}
-	for w := range new(Region).words() {
+	for w := range new(Region).words(d) {
 		words = append(words, w)
 	}
 	for w := range new(BadgerStorage).words() {

@@ -19,13 +19,9 @@ import (
 func (a *App) newPlan() (*relay.Plan, error) {
 	a.egress = make([]*egress.Region, len(a.Regions))
 	for i, r := range a.Regions {
-		region, err := r.build()
-		if err != nil {
-			return nil, err
-		}
-		a.egress[i] = region
+		a.egress[i] = r.built
 	}
-	transports := newTransports(a.egress)
+	transports := newTransports()
 	subscriptions := make([]*relay.Subscription, len(a.Subscriptions))
 	for i, s := range a.Subscriptions {
 		built, err := a.build(s, transports)

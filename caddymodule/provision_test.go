@@ -135,6 +135,7 @@ func TestLimitsHaveDefaults(t *testing.T) {
 // TestErrorsOfJSON holds what only JSON can say, and what only Provision can judge.
 func TestErrorsOfJSON(t *testing.T) {
 	t.Setenv("EMPTY", "")
+	t.Setenv("NO_PROXY_URL", "ftp://me:token-abc@proxy.example.com")
 	t.Setenv("PRIVATE", "http://10.9.8.7/token-abc")
 	t.Setenv("SHORT", "whsec_c2hvcnQ=")
 	t.Setenv("BROKEN", "a\nb")
@@ -159,6 +160,12 @@ func TestErrorsOfJSON(t *testing.T) {
 		{`{"regions": [{"name": "a", "egress": [{"address": "auto", "as": "2001:db8::1%eth0"}]}]}`, `region "a": egress: auto as "2001:db8::1%eth0": that is no IP address and no prefix`},
 		{`{"regions": [{"name": "a", "egress": [{"address": "192.0.2.1", "from": "2027-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}]}]}`, `region "a": 192.0.2.1 is never used`},
 		{`{"regions": [{"name": "a", "egress": [{"address": "192.0.2.1"}]}, {"name": "b", "egress": [{"address": "192.0.2.1"}]}]}`, `region "b": the address 192.0.2.1 is also one of region "a"`},
+		{`{"regions": [{"name": "a", "egress": [{"address": "192.0.2.1"}], "resolvers": ["192.0.2.53:x"]}]}`, `region "a": resolvers: "192.0.2.53:x" is no address of a DNS server`},
+		{`{"regions": [{"name": "a", "egress": [{"address": "192.0.2.1"}], "resolvers": ["2001:db8::53"]}]}`, `region "a": the resolver 2001:db8::53 cannot be asked: the region has no IPv6 address`},
+		{`{"regions": [{"name": "a", "egress": [{"address": "192.0.2.1"}], "network_proxy": {"from": "nope"}}]}`, `region "a": network_proxy: `},
+		{`{"regions": [{"name": "a", "egress": [{"address": "192.0.2.1"}], "network_proxy": {"from": "url"}}]}`, `region "a": network_proxy url: the URL is missing`},
+		{`{"regions": [{"name": "a", "egress": [{"address": "192.0.2.1"}], "network_proxy": {"from": "url", "url": "{env.NO_SUCH_VARIABLE}"}}]}`, `region "a": network_proxy url: {env.NO_SUCH_VARIABLE} is not set`},
+		{`{"regions": [{"name": "a", "egress": [{"address": "192.0.2.1"}], "network_proxy": {"from": "url", "url": "{env.NO_PROXY_URL}"}}]}`, `region "a": network_proxy url: a proxy is spoken to by http, https or socks5, and not by "ftp"`},
 		{`{"retention": {"failed": -1}}`, `retention: failed: -1ns is not longer than zero`},
 		{`{"defaults": {"region": "eu"}}`, `defaults: region: there is no region "eu"`},
 		{`{"defaults": {"method": "HEAD"}}`, `defaults: method: "HEAD" is not possible`},

@@ -1,12 +1,15 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddyrelay/caddyrelay/relay/egress"
 )
@@ -25,6 +28,24 @@ type Region struct {
 	// The family that is tried first where a destination has addresses of both: `ipv4`
 	// or `ipv6`. Default: the order in which the resolver gives them
 	Prefer string `json:"prefer,omitempty"`
+
+	// DNS servers as `address` or `address:port`, that are asked for the names of
+	// destinations, from the addresses of the region. Default: the system's resolver,
+	// whose questions leave from wherever the kernel chooses
+	Resolvers []string `json:"resolvers,omitempty"`
+
+	// What makes the connections, if the region cannot reach receivers itself. The
+	// destination guard judges each receiver before the proxy is asked for it, and the
+	// connection to the proxy leaves from the region. Guests are those of Caddy's
+	// [network_proxy](https://caddyserver.com/docs/caddyfile/directives/reverse_proxy).
+	// Default: there is none; proxy variables of the environment are ignored
+	NetworkProxyRaw json.RawMessage `json:"network_proxy,omitempty" caddy:"namespace=caddy.network_proxy inline_key=from"`
+
+	// What Provision makes of it.
+	built    *egress.Region
+	resolver egress.Resolver
+	proxy    egress.Proxy
+	warnings []string
 }
 
 // Egress is one address that deliveries leave from.
@@ -60,8 +81,65 @@ func (r *Region) check() error {
 	if err := checkPrefer(r.Prefer); err != nil {
 		return fmt.Errorf("region %q: %w", r.Name, err)
 	}
-	_, err := r.build()
-	return err
+	region, err := r.build()
+	if err != nil {
+		return err
+	}
+	if _, err := r.buildResolver(region); err != nil {
+		return err
+	}
+	if err := r.checkProxy(); err != nil {
+		return fmt.Errorf("region %q: %w", r.Name, err)
+	}
+	return nil
+}
+
+// provision makes what dialers use, without a look at the network.
+func (r *Region) provision(ctx caddy.Context) (err error) {
+	if r.built, err = r.build(); err != nil {
+		return err
+	}
+	if r.resolver, err = r.buildResolver(r.built); err != nil {
+		return err
+	}
+	r.warnings = r.proxyWarnings() // before the guest is loaded: its text is gone then
+	if r.proxy, err = r.loadProxy(ctx); err != nil {
+		return fmt.Errorf("region %q: %w", r.Name, err)
+	}
+	return nil
+}
+
+// buildResolver returns nil for that of the system.
+func (r *Region) buildResolver(region *egress.Region) (egress.Resolver, error) {
+	if len(r.Resolvers) == 0 {
+		return nil, nil //nolint:nilnil // dialers know what that means
+	}
+	servers := make([]netip.AddrPort, len(r.Resolvers))
+	for i, text := range r.Resolvers {
+		var err error
+		if servers[i], err = parseResolver(text); err != nil {
+			return nil, fmt.Errorf("region %q: %w", r.Name, err)
+		}
+	}
+	resolver, err := egress.NewResolver(region, servers)
+	if err != nil {
+		return nil, fmt.Errorf("region %q: %s", r.Name, strings.TrimPrefix(err.Error(), "region "+r.Name+": "))
+	}
+	return resolver, nil
+}
+
+// dnsPort is that of DNS servers (RFC 1035).
+const dnsPort = 53
+
+func parseResolver(text string) (netip.AddrPort, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return netip.AddrPortFrom(addr, dnsPort), nil
+	}
+	server, err := netip.ParseAddrPort(text)
+	if err != nil || server.Port() == 0 {
+		return server, fmt.Errorf("resolvers: %q is no address of a DNS server; write e.g. 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353", text)
+	}
+	return server, nil
 }
 
 func checkPrefer(text string) error {

@@ -25,15 +25,22 @@ func (r *Region) parse(d *caddyfile.Dispenser, args []string) error {
 			return err
 		}
 	}
-	return nestedBlock(d, fmt.Sprintf("region %q", r.Name), r.words())
+	return nestedBlock(d, fmt.Sprintf("region %q", r.Name), r.words(d))
 }
 
-func (r *Region) words() vocabulary {
+func (r *Region) words(d *caddyfile.Dispenser) vocabulary {
 	return vocabulary{
 		"egress": {usage: egressUsage, least: 1, most: -1, many: true, parse: r.parseEgress},
 		"prefer": {usage: "prefer ipv4|ipv6", least: 1, most: 1, parse: func(args []string) error {
 			r.Prefer = args[0]
 			return checkPrefer(r.Prefer)
+		}},
+		"resolvers": listWord("resolvers <address[:port]>...", &r.Resolvers, func(text string) error {
+			_, err := parseResolver(text)
+			return err
+		}),
+		"network_proxy": {usage: "network_proxy <module> ...", most: -1, block: true, parse: func(args []string) error {
+			return r.parseProxy(d, args)
 		}},
 	}
 }

@@ -45,8 +45,7 @@ func distinct(list []string) []string {
 // transports are those of one configuration. They are never shared with another one,
 // whose secrets and rules may differ.
 type transports struct {
-	byKey   map[string]connector
-	regions map[string]*egress.Region
+	byKey map[string]connector
 }
 
 // connector makes the connections of equal routes.
@@ -55,13 +54,7 @@ type connector struct {
 	transport *egress.Transport
 }
 
-func newTransports(regions []*egress.Region) *transports {
-	t := &transports{byKey: make(map[string]connector), regions: make(map[string]*egress.Region)}
-	for _, r := range regions {
-		t.regions[r.Name] = r
-	}
-	return t
-}
+func newTransports() *transports { return &transports{byKey: make(map[string]connector)} }
 
 func (t *transports) get(r route) connector {
 	key := r.key()
@@ -70,7 +63,7 @@ func (t *transports) get(r route) connector {
 	}
 	dialer := &egress.Dialer{Guard: r.guard, ConnectTimeout: r.connectTimeout}
 	if r.region != nil {
-		dialer.Region = t.regions[r.region.Name]
+		dialer.Region, dialer.Resolver, dialer.Proxy = r.region.built, r.region.resolver, r.region.proxy
 	}
 	made := connector{dialer, egress.NewTransport(dialer, egress.TransportOptions{MaxIdlePerHost: r.maxIdle})}
 	t.byKey[key] = made

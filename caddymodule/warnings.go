@@ -15,6 +15,7 @@ func (a *App) warnings() []string {
 	}
 	for _, r := range a.Regions {
 		all = append(all, r.idle(time.Now())...)
+		all = append(all, r.warnings...)
 	}
 	if s, ok := a.opener.(interface{ warnings() []string }); ok {
 		all = append(all, s.warnings()...)

@@ -20,6 +20,11 @@ func TestWarnings(t *testing.T) {
 		{`{` + region + `, "defaults": {` + signed + `}, "subscriptions": [{"name": "crm", "url": "https://crm.example.com/"}]}`, nil},
 		{`{}`, nil},
 		{
+			`{"regions": [{"name": "eu", "egress": [{"address": "192.0.2.10"}], "network_proxy": {"from": "url", "url": "http://me:s3cret@proxy.example.com:3128"}}]}`,
+			[]string{`region "eu": network_proxy url: a secret is written in clear`},
+		},
+		{`{"regions": [{"name": "eu", "egress": [{"address": "192.0.2.10"}], "network_proxy": {"from": "url", "url": "http://me:{env.SECRET}@proxy.example.com:3128"}}]}`, nil},
+		{
 			`{"regions": [{"name": "eu", "egress": [{"address": "192.0.2.10", "until": "2020-01-01T00:00:00Z"}, {"address": "192.0.2.11", "from": "2120-01-01T00:00:00Z"}, {"address": "2001:db8::10"}]}]}`,
 			[]string{`region "eu": none of its IPv4 addresses is in use now, and what has to leave from one is held: 192.0.2.10 was used until 2020-01-01T00:00:00Z, 192.0.2.11 is used from 2120-01-01T00:00:00Z on; add one that is`},
 		},

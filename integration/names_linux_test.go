@@ -19,8 +19,8 @@ type nameServer struct {
 	conn *net.UDPConn
 	mu   sync.Mutex
 	says map[string]saying
-	// asked counts the questions for each name.
-	asked map[string]int
+	// asked counts the questions for each name, askers those that came from an address.
+	asked, askers map[string]int
 }
 
 // saying is the answer to a question: these addresses, or this code, once it is time.
@@ -37,7 +37,7 @@ func newNameServer(t *testing.T, address string) *nameServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &nameServer{conn: conn, says: make(map[string]saying), asked: make(map[string]int)}
+	s := &nameServer{conn: conn, says: make(map[string]saying), asked: make(map[string]int), askers: make(map[string]int)}
 	var open sync.WaitGroup
 	t.Cleanup(func() { _ = conn.Close(); open.Wait() })
 	open.Go(func() {
@@ -75,6 +75,7 @@ func (s *nameServer) answer(question []byte, from netip.AddrPort) {
 	s.mu.Lock()
 	what, known := s.says[q.Name.String()]
 	s.asked[q.Name.String()]++
+	s.askers[from.Addr().Unmap().String()]++
 	s.mu.Unlock()
 	if !known {
 		what.code = dnsmessage.RCodeNameError

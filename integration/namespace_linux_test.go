@@ -59,6 +59,8 @@ func testInNamespace(t *testing.T) {
 	t.Run("proxy of the environment", testProxyOfTheEnvironment)
 	t.Run("metadata address", testMetadataAddress)
 	t.Run("names", testNames)
+	t.Run("resolvers of a region", testResolversOfARegion)
+	t.Run("proxy of a region", testProxyOfARegion)
 }
 
 // ip runs the command of that name.

@@ -17,18 +17,17 @@ import (
 // is what net.Dialer grants.
 const leastShare = 2 * time.Second
 
-// connectFirst connects to the first of targets that can be connected to. They
-// are tried one after the other, not at once: a receiver that counts connections
-// should see one.
-func (d *Dialer) connectFirst(ctx context.Context, from sources, host string, port uint16, targets []netip.Addr) (net.Conn, error) {
+// connectFirst connects to the first of targets that can be connected to, each by
+// connect, which gets until its deadline. They are tried one after the other, not at
+// once: a receiver that counts connections should see one.
+func connectFirst(ctx context.Context, host string, targets []netip.Addr, connect func(time.Time, netip.Addr) (net.Conn, error)) (net.Conn, error) {
 	end, _ := ctx.Deadline()
 	var (
 		errs []error
 		gone []*UnavailableError
 	)
 	for i, target := range targets {
-		deadline := share(time.Now(), end, len(targets)-i)
-		conn, err := d.connectWithin(ctx, deadline, from, netip.AddrPortFrom(target, port))
+		conn, err := connect(share(time.Now(), end, len(targets)-i), target)
 		if err == nil {
 			return conn, nil
 		}
@@ -64,10 +63,11 @@ func share(now, end time.Time, n int) time.Time {
 	return until
 }
 
-// connectWithin connects to one target, from the source of its family. A [*movedError]
+// connectFrom connects to one address, from the source of its family. A [*movedError]
 // says that this one cannot be used any more. If the source is there and does not get
-// through, no other one is tried: it is the destination that does not answer.
-func (d *Dialer) connectWithin(ctx context.Context, deadline time.Time, from sources, target netip.AddrPort) (net.Conn, error) {
+// through, no other one is tried: it is the destination that does not answer. The guard
+// is nil for a proxy.
+func (d *Dialer) connectFrom(ctx context.Context, deadline time.Time, from sources, target netip.AddrPort, guard *destination.Guard) (net.Conn, error) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	family := FamilyOf(target.Addr())
@@ -78,11 +78,13 @@ func (d *Dialer) connectWithin(ctx context.Context, deadline time.Time, from sou
 	case !source.Active(now):
 		return nil, &movedError{source}
 	}
-	connect := d.connect
-	if connect == nil {
-		connect = d.connectSocket
+	var conn net.Conn
+	var err error
+	if d.connect != nil {
+		conn, err = d.connect(ctx, source.Addr, target)
+	} else {
+		conn, err = connectSocket(ctx, source.Addr, target, guard)
 	}
-	conn, err := connect(ctx, source.Addr, target)
 	if err != nil && source.Pinned() && !answered(err) && missing(source.Addr) {
 		return nil, &movedError{source}
 	}
@@ -98,22 +100,24 @@ func answered(err error) bool {
 
 // connectSocket makes one TCP connection to target, bound to source if that is
 // valid.
-func (d *Dialer) connectSocket(ctx context.Context, source netip.Addr, target netip.AddrPort) (net.Conn, error) {
-	dialer := net.Dialer{LocalAddr: localAddr("tcp", source), ControlContext: d.control(source)}
+func connectSocket(ctx context.Context, source netip.Addr, target netip.AddrPort, guard *destination.Guard) (net.Conn, error) {
+	dialer := net.Dialer{LocalAddr: localAddr("tcp", source), ControlContext: control(source, guard)}
 	return dialer.DialContext(ctx, "tcp", target.String())
 }
 
 // control returns what net.Dialer calls on each socket before it is bound and
 // connected. It is the boundary: it sees the address that the kernel will get,
 // after all that was resolved, sorted and chosen before.
-func (d *Dialer) control(source netip.Addr) func(context.Context, string, string, syscall.RawConn) error {
+func control(source netip.Addr, guard *destination.Guard) func(context.Context, string, string, syscall.RawConn) error {
 	return func(_ context.Context, _, address string, conn syscall.RawConn) error {
 		target, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return fmt.Errorf("judging the address of a socket: %w", err)
 		}
-		if err := d.Guard.CheckAddr(target.Addr()); err != nil {
-			return err
+		if guard != nil {
+			if err := guard.CheckAddr(target.Addr()); err != nil {
+				return err
+			}
 		}
 		if !source.IsValid() {
 			return nil

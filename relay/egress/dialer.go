@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -34,6 +35,9 @@ type Dialer struct {
 	// Resolver looks names up. Default: [net.DefaultResolver], whose questions do
 	// not leave from the region; those of [NewResolver] do.
 	Resolver Resolver
+	// Proxy makes the connections, where it gives one; the guard judges the target
+	// all the same, before the proxy hears of it. Default: there is none.
+	Proxy Proxy
 	// ConnectTimeout bounds the lookup and the connecting to all addresses
 	// together. Default: 5s.
 	ConnectTimeout time.Duration
@@ -64,15 +68,16 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 		if err != nil {
 			return nil, err
 		}
-		conn, err := d.dialFrom(ctx, from, host, port)
+		conn, err := d.dialFrom(ctx, from, "https", host, port)
 		if err == nil || !t.again(err) {
 			return conn, err
 		}
 	}
 }
 
-// dialFrom is DialContext from certain addresses.
-func (d *Dialer) dialFrom(ctx context.Context, from sources, host string, port uint16) (net.Conn, error) {
+// dialFrom is DialContext from certain addresses. The scheme is that of the request, for
+// the choice of a proxy.
+func (d *Dialer) dialFrom(ctx context.Context, from sources, scheme, host string, port uint16) (net.Conn, error) {
 	if d.Guard == nil {
 		return nil, errors.New("dialling without a destination guard")
 	}
@@ -82,7 +87,16 @@ func (d *Dialer) dialFrom(ctx context.Context, from sources, host string, port u
 	if err != nil {
 		return nil, err
 	}
-	return d.connectFirst(ctx, from, host, port, targets)
+	proxy, err := d.via(ctx, &url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(int(port)))})
+	if err != nil {
+		return nil, err
+	}
+	return connectFirst(ctx, host, targets, func(deadline time.Time, target netip.Addr) (net.Conn, error) {
+		if proxy != nil {
+			return d.tunnel(ctx, deadline, from, proxy, netip.AddrPortFrom(target, port))
+		}
+		return d.connectFrom(ctx, deadline, from, netip.AddrPortFrom(target, port), d.Guard)
+	})
 }
 
 // Check looks host up and judges it as a dial would, without connecting. Its errors are

@@ -102,7 +102,7 @@ func TestSocketsAreJudgedThemselves(t *testing.T) {
 	c := newCanary(t, "127.0.0.1")
 	d := &Dialer{Region: region(t, "127.0.0.2"), Guard: guard(t)}
 	source := netip.MustParseAddr("127.0.0.2")
-	_, err := d.connectSocket(t.Context(), source, c.addr)
+	_, err := connectSocket(t.Context(), source, c.addr, d.Guard)
 	var blocked *destination.BlockedError
 	if !errors.As(err, &blocked) || blocked.Addr != c.addr.Addr() {
 		t.Errorf("connecting: %v", err)

@@ -111,7 +111,7 @@ func (c *Conn) Status() int {
 // dialPlain connects for http.
 func (t *Transport) dialPlain(from sources) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, _, address string) (net.Conn, error) {
-		conn, _, err := t.dial(ctx, from, address)
+		conn, _, err := t.dial(ctx, from, "http", address)
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +123,7 @@ func (t *Transport) dialPlain(from sources) func(context.Context, string, string
 // no status line to note.
 func (t *Transport) dialTLS(from sources) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, _, address string) (net.Conn, error) {
-		raw, host, err := t.dial(ctx, from, address)
+		raw, host, err := t.dial(ctx, from, "https", address)
 		if err != nil {
 			return nil, err
 		}
@@ -147,11 +147,11 @@ func (t *Transport) dialTLS(from sources) func(context.Context, string, string) 
 }
 
 // dial connects to address, "host:port", and returns the host, too.
-func (t *Transport) dial(ctx context.Context, from sources, address string) (net.Conn, string, error) {
+func (t *Transport) dial(ctx context.Context, from sources, scheme, address string) (net.Conn, string, error) {
 	host, port, err := splitHostPort(address)
 	if err != nil {
 		return nil, "", err
 	}
-	conn, err := t.dialer.dialFrom(ctx, from, host, port)
+	conn, err := t.dialer.dialFrom(ctx, from, scheme, host, port)
 	return conn, host, err
 }
