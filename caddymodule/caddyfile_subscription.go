@@ -59,6 +59,10 @@ func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dis
 		}},
 		"header":        {usage: "header [+|-]<field> [<value>]", least: 1, most: 2, many: true, parse: s.parseHeader},
 		"secret_header": {usage: "secret_header <field> <value>", least: 2, most: 2, many: true, parse: s.parseSecretHeader},
+		"format": {usage: "format " + formatNames("|"), least: 1, most: 1, parse: func(args []string) error {
+			s.Format = args[0]
+			return checkFormat(s.Format)
+		}},
 		"sign": {usage: "sign <scheme> <secret>", most: -1, many: true, block: true, parse: func(args []string) error {
 			raw, err := parseGuest(d, "sign", signerNamespace, "scheme", args)
 			if err != nil {

@@ -21,7 +21,9 @@ type HeaderChange struct {
 	Field string `json:"field"`
 
 	// The value; none for `remove`. `{env.*}` and `{file.*}` are replaced when the
-	// configuration is loaded.
+	// configuration is loaded, placeholders of the event (`{event.id}`, `{event.type}`,
+	// `{event.source}`, `{event.subject}`, `{event.time}`, `{event.data.<path>}`) for each
+	// attempt.
 	Value string `json:"value,omitempty"`
 }
 
@@ -31,7 +33,7 @@ type SecretHeader struct {
 	Field string `json:"field"`
 
 	// The value. It should be a placeholder, `{file.*}` or `{env.*}`: what stands here
-	// in clear can be read in the configuration.
+	// in clear can be read in the configuration. Placeholders of the event are replaced, too.
 	Value string `json:"value"`
 }
 
@@ -51,7 +53,7 @@ func (h HeaderChange) check() error {
 	if err := checkField(h.Field); err != nil {
 		return fmt.Errorf("header: %w", err)
 	}
-	return nil
+	return checkHeaderText("header", h.Field, h.Value)
 }
 
 func (h SecretHeader) check() error {
@@ -60,6 +62,14 @@ func (h SecretHeader) check() error {
 	}
 	if h.Value == "" {
 		return fmt.Errorf("secret_header %s: the value is missing; %s", h.Field, unsetHint)
+	}
+	return checkHeaderText("secret_header", h.Field, h.Value)
+}
+
+// checkHeaderText judges the placeholders of the event in a value.
+func checkHeaderText(word, field, value string) error {
+	if _, err := relay.ParseText(value); err != nil {
+		return fmt.Errorf("%s %s: %w", word, field, err)
 	}
 	return nil
 }
@@ -115,24 +125,49 @@ func checkField(field string) error {
 func (s *Settings) headerRules() ([]relay.HeaderRule, error) {
 	rules := make([]relay.HeaderRule, 0, len(s.Header)+len(s.SecretHeader))
 	for _, h := range s.Header {
-		rule := relay.HeaderRule{Op: headerOps[h.Op], Field: http.CanonicalHeaderKey(h.Field)}
-		if rule.Op != '-' {
-			value, err := headerValue(h.Value)
-			if err != nil {
-				return nil, fmt.Errorf("header %s: %w", h.Field, err)
-			}
-			rule.Value = value
+		rule, err := headerRule(headerOps[h.Op], h.Field, h.Value)
+		if err != nil {
+			return nil, fmt.Errorf("header %s: %w", h.Field, err)
 		}
 		rules = append(rules, rule)
 	}
 	for _, h := range s.SecretHeader {
-		value, err := headerValue(h.Value)
+		rule, err := headerRule('=', h.Field, h.Value)
 		if err != nil {
 			return nil, fmt.Errorf("secret_header %s: %w", h.Field, err)
 		}
-		rules = append(rules, relay.HeaderRule{Op: '=', Field: http.CanonicalHeaderKey(h.Field), Value: value, Secret: true})
+		rule.Secret = true
+		rules = append(rules, rule)
 	}
 	return rules, nil
+}
+
+func headerRule(op byte, field, value string) (relay.HeaderRule, error) {
+	rule := relay.HeaderRule{Op: op, Field: http.CanonicalHeaderKey(field)}
+	if op == '-' {
+		return rule, nil
+	}
+	text, err := relay.ParseText(value)
+	if err != nil {
+		return rule, err
+	}
+	// Only what the configuration says is searched for placeholders of Caddy: what an event
+	// says is put in later, as it is.
+	err = text.Resolve(func(literal string) (string, error) {
+		if literal == "" && !text.Fixed() {
+			return "", nil
+		}
+		return headerValue(literal)
+	})
+	if err != nil {
+		return rule, err
+	}
+	if text.Fixed() {
+		rule.Value = text.Literals()
+	} else {
+		rule.Text = text
+	}
+	return rule, nil
 }
 
 func headerValue(value string) (string, error) {

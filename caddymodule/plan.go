@@ -56,7 +56,7 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 	if err != nil {
 		return nil, s.wrap(err)
 	}
-	target, err := a.resolveURL(s, guard)
+	target, template, err := a.resolveURL(s, guard)
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +89,8 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		Expression:   settings.condition,
 		Method:       settings.Method,
 		URL:          target,
+		URLTemplate:  template,
+		Format:       relay.Format(settings.Format),
 		Header:       header,
 		Signers:      settings.signers,
 		Retry:        settings.Retry.policy(),
@@ -115,26 +117,36 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 	return built, nil
 }
 
-// resolveURL returns the URL in its canonical form. One that came from a placeholder
-// may be a secret: no error holds it.
-func (a *App) resolveURL(s *Subscription, guard *destination.Guard) (*url.URL, error) {
-	resolved := s.URL
-	if hasPlaceholder(s.URL) {
-		var err error
-		if resolved, err = resolve(s.URL); err != nil {
-			return nil, s.wrap(fmt.Errorf("URL: %w", err))
+// resolveURL returns the URL in its canonical form, and what makes it of an event if it has
+// placeholders of one. A URL that came from a placeholder may be a secret: no error holds
+// it.
+func (a *App) resolveURL(s *Subscription, guard *destination.Guard) (*url.URL, *relay.URLTemplate, error) {
+	marked, err := relay.MarkURL(s.URL)
+	if err != nil {
+		return nil, nil, s.wrap(err)
+	}
+	if hasPlaceholder(marked) {
+		if marked, err = resolve(marked); err != nil {
+			return nil, nil, s.wrap(fmt.Errorf("URL: %w", err))
 		}
 		// A file may end in more line breaks than the one that Caddy cuts off.
-		resolved = strings.TrimSpace(resolved)
-		if hasPlaceholder(resolved) {
-			return nil, s.wrap(errors.New("URL: what its placeholder holds has a placeholder in it; only the configuration may name those"))
+		marked = strings.TrimSpace(marked)
+		if hasPlaceholder(marked) {
+			return nil, nil, s.wrap(errors.New("URL: what its placeholder holds has a placeholder in it; only the configuration may name those"))
 		}
-		if err = a.checkWithin(s, resolved, destination.OwnAddresses); err != nil {
-			return nil, err
+		if err = a.checkWithin(s, marked, destination.OwnAddresses); err != nil {
+			return nil, nil, err
 		}
 	}
-	target, err := guard.CheckURL(resolved)
-	return target, s.wrap(err)
+	target, err := guard.CheckURL(marked)
+	if err != nil {
+		return nil, nil, s.wrap(err)
+	}
+	if !relay.HasEventPlaceholder(s.URL) {
+		return target, nil, nil
+	}
+	template, err := relay.NewURLTemplate(s.URL, target, guard.CheckURL)
+	return target, template, s.wrap(err)
 }
 
 func parseTopics(patterns []string) ([]topic.Pattern, error) {

@@ -9,12 +9,20 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyrelay/caddyrelay/relay"
 )
 
 // hasPlaceholder reports whether a value holds something to be resolved.
 func hasPlaceholder(value string) bool {
 	_, rest, ok := strings.Cut(value, "{")
 	return ok && strings.Contains(rest, "}")
+}
+
+// hasSecretPlaceholder is hasPlaceholder without those of an event, which hide nothing.
+func hasSecretPlaceholder(value string) bool {
+	text, err := relay.ParseText(value)
+	return err == nil && hasPlaceholder(text.Literals())
 }
 
 // resolve returns the value with its placeholders replaced. What it returns may be

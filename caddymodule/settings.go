@@ -63,6 +63,11 @@ type Settings struct {
 	// masked wherever they could be seen.
 	SecretHeader []SecretHeader `json:"secret_header,omitempty"`
 
+	// What goes on the wire: the bytes as received (data); a CloudEvent in binary or
+	// structured mode; the header fields and content type that receivers of Contentful or
+	// Phraseanet expect (contentful, phraseanet). Default: data
+	Format string `json:"format,omitempty"`
+
 	// How requests are signed; each scheme at most once. Guests are modules that
 	// implement [SignerProvider]. Default: not at all, with a warning.
 	SignRaw []json.RawMessage `json:"sign,omitempty" caddy:"namespace=relay.signers inline_key=scheme"`
@@ -132,6 +137,7 @@ func (s *Settings) check() error {
 		checkMethod(s.Method),
 		eachOf(s.Header, HeaderChange.check),
 		eachOf(s.SecretHeader, SecretHeader.check),
+		checkFormat(s.Format),
 		checkSchemes(s.SignRaw),
 		s.Retry.check(),
 		checkOptional("timeout", s.Timeout),
@@ -229,6 +235,7 @@ func (s Settings) over(defaults *Settings) Settings {
 	pick(&s.Method, defaults.Method)
 	pickList(&s.Header, defaults.Header)
 	pickList(&s.SecretHeader, defaults.SecretHeader)
+	pick(&s.Format, defaults.Format)
 	pickList(&s.SignRaw, defaults.SignRaw)
 	pickList(&s.signers, defaults.signers)
 	pick(&s.Retry, defaults.Retry)

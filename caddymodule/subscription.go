@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/destination"
 )
 
@@ -19,7 +20,8 @@ type Subscription struct {
 	Name string `json:"name"`
 
 	// Where deliveries go, by http or https. `{env.*}` and `{file.*}` are replaced
-	// when the configuration is loaded.
+	// when the configuration is loaded. Placeholders of the event may stand in the path and
+	// in the query; they are escaped.
 	URL string `json:"url"`
 
 	Settings
@@ -107,7 +109,14 @@ func (a *App) checkWithin(s *Subscription, rawURL string, own func() []netip.Add
 	if err != nil {
 		return s.wrap(regionError{err})
 	}
-	if hasPlaceholder(rawURL) {
+	if err := effective.checkTogether(); err != nil {
+		return s.wrap(err)
+	}
+	marked, err := relay.MarkURL(rawURL)
+	if err != nil {
+		return s.wrap(err)
+	}
+	if hasPlaceholder(marked) {
 		return nil // judged when it is resolved
 	}
 	rules, err := effective.rules()
@@ -119,9 +128,14 @@ func (a *App) checkWithin(s *Subscription, rawURL string, own func() []netip.Add
 	if err != nil {
 		return s.wrap(err)
 	}
-	u, err := guard.CheckURL(rawURL)
+	u, err := guard.CheckURL(marked)
 	if err != nil {
 		return s.wrap(err)
+	}
+	if relay.HasEventPlaceholder(rawURL) {
+		if _, err := relay.NewURLTemplate(rawURL, u, guard.CheckURL); err != nil {
+			return s.wrap(err)
+		}
 	}
 	return s.wrap(region.checkLiteral(u.Hostname()))
 }

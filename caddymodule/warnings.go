@@ -49,7 +49,7 @@ func (s *Settings) warnings() []string {
 		}
 	}
 	for _, h := range s.SecretHeader {
-		if !hasPlaceholder(h.Value) {
+		if !hasSecretPlaceholder(h.Value) {
 			all = append(all, fmt.Sprintf("secret_header %s: %s", h.Field, literalWarning))
 		}
 	}

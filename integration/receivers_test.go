@@ -13,16 +13,27 @@ import (
 	"time"
 )
 
-// Deliveries to receivers that are made of the libraries which the owners of each scheme
-// publish, in testdata/receivers. These know nothing of the relay.
-func TestTheOwnersLibrariesTakeDeliveries(t *testing.T) {
+// library is a server made of the libraries of others, in testdata/receivers, with the
+// secrets that it knows.
+type library struct{ port, standard, contentful, text string }
+
+// subscription declares one for a path of the server.
+func (l *library) subscription(name, path string, words ...string) string {
+	return fmt.Sprintf("subscription %s http://127.0.0.1:%s/%s {\nallow_ips 127.0.0.1\nretry off\n%s\n}\n", name, l.port, path, strings.Join(words, "\n"))
+}
+
+// Deliveries to receivers that are made of the libraries which the owners of each scheme and
+// format publish. These know nothing of the relay.
+func TestLibrariesOfOthersTakeDeliveries(t *testing.T) {
 	t.Parallel()
-	const text = "a secret of enough characters"
-	standard, contentful := newSecret(), strings.Repeat("Ab+/=_-0", 8)
-	port := startNode(t, "receiver.mjs", "STANDARD="+standard, "CONTENTFUL="+contentful, "TEXT="+text)
-	to := func(name, path string, words ...string) string {
-		return fmt.Sprintf("subscription %s http://127.0.0.1:%s/%s {\nallow_ips 127.0.0.1\nretry off\n%s\n}\n", name, port, path, strings.Join(words, "\n"))
-	}
+	l := &library{standard: newSecret(), contentful: strings.Repeat("Ab+/=_-0", 8), text: "a secret of enough characters"}
+	l.port = startNode(t, "receiver.mjs", "STANDARD="+l.standard, "CONTENTFUL="+l.contentful, "TEXT="+l.text)
+	t.Run("signatures", l.takeSignatures)
+	t.Run("formats", l.takeFormats)
+}
+
+func (l *library) takeSignatures(t *testing.T) {
+	to := l.subscription
 	rotation := func(scheme, name string) string {
 		return fmt.Sprintf("sign %s {\nsecret {env.OTHER} until 2026-01-02T00:00:00Z\nsecret {env.%s}\n}", scheme, name)
 	}
@@ -39,7 +50,7 @@ func TestTheOwnersLibrariesTakeDeliveries(t *testing.T) {
 		to("not-github", "github", "sign github {env.OTHER}", "header X-GitHub-Event push", "header X-GitHub-Delivery 1")+
 		to("not-stripe", "stripe", "sign stripe {env.OTHER}")+
 		to("not-contentful", "contentful", "sign contentful {env.OTHER_CONTENTFUL}"),
-		withEnv("STANDARD="+standard, "CONTENTFUL="+contentful, "OTHER_CONTENTFUL="+strings.Repeat("b", 64), "TEXT="+text, "OTHER=another secret of some length", "SECRET="+newSecret()))
+		withEnv("STANDARD="+l.standard, "CONTENTFUL="+l.contentful, "OTHER_CONTENTFUL="+strings.Repeat("b", 64), "TEXT="+l.text, "OTHER=another secret of some length", "SECRET="+newSecret()))
 	for _, body := range []string{`{"ref": "main", "name": "Zoë"}`, "{}"} {
 		id := c.accept("push", body).ID
 		for _, d := range c.event(id).Deliveries {
@@ -53,6 +64,24 @@ func TestTheOwnersLibrariesTakeDeliveries(t *testing.T) {
 			}
 		}
 	}
+}
+
+func (l *library) takeFormats(t *testing.T) {
+	to := l.subscription
+	c := run(t, ""+
+		to("binary", "cloudevents", "format binary")+
+		to("structured", "cloudevents", "format structured")+
+		to("contentful", "contentfulparser", "format contentful")+
+		to("verified", "contentful?id={event.data.sys.id}", "format contentful", "sign contentful {env.CONTENTFUL}", "method PUT")+
+		to("not-contentful", "contentfulparser"),
+		withEnv("CONTENTFUL="+l.contentful))
+	const data = `{"sys":{"type":"Entry","id":"e1","space":{"sys":{"id":"s1"}},"environment":{"sys":{"id":"master"}}},"fields":{"title":{"de":"Zoë"}}}`
+	got := c.accepted(c.request("POST", "/v1/events", data, "Content-Type", "application/json", "ce-specversion", "1.0", "ce-id", "A-1", "ce-source", "/shop",
+		"ce-type", "Entry.publish", "ce-subject", "Zo%C3%AB", "ce-time", "2026-06-22T18:42:22.587Z", "ce-sequence", "17"))
+	for _, name := range []string{"binary", "structured", "contentful", "verified"} {
+		c.wantDelivery(got.ID, name, stateDelivered, "")
+	}
+	c.wantDelivery(got.ID, "not-contentful", stateFailed, anyReason)
 }
 
 // startNode installs the locked packages of testdata/receivers and runs one of its files,
@@ -75,14 +104,8 @@ func startNode(t *testing.T, file string, env ...string) (port string) {
 		lacks("needs Node.js 20 or later, and has %s", out)
 	}
 	dir := t.TempDir()
-	for _, name := range []string{"package.json", "package-lock.json", file} {
-		text, err := os.ReadFile(filepath.Join("testdata", "receivers", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "receivers"))); err != nil {
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()

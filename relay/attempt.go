@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -39,7 +40,11 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 
 	req, err := j.request(a)
 	if err != nil {
-		return a, failure(KindSign, err.Error())
+		kind := KindSign
+		if known, ok := errors.AsType[*requestError](err); ok {
+			kind = known.kind
+		}
+		return a, failure(kind, err.Error())
 	}
 	resp, conn, err := egress.Send(ctx, j.sub.Transport, a.At.Add(j.sub.Timeout), req)
 	if conn != nil {

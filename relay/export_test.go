@@ -30,3 +30,6 @@ func (r *Relay) Places() int64 { return r.ration.places.Load() }
 
 // Match returns the subscriptions of a plan that want an event.
 var Match = (*Plan).match
+
+// ExpandHeader is what a header rule makes of an event.
+func ExpandHeader(t *Text, e *Event) (string, error) { return t.Expand(e, fieldValue) }

@@ -28,6 +28,7 @@ type receiver struct {
 
 type received struct {
 	at     time.Time
+	url    string
 	header http.Header
 	body   string
 }
@@ -38,7 +39,7 @@ func (e *receiver) RoundTrip(r *http.Request) (*http.Response, error) {
 		body, _ = io.ReadAll(r.Body)
 	}
 	e.mu.Lock()
-	e.requests = append(e.requests, received{at: time.Now(), header: r.Header.Clone(), body: string(body)})
+	e.requests = append(e.requests, received{at: time.Now(), url: r.URL.String(), header: r.Header.Clone(), body: string(body)})
 	n := len(e.requests)
 	e.mu.Unlock()
 	if e.answer == nil {

@@ -61,6 +61,11 @@ type Subscription struct {
 	Method string
 	// URL is the canonical destination, as the destination guard made it.
 	URL *url.URL
+	// URLTemplate makes the URL of each event, where it has placeholders; otherwise nil. URL
+	// has marks in their place then, and is not requested.
+	URLTemplate *URLTemplate
+	// Format says what goes on the wire. Empty: [FormatData].
+	Format Format
 	// Header is applied in order, after the relay's own fields and before signing.
 	Header []HeaderRule
 	// Signers sign each attempt, in order; none is allowed.
@@ -101,16 +106,6 @@ type Subscription struct {
 type RateLimit struct {
 	Events int
 	Window time.Duration
-}
-
-// HeaderRule changes one field of each request.
-type HeaderRule struct {
-	// Op is '=' to set, '+' to add, '-' to remove.
-	Op    byte
-	Field string
-	Value string
-	// Secret values are never shown.
-	Secret bool
 }
 
 // Retention says how long finished records are kept, counted from acceptance.
@@ -207,6 +202,9 @@ func (s *Subscription) prepare() error {
 	}
 	if s.Method == "" {
 		s.Method = http.MethodPost
+	}
+	if s.Format == "" {
+		s.Format = FormatData
 	}
 	if s.Timeout == 0 {
 		s.Timeout = DefaultTimeout

@@ -2,11 +2,13 @@ package relay
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 
+	"github.com/caddyrelay/caddyrelay/relay/destination"
 	"github.com/caddyrelay/caddyrelay/relay/signature"
 )
 
@@ -28,7 +30,26 @@ const (
 	fieldIdempotencyKey = "Idempotency-Key"
 )
 
-// request builds the HTTP request of an attempt and signs it.
+// requestError is why a request could not be made of an event.
+type requestError struct {
+	kind ErrorKind
+	err  error
+}
+
+func (e *requestError) Error() string { return e.err.Error() }
+func (e *requestError) Unwrap() error { return e.err }
+
+// message is what goes on the wire: the fields that a format adds, and the body.
+type message struct {
+	header http.Header
+	// bodiless is set where the method has no body.
+	bodiless    bool
+	body        []byte
+	contentType string
+}
+
+// request builds the HTTP request of an attempt and signs it. Its error is a
+// [*requestError].
 func (j *job) request(a Attempt) (*http.Request, error) {
 	e, s := j.event, j.sub
 	h := make(http.Header, 12+len(s.Header))
@@ -38,23 +59,23 @@ func (j *job) request(a Attempt) (*http.Request, error) {
 		values = append(values, value)
 		h[field] = values[len(values)-1 : len(values) : len(values)]
 	}
-	req := &http.Request{
-		Method: s.Method, URL: s.URL, Host: s.URL.Host,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: h,
+	target := s.URL
+	if s.URLTemplate != nil {
+		var err error
+		if target, err = s.URLTemplate.URL(e); err != nil {
+			return nil, &requestError{kindOfURL(err), err}
+		}
 	}
-	data := e.Data
-	if s.Method == http.MethodGet || s.Method == http.MethodDelete {
-		data = nil
-	} else if e.ContentType != "" { // a CloudEvent without data has none
-		set(fieldContentType, e.ContentType)
-	}
-	if len(data) > 0 {
-		req.ContentLength = int64(len(data))
-		req.GetBody = func() (io.ReadCloser, error) { return newBody(data), nil }
-		req.Body = newBody(data)
-	}
+	m := message{header: h, bodiless: s.bodiless(), body: e.Data, contentType: e.ContentType}
 	h[fieldUserAgent] = j.plan.userAgent
+	if s.Format != FormatData {
+		s.Format.write(&m, j, a)
+	}
+	if m.bodiless {
+		m.body = nil
+	} else if m.contentType != "" { // a CloudEvent without data has none
+		set(fieldContentType, m.contentType)
+	}
 	set(fieldID, e.ID)
 	set(fieldTimestamp, strconv.FormatInt(a.At.Unix(), 10))
 	set(fieldEvent, e.Type)
@@ -67,26 +88,45 @@ func (j *job) request(a Attempt) (*http.Request, error) {
 			set(fieldTraceState, e.TraceState)
 		}
 	}
-	for _, rule := range s.Header {
-		switch rule.Op {
-		case '+':
-			h.Add(rule.Field, rule.Value)
-		case '-':
-			h.Del(rule.Field)
-		default:
-			h.Set(rule.Field, rule.Value)
+	for i := range s.Header {
+		if err := s.Header[i].apply(h, e); err != nil {
+			return nil, &requestError{KindTransform, err}
 		}
 	}
 	if _, ok := h[fieldUserAgent]; !ok {
 		h[fieldUserAgent] = []string{""} // otherwise net/http adds its own
 	}
-	message := signature.Message{ID: e.ID, Time: a.At, Body: data, Method: s.Method, URL: s.URL}
+	// Last, so that what is signed is what is sent.
+	signed := signature.Message{ID: e.ID, Time: a.At, Body: m.body, Method: s.Method, URL: target}
 	for _, signer := range s.Signers {
-		if err := signer.Sign(h, message); err != nil {
-			return nil, fmt.Errorf("signing: %w", err)
+		if err := signer.Sign(h, signed); err != nil {
+			return nil, &requestError{KindSign, fmt.Errorf("signing: %w", err)}
 		}
 	}
+	req := &http.Request{
+		Method: s.Method, URL: target, Host: target.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h,
+	}
+	if body := m.body; len(body) > 0 {
+		req.ContentLength = int64(len(body))
+		req.GetBody = func() (io.ReadCloser, error) { return newBody(body), nil }
+		req.Body = newBody(body)
+	}
 	return req, nil
+}
+
+// bodiless reports whether the method has no body.
+func (s *Subscription) bodiless() bool {
+	return s.Method == http.MethodGet || s.Method == http.MethodDelete
+}
+
+// kindOfURL tells a URL that the destination guard refuses from one that cannot be made.
+func kindOfURL(err error) ErrorKind {
+	if _, ok := errors.AsType[*destination.BlockedError](err); ok {
+		return KindBlocked
+	}
+	return KindTransform
 }
 
 // body is the data of an event on its way out.
