@@ -47,6 +47,7 @@ var adminRoutes = map[string]adminHandler{
 	"GET /relay/events/{id}/data": adminEventData,
 	"GET /relay/deliveries":       adminDeliveries,
 	"GET /relay/explain":          adminExplain,
+	"GET /relay/egress":           adminEgress,
 
 	"POST /relay/subscriptions/{name}/pause":                   adminPause,
 	"POST /relay/subscriptions/{name}/resume":                  adminResume,

@@ -13,6 +13,9 @@ type status struct {
 	Storage       storageStatus        `json:"storage"`
 	Regions       []regionStatus       `json:"regions"`
 	Subscriptions []subscriptionStatus `json:"subscriptions"`
+	// Warnings are about the configuration, and about changes of addresses that were
+	// announced too late.
+	Warnings []string `json:"warnings"`
 }
 
 type storageStatus struct {
@@ -82,9 +85,13 @@ func adminStatus(w http.ResponseWriter, r *http.Request, a *App, engine *relay.R
 		},
 		Regions:       a.regionStatus(),
 		Subscriptions: make([]subscriptionStatus, len(subscriptions)),
+		Warnings:      append([]string{}, a.warned...),
 	}
 	if err := engine.Err(); err != nil {
 		s.Storage.Error = err.Error()
+	}
+	for _, w := range engine.EgressWarnings() {
+		s.Warnings = append(s.Warnings, w.Text)
 	}
 	for i := range subscriptions {
 		s.Subscriptions[i] = a.showSubscription(&subscriptions[i])

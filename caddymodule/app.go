@@ -31,6 +31,10 @@ type App struct {
 	// warning.
 	Regions []*Region `json:"regions,omitempty"`
 
+	// How long ahead changes of addresses have to be announced, by from and until; a
+	// shorter notice is a warning. Default: 30d
+	Notice caddy.Duration `json:"notice,omitempty"`
+
 	// The types of events that applications send. Events of other types are taken, too.
 	EventTypes []*EventType `json:"event_types,omitempty"`
 
@@ -51,6 +55,10 @@ type App struct {
 	survey     survey
 	watch      addressWatch
 	events     *caddyevents.App
+	// warned are the warnings of the configuration itself.
+	warned []string
+	// listURL is where receivers find the egress list, if a relay_egress says so.
+	listURL string
 }
 
 // CaddyModule returns the Caddy module information.
@@ -88,7 +96,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.plan = plan
-	for _, text := range a.warnings() {
+	a.warned = a.warnings()
+	for _, text := range a.warned {
 		a.logger.Warn(text)
 	}
 	return a.registerMetrics(ctx.GetMetricsRegistry())
@@ -97,6 +106,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 // check judges the configuration as far as its text goes.
 func (a *App) check() error {
 	if err := a.Retention.check(); err != nil {
+		return err
+	}
+	if err := checkOptional("notice", a.Notice); err != nil {
 		return err
 	}
 	regions := make(map[string]bool)

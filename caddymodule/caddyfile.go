@@ -46,6 +46,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			resolvers <address[:port]>...
 //			network_proxy none|url <url>
 //		}
+//		notice <duration>
 //		event <type> {
 //			description <text>
 //			schema <file>
@@ -117,6 +118,7 @@ func (p *optionParser) words() vocabulary {
 		"storage":      {usage: "storage <engine> ...", most: -1, block: true, parse: p.storage},
 		"retention":    {usage: "retention { ... }", block: true, parse: p.retention},
 		"region":       {usage: "region <name> [<ip>...]", most: -1, many: true, block: true, parse: p.region},
+		"notice":       {usage: "notice <duration>", least: 1, most: 1, parse: p.notice},
 		"event":        {usage: "event <type> { ... }", least: 1, most: 1, many: true, block: true, parse: p.eventType},
 		"defaults":     {usage: "defaults { ... }", block: true, parse: p.defaultSettings},
 		"subscription": {usage: "subscription <name> <url> [<topic>...]", most: -1, many: true, block: true, parse: p.subscription},
@@ -184,6 +186,11 @@ func (p *optionParser) retention([]string) error {
 		"failed":           durationWord("failed", &r.Failed),
 		"idempotency_keys": durationWord("idempotency_keys", &r.IdempotencyKeys),
 	})
+}
+
+func (p *optionParser) notice(args []string) (err error) {
+	p.app.Notice, err = parseDuration("notice", args[0])
+	return err
 }
 
 func (p *optionParser) region(args []string) error {

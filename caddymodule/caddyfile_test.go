@@ -42,7 +42,10 @@ func TestExampleShowsEveryWord(t *testing.T) {
 	words := []string{
 		"egress", "delivered", "failed", "idempotency_keys", "secret", "jitter", "on_status", "give_up_after",
 		"token", "max_event_size", "default_source", "type_from", "key_from", "accept", "hosts",
-		"relay_sink", "relay_intake", "fail", "delay",
+		"relay_sink", "relay_intake", "relay_egress", "fail", "delay",
+	}
+	for w := range new(EgressList).words() {
+		words = append(words, w)
 	}
 	for w := range (&optionParser{d: d}).words() {
 		words = append(words, w)
@@ -71,7 +74,7 @@ func TestOrderOfLinesDoesNotMatter(t *testing.T) {
 		},
 		"relay": {
 			"storage badger /x", "retention {\ndelivered 1d\n}", "region eu 192.0.2.1", "region us {\negress 192.0.2.2\n}",
-			"defaults {\nregion eu\n}", "subscription a https://a.example.com/", "subscription b https://b.example.com/ x {\nretry off\n}",
+			"notice 10d", "defaults {\nregion eu\n}", "subscription a https://a.example.com/", "subscription b https://b.example.com/ x {\nretry off\n}",
 		},
 		"retry": {"jitter 0", "on_status 5xx", "on_status 429", "give_up_after 1d"},
 		"intake": {

@@ -64,7 +64,10 @@ func TestEveryWordIsDocumented(t *testing.T) {
 		"delivered", "failed", "idempotency_keys", "secret", "jitter", "on_status", "give_up_after",
 		"header", "algorithm", "encoding", "prefix", "over",
 		"description", "schema", "relay_intake", "token", "max_event_size", "max_batch", "default_source", "type_from", "key_from", "accept", "hosts",
-		"relay_sink", "fail", "delay",
+		"relay_sink", "fail", "delay", "relay_egress",
+	}
+	for w := range new(EgressList).words() {
+		words = append(words, w)
 	}
 	for w := range new(Region).words(d) {
 		words = append(words, w)
@@ -100,7 +103,7 @@ func TestDocumentedNames(t *testing.T) {
 		}
 	}
 	for _, sub := range []string{
-		demoCommand().Name(), sendCommand().Name(), listCommand().Name(), showCommand().Name(), doctorCommand().Name(),
+		demoCommand().Name(), sendCommand().Name(), listCommand().Name(), showCommand().Name(), egressCommand().Name(), doctorCommand().Name(),
 		pauseCommand().Name(), resumeCommand().Name(), dropCommand().Name(), replayCommand().Name(), secretCommand().Name(),
 	} {
 		if !strings.Contains(operations, "caddy relay "+sub) {

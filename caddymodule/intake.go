@@ -78,15 +78,11 @@ func (h *Intake) Provision(ctx caddy.Context) error {
 	if err := h.check(); err != nil {
 		return fmt.Errorf("relay_intake: %w", err)
 	}
-	// Not ctx.App: it would make up a relay without subscriptions.
-	app, err := ctx.AppIfConfigured("relay")
-	switch {
-	case errors.Is(err, caddy.ErrNotConfigured):
-		return errors.New("relay_intake needs the relay itself; write the global option at the top of the Caddyfile: { relay { subscription <name> <url> } }, each brace on a line of its own")
-	case err != nil:
+	app, err := neededApp(ctx, "relay_intake")
+	if err != nil {
 		return err
 	}
-	if err := h.build(app.(*App), ctx.Logger()); err != nil {
+	if err := h.build(app, ctx.Logger()); err != nil {
 		return fmt.Errorf("relay_intake: %w", err)
 	}
 	return nil

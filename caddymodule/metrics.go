@@ -109,14 +109,15 @@ type deliveryMetrics struct {
 // planObserver tells the metrics what one configuration's plan sees.
 type planObserver struct {
 	bySubscription map[string]*deliveryMetrics
-	// emit makes a Caddy event of an operational one.
-	emit func(relay.Notice)
+	// emit and emitEgress make a Caddy event of an operational one.
+	emit       func(relay.Notice)
+	emitEgress func(relay.EgressNotice)
 }
 
 // observer returns what the engine tells about this configuration's deliveries. Every
 // subscription has its series from the start, at 0.
 func (a *App) observer() relay.Observer {
-	o := &planObserver{emit: a.emit, bySubscription: make(map[string]*deliveryMetrics, len(a.Subscriptions))}
+	o := &planObserver{emit: a.emit, emitEgress: a.emitEgress, bySubscription: make(map[string]*deliveryMetrics, len(a.Subscriptions))}
 	for _, s := range a.Subscriptions {
 		for _, result := range relay.States {
 			if result.Finished() {
@@ -188,6 +189,9 @@ func (*planObserver) StoreFailed(operation string) {
 
 // Noticed implements [relay.Observer].
 func (o *planObserver) Noticed(n relay.Notice) { o.emit(n) }
+
+// EgressNoticed implements [relay.Observer].
+func (o *planObserver) EgressNoticed(n relay.EgressNotice) { o.emitEgress(n) }
 
 // requestObserver tells the metrics what intake handlers see.
 type requestObserver struct{}

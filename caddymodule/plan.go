@@ -31,9 +31,15 @@ func (a *App) newPlan() (*relay.Plan, error) {
 		subscriptions[i] = built
 	}
 	a.transports = transports.all()
+	published, err := a.published()
+	if err != nil {
+		return nil, err
+	}
 	return relay.NewPlan(relay.PlanOptions{
 		Subscriptions: subscriptions,
 		Retention:     a.Retention.build(),
+		Egress:        published,
+		Notice:        time.Duration(a.Notice),
 		UserAgent:     "caddy-relay/" + version(),
 		Logger:        a.logger.Named("delivery"),
 		Observer:      a.observer(),

@@ -32,6 +32,8 @@ type Observer interface {
 	StoreFailed(operation string)
 	// Noticed is called for each operational event, from a goroutine of its own.
 	Noticed(n Notice)
+	// EgressNoticed is called once for each event about addresses, likewise.
+	EgressNoticed(n EgressNotice)
 }
 
 // NopObserver ignores everything.
@@ -57,3 +59,6 @@ func (NopObserver) StoreFailed(string) {}
 
 // Noticed implements [Observer].
 func (NopObserver) Noticed(Notice) {}
+
+// EgressNoticed implements [Observer].
+func (NopObserver) EgressNoticed(EgressNotice) {}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay/egress"
+	"github.com/caddyrelay/caddyrelay/relay/egresslist"
 	"github.com/caddyrelay/caddyrelay/relay/expression"
 	"github.com/caddyrelay/caddyrelay/relay/filter"
 	"github.com/caddyrelay/caddyrelay/relay/signature"
@@ -96,6 +98,8 @@ type Subscription struct {
 	// Egress is that region, asked whether an address is still there when an attempt on a
 	// kept connection fails; nil: not asked.
 	Egress *egress.Region
+	// changes are those of the region's addresses.
+	changes egressChanges
 	// Transport makes the requests. It does not follow redirects, binds to addresses of
 	// the region and refuses forbidden destinations.
 	Transport http.RoundTripper
@@ -126,6 +130,11 @@ var DefaultRetention = Retention{
 type PlanOptions struct {
 	Subscriptions []*Subscription
 	Retention     Retention
+	// Egress are the addresses of all regions, as receivers are told them.
+	Egress []egresslist.Region
+	// Notice is how long ahead their changes are to be announced. 0:
+	// [egresslist.DefaultNotice].
+	Notice time.Duration
 	// UserAgent of the requests.
 	UserAgent string
 	Logger    *zap.Logger
@@ -140,6 +149,8 @@ type Plan struct {
 	// selective: there are subscriptions that look at more than the type.
 	selective bool
 	retention Retention
+	egress    *egresslist.Declaration
+	notice    time.Duration
 	userAgent []string
 	logger    *zap.Logger
 	observer  Observer
@@ -152,6 +163,8 @@ func NewPlan(o PlanOptions) (*Plan, error) {
 		subscriptions: o.Subscriptions,
 		byName:        make(map[string]*Subscription, len(o.Subscriptions)),
 		retention:     o.Retention.withDefaults(),
+		egress:        egresslist.Declare(o.Egress),
+		notice:        cmp.Or(o.Notice, egresslist.DefaultNotice),
 		userAgent:     []string{o.UserAgent},
 		logger:        o.Logger,
 		observer:      o.Observer,
@@ -170,6 +183,7 @@ func NewPlan(o PlanOptions) (*Plan, error) {
 		if p.byName[s.Name] != nil {
 			return nil, fmt.Errorf("subscription %q is declared twice", s.Name)
 		}
+		s.changes = newEgressChanges(p.egress, s.Region)
 		p.byName[s.Name] = s
 		p.selective = p.selective || s.selective()
 		entries[i] = topic.Entry[*Subscription]{Patterns: s.Topics, Value: s}

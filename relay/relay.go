@@ -44,6 +44,7 @@ type Relay struct {
 
 	jobs      jobs
 	announcer *announcer
+	publisher *publisher
 	// background are goroutines that end with attempts' context.
 	background sync.WaitGroup
 
@@ -68,6 +69,7 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 	r.schedule, r.ration = newSchedule(), newRation()
 	r.settler = newSettler(r)
 	r.announcer = newAnnouncer(r)
+	r.publisher = newPublisher(r)
 	r.attempts, r.cut = context.WithCancelCause(context.Background())
 	for p, err := range store.Progress(ctx) {
 		if err != nil {
@@ -81,11 +83,15 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 			}
 		}
 	}
+	if err := r.publisher.load(ctx); err != nil {
+		return nil, fmt.Errorf("reading the egress list as it was last published: %w", err)
+	}
 	if s, ok := store.(Reopener); ok {
 		s.OnReopen(r.readOn)
 	}
 	go r.settler.run(r.stop)
 	go r.announcer.run(r.stop)
+	r.background.Go(func() { r.publisher.run(r.attempts) })
 	go r.retain()
 	return r, nil
 }
@@ -97,6 +103,7 @@ func (r *Relay) Attach(p *Plan) {
 	defer r.mu.Unlock()
 	r.plans = append(r.plans, p)
 	r.activate()
+	r.announce()
 }
 
 // Detach takes a plan out, wherever it stands. If it was the active one, the one
@@ -113,6 +120,16 @@ func (r *Relay) Detach(p *Plan) {
 	r.plans = slices.Delete(r.plans, i, i+1)
 	if wasActive {
 		r.activate()
+	}
+	r.announce()
+}
+
+// announce publishes the egress addresses of the plan that is in force: the only one that
+// is attached. Beside the one before, a new plan may still be taken back, since not all of
+// its configuration has started; and what was told cannot be. The caller holds the lock.
+func (r *Relay) announce() {
+	if len(r.plans) == 1 {
+		r.publisher.follow(r.plans[0])
 	}
 }
 

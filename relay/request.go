@@ -82,6 +82,9 @@ func (j *job) request(a Attempt) (*http.Request, error) {
 	set(fieldSubscription, s.Name)
 	set(fieldAttempt, strconv.Itoa(a.Number))
 	h[fieldIdempotencyKey] = nil
+	if change := s.changes.header(a.At); change != nil {
+		h[fieldEgressChange] = change
+	}
 	if e.TraceParent != "" {
 		set(fieldTraceParent, e.TraceParent)
 		if e.TraceState != "" {
