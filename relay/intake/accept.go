@@ -40,7 +40,9 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, s *submission,
 	if ref != nil {
 		return nil, ref
 	}
-	if s.body, ref = readBody(w, r, h.limit(s)); ref != nil {
+	held := hold{budget: h.budget, remote: r.RemoteAddr}
+	defer held.release()
+	if s.body, ref = h.readBody(w, r, h.limit(s), &held); ref != nil {
 		return nil, ref
 	}
 	events, ref := parse(h, s)

@@ -94,6 +94,14 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, id string) {
 		h.refuse(w, r, ref)
 		return
 	}
+	// Fifty attempts with their excerpts are as large as a body, and wait as long for one
+	// who reads slowly.
+	held := hold{budget: h.budget, remote: r.RemoteAddr}
+	defer held.release()
+	if ref := h.take(&held, int64(len(body)+requestCost)); ref != nil {
+		h.refuse(w, r, ref)
+		return
+	}
 	showJSON(w, body)
 }
 

@@ -4,43 +4,112 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"time"
 )
 
 // firstRead bounds what is set aside for a body before any of it has come: a request
-// that only announces a large one must not cost its size.
+// that only announces a large one must not cost its size. In bytes.
 const firstRead = 64 << 10
 
-// readBody returns the whole body, of at most limit bytes. A reader that only announces too much is refused
-// before it is read.
-func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *refusal) {
+// A body must be there within bodyGrace and the time that it takes at bodyRate, in bytes
+// a second. A sender on a telephone is faster.
+const (
+	bodyGrace = 10 * time.Second
+	bodyRate  = 32 << 10
+)
+
+// readBody returns the whole body, of at most limit bytes, and leaves [http.NoBody] in
+// its place. A sender that only announces too much is refused before it is read. What
+// is set aside for the body is taken from held.
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, limit int, held *hold) ([]byte, *refusal) {
 	if r.ContentLength > int64(limit) {
 		return nil, oversized(fmt.Sprintf("has %d bytes", r.ContentLength), int64(limit))
 	}
-	if r.Body == nil {
+	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
-	in := http.MaxBytesReader(w, r.Body, int64(limit))
 	// One byte more than announced, so that the end is seen without growing.
-	buf := make([]byte, 0, min(max(r.ContentLength, 511), firstRead)+1)
+	buf, ref := h.grow(nil, int(min(max(r.ContentLength, 511), firstRead)+1), requestCost, held)
+	if ref != nil {
+		return nil, ref
+	}
+	connection, began := http.NewResponseController(w), time.Now()
+	// It fails only for a ResponseWriter that is none of net/http's or Caddy's.
+	_ = connection.SetReadDeadline(began.Add(bodyPatience(max(int(r.ContentLength), cap(buf)))))
 	for {
-		n, err := in.Read(buf[len(buf):cap(buf)])
+		n, err := r.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
+		if len(buf) > limit {
+			return nil, oversized("is larger", int64(limit))
+		}
 		if err == io.EOF {
+			r.Body = http.NoBody
+			// Or else it ended the connection while the event is stored.
+			_ = connection.SetReadDeadline(time.Time{})
 			return buf[:len(buf):len(buf)], nil
 		}
 		if err != nil {
-			// The limit is ours, or a lower one of a handler before this one.
-			var over *http.MaxBytesError
-			if errors.As(err, &over) {
-				return nil, oversized("is larger", over.Limit)
-			}
-			return nil, refuse(problemUnreadable, "The body ended early or came too slowly. Nothing was stored; send it again.")
+			return nil, unreadable(err)
 		}
 		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
+			if buf, ref = h.grow(buf, min(nextSize(len(buf), r.ContentLength), limit)+1, 0, held); ref != nil {
+				return nil, ref
+			}
+			if r.ContentLength < 0 {
+				_ = connection.SetReadDeadline(began.Add(bodyPatience(cap(buf))))
+			}
 		}
 	}
+}
+
+// bodyPatience is how long a body of this size may take.
+func bodyPatience(size int) time.Duration {
+	return bodyGrace + time.Duration(size)*time.Second/bodyRate
+}
+
+// nextSize is how much is set aside for a body of which so much is there: all that was
+// announced, since who sent the beginning means the rest, else the double.
+func nextSize(there int, announced int64) int {
+	if there >= firstRead && int64(there) < announced {
+		return int(announced)
+	}
+	return 2 * there
+}
+
+// grow returns buf with the capacity, for which its cost is taken.
+func (h *Handler) grow(buf []byte, capacity, cost int, held *hold) ([]byte, *refusal) {
+	if ref := h.take(held, int64(capacity-cap(buf)+cost)); ref != nil {
+		return nil, ref
+	}
+	return append(make([]byte, 0, capacity), buf...), nil
+}
+
+// take asks for memory.
+func (h *Handler) take(held *hold, bytes int64) *refusal {
+	kind, detail := problemBusy, "The requests under way hold all the memory that there is for them; nothing was stored. Send again after Retry-After, with the same Idempotency-Key."
+	switch held.take(bytes) {
+	case granted:
+		return nil
+	case excessive:
+		kind, detail = problemTooMuch, "The requests under way from this address hold so much memory that there would be none for others; nothing was stored. Send again after Retry-After, with the same Idempotency-Key, and fewer at once."
+	}
+	return refuse(kind, detail).with("Retry-After", fmt.Sprint(h.budget.turns.next()))
+}
+
+// unreadable tells of an error in reading a body.
+func unreadable(err error) *refusal {
+	// The limit of a handler before this one.
+	var over *http.MaxBytesError
+	if errors.As(err, &over) {
+		return oversized("is larger", over.Limit)
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return refuse(problemTooSlow, fmt.Sprintf("The body did not come within %s and a second for each %d KiB. Nothing was stored; send it again, with the same Idempotency-Key.", bodyGrace, bodyRate>>10))
+	}
+	return refuse(problemUnreadable, "The body ended early. Nothing was stored; send it again.")
 }
 
 // limit is how large the body of a submission may be, in bytes.

@@ -61,7 +61,7 @@ func TestAnnouncedSizeIsNotSetAside(t *testing.T) {
 	r.ContentLength, r.Body = DefaultMaxEventSize, io.NopCloser(strings.NewReader("1"))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	body, ref := readBody(httptest.NewRecorder(), r, s.maxSize)
+	body, ref := s.readBody(httptest.NewRecorder(), r, DefaultMaxEventSize, &hold{budget: s.budget})
 	runtime.ReadMemStats(&after)
 	if ref != nil || string(body) != "1" {
 		t.Fatal(ref)

@@ -11,8 +11,14 @@ import (
 	"strings"
 )
 
+// maxFields bounds the header fields of a request: each costs more memory than its bytes.
+const maxFields = 100
+
 // guard decides who may send and read, before anything of the body is read.
 func (h *Handler) guard(r *http.Request) *refusal {
+	if n := len(r.Header); n > maxFields {
+		return refuse(problemTooManyFields, fmt.Sprintf("The request has %d header fields; at most %d are taken. Leave out those that the intake does not need.", n, maxFields))
+	}
 	came := arrival(r)
 	if len(h.tokens) > 0 {
 		if ref := h.checkToken(r.Header); ref != nil {
@@ -69,7 +75,8 @@ func checkLocal(came way, header http.Header) *refusal {
 		return refuse(problemNotLocal, "The request did not arrive on a loopback address or a unix socket, and the intake has no token. Send from the same machine to 127.0.0.1, or set token in relay_intake and send it as Authorization: Bearer.")
 	}
 	for name := range header {
-		if name == "Via" || name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-") {
+		// nginx sends none of these unless told to; X-Real-Ip is what its users add.
+		if name == "Via" || name == "Forwarded" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
 			return refuse(problemNotLocal, fmt.Sprintf("The request has the header %.100s, so it came through a proxy and may be from anywhere. Send it to the intake directly, or set token in relay_intake and send it as Authorization: Bearer.", name))
 		}
 	}

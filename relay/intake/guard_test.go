@@ -46,6 +46,7 @@ func TestLocalOnly(t *testing.T) {
 		{name: "X-Forwarded-Anything", ask: ask{header: "X-Forwarded-Anything:"}, slug: "not-local"},
 		{name: "Forwarded", ask: ask{header: "Forwarded: for=192.0.2.1"}, slug: "not-local"},
 		{name: "Via", ask: ask{header: "Via: 1.1 proxy"}, slug: "not-local"},
+		{name: "X-Real-IP", ask: ask{header: "X-Real-IP: 192.0.2.1"}, slug: "not-local"},
 		{name: "unix socket behind a proxy", ask: ask{local: socket, header: "Via: 1.1 proxy"}, slug: "not-local"},
 		{name: "another header", ask: ask{header: "X-Forward: x\nX-Request-Id: 1"}},
 

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -72,7 +74,8 @@ type Options struct {
 	Observer Observer
 }
 
-// Handler takes events over HTTP. Make it with [New]. It keeps nothing between requests.
+// Handler takes events over HTTP. Make it with [New]. It keeps nothing of a request once
+// it is answered.
 type Handler struct {
 	engine    func(context.Context) (Engine, error)
 	tokens    [][sha256.Size]byte
@@ -86,6 +89,9 @@ type Handler struct {
 	logger    *zap.Logger
 	observer  Observer
 	failures  pacer
+	budget    *budget
+	// lingering is the number of requests in [Handler.linger].
+	lingering atomic.Int32
 }
 
 // New checks the options and returns a handler.
@@ -98,6 +104,7 @@ func New(o Options) (*Handler, error) {
 		catalogue: o.Catalogue,
 		logger:    o.Logger,
 		observer:  o.Observer,
+		budget:    newBudget(budgetSize(debug.SetMemoryLimit(-1))),
 	}
 	if h.engine == nil {
 		return nil, errors.New("intake: the engine is missing")

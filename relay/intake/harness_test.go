@@ -27,6 +27,8 @@ type fakeEngine struct {
 	fails     error // what Publish returns
 	inspect   func(id string) (*relay.Event, []relay.Delivery, error)
 	receipts  func([]relay.Receipt) []relay.Receipt
+	// publishing is called while events are published, if it is set.
+	publishing func()
 }
 
 type stored struct {
@@ -37,6 +39,9 @@ type stored struct {
 func (f *fakeEngine) Publish(_ context.Context, events []relay.Publication, whole *relay.Key) ([]relay.Receipt, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.publishing != nil {
+		f.publishing()
+	}
 	if f.fails != nil {
 		return nil, f.fails
 	}

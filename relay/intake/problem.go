@@ -1,12 +1,6 @@
 package intake
 
-import (
-	"encoding/json"
-	"net/http"
-	"strconv"
-
-	"go.uber.org/zap"
-)
+import "net/http"
 
 // problemBase is the page that explains the problem types, each under its slug.
 const problemBase = "https://github.com/caddyrelay/caddyrelay/blob/main/docs/problems.md#"
@@ -42,7 +36,9 @@ const (
 	problemForeignOrigin
 	problemMediaType
 	problemCoding
+	problemTooManyFields
 	problemTooLarge
+	problemTooSlow
 	problemUnreadable
 	problemMalformed
 	problemDuplicate
@@ -58,6 +54,8 @@ const (
 	problemNarrowing
 	problemKeyReused
 	problemBatchTooLarge
+	problemTooMuch
+	problemBusy
 	problemFull
 	problemBroken
 	problemNotReady
@@ -102,13 +100,21 @@ var problemTypes = [problemCount]ProblemType{
 		"content-encoding", "Content encoding not taken", http.StatusUnsupportedMediaType,
 		"Bodies are kept, signed and delivered byte for byte. Send them without `Content-Encoding`.",
 	},
+	problemTooManyFields: {
+		"too-many-fields", "Too many header fields", http.StatusRequestHeaderFieldsTooLarge,
+		"A request may have 100 header fields. (Caddy itself refuses a header of more than 16 KiB, `max_header_bytes`, with 431 and a line of text.)",
+	},
 	problemTooLarge: {
 		"body-too-large", "Body too large", http.StatusRequestEntityTooLarge,
 		"The body is larger than `max_event_size`, or a batch larger than 2 MiB. Send a reference to large content, or raise the limit.",
 	},
+	problemTooSlow: {
+		"body-too-slow", "Body too slow", http.StatusRequestTimeout,
+		"A body must be there within 10 seconds, and one more for each 32 KiB of it. Nothing was stored; send it again, with the same idempotency key.",
+	},
 	problemUnreadable: {
 		"body-unreadable", "Body could not be read", http.StatusBadRequest,
-		"The body ended early or came too slowly. Nothing was stored; send it again.",
+		"The body ended early. Nothing was stored; send it again.",
 	},
 	problemMalformed: {
 		"malformed-json", "Not JSON", http.StatusBadRequest,
@@ -166,6 +172,14 @@ var problemTypes = [problemCount]ProblemType{
 		"batch-too-large", "Too many events at once", http.StatusRequestEntityTooLarge,
 		"A batch is stored whole or not at all, and this one has more events than `max_batch`, or does not fit into one storage transaction with all its deliveries. `fits` says how many of its events, from the first on, would be taken.",
 	},
+	problemTooMuch: {
+		"too-much-at-once", "Too much from one address", http.StatusTooManyRequests,
+		"The requests under way from this address hold so much memory that there would be none for others. Send again after `Retry-After`, with the same idempotency key, and fewer at once.",
+	},
+	problemBusy: {
+		"busy", "Too much under way", http.StatusServiceUnavailable,
+		"The requests under way hold all the memory that there is for them. Send again after `Retry-After`, with the same idempotency key: it grows with the number of senders that wait.",
+	},
 	problemFull: {
 		"store-full", "No room", http.StatusServiceUnavailable,
 		"The disk has less than `min_free` left, or the store has reached `max_size`. Deliveries go on. Send again after `Retry-After`, with the same idempotency key.",
@@ -182,74 +196,4 @@ var problemTypes = [problemCount]ProblemType{
 		"internal-error", "The relay failed", http.StatusInternalServerError,
 		"Something unexpected went wrong; the relay's log says what. Send again with the same idempotency key.",
 	},
-}
-
-// refusal is one occurrence of a problem.
-type refusal struct {
-	kind problem
-	// detail tells what is wrong with this request, and the mend.
-	detail string
-	faults []fault
-	// fits is how much of a batch there is room for.
-	fits *int
-	// field and value are a header field of the answer, if there is one to be set.
-	field, value string
-	// cause is for the log only.
-	cause error
-}
-
-func refuse(k problem, detail string) *refusal { return &refusal{kind: k, detail: detail} }
-
-// with returns ref with a header field of the answer.
-func (ref *refusal) with(field, value string) *refusal {
-	ref.field, ref.value = field, value
-	return ref
-}
-
-// refuse answers a problem.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) {
-	p := &problemTypes[ref.kind]
-	if r.Method == http.MethodPost {
-		h.observer.Rejected(p.Slug)
-	}
-	if r.Context().Err() == nil { // otherwise it is the sender who has gone
-		h.log(ref)
-	}
-	header := w.Header()
-	header.Set("Content-Type", "application/problem+json")
-	header.Set("Cache-Control", "no-store")
-	if ref.field != "" {
-		header.Set(ref.field, ref.value)
-	}
-	body, err := json.Marshal(struct {
-		Type   string  `json:"type"`
-		Title  string  `json:"title"`
-		Status int     `json:"status"`
-		Detail string  `json:"detail"`
-		Errors []fault `json:"errors,omitempty"`
-		Fits   *int    `json:"fits,omitempty"`
-	}{p.URI(), p.Title, p.Status, ref.detail, ref.faults, ref.fits})
-	if err != nil {
-		// Nothing in it can fail to be encoded.
-		h.logger.Error("encoding a problem", zap.Error(err))
-	}
-	header.Set("Content-Length", strconv.Itoa(len(body)+1))
-	w.WriteHeader(p.Status)
-	// The connection is gone if this fails; there is nobody to tell.
-	_, _ = w.Write(append(body, '\n'))
-}
-
-// log tells the operator of failures of the relay, and on the debug level of what
-// senders did wrong: they are told themselves.
-func (h *Handler) log(ref *refusal) {
-	p := &problemTypes[ref.kind]
-	if p.Status < http.StatusInternalServerError {
-		if e := h.logger.Check(zap.DebugLevel, "refused"); e != nil {
-			e.Write(zap.String("problem", p.Slug), zap.String("detail", ref.detail))
-		}
-		return
-	}
-	if silent, ok := h.failures.pass(); ok {
-		h.logger.Error("cannot take events", zap.String("problem", p.Slug), zap.Error(ref.cause), zap.Int64("more_since_last", silent))
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -20,18 +21,25 @@ func TestEveryProblemHappens(t *testing.T) {
 		ask     ask
 		options func(*Options)
 		engine  func(*setup)
+		body    io.Reader
 	}{
-		"not-found":               {ask: ask{path: "/v1"}},
-		"no-such-event":           {ask: ask{method: "GET", path: "/v1/events/evt_0"}},
-		"method-not-allowed":      {ask: ask{method: "PUT", path: "/v1/events"}},
-		"unauthorized":            {ask: ask{path: "/v1/events"}, options: token},
-		"not-local":               {ask: ask{path: "/v1/events", local: lan}},
-		"foreign-host":            {ask: ask{path: "/v1/events", host: "attacker.example"}},
-		"foreign-origin":          {ask: ask{path: "/v1/events", header: "Origin: null"}},
-		"unsupported-media-type":  {ask: ask{path: "/v1/events", header: "Content-Type: text/plain"}},
-		"content-encoding":        {ask: ask{path: "/v1/events", header: "Content-Encoding: gzip"}},
-		"body-too-large":          {ask: ask{path: "/v1/events", body: strings.Repeat("1", DefaultMaxEventSize+1)}},
-		"body-unreadable":         {}, // see below
+		"not-found":              {ask: ask{path: "/v1"}},
+		"no-such-event":          {ask: ask{method: "GET", path: "/v1/events/evt_0"}},
+		"method-not-allowed":     {ask: ask{method: "PUT", path: "/v1/events"}},
+		"unauthorized":           {ask: ask{path: "/v1/events"}, options: token},
+		"not-local":              {ask: ask{path: "/v1/events", local: lan}},
+		"foreign-host":           {ask: ask{path: "/v1/events", host: "attacker.example"}},
+		"foreign-origin":         {ask: ask{path: "/v1/events", header: "Origin: null"}},
+		"unsupported-media-type": {ask: ask{path: "/v1/events", header: "Content-Type: text/plain"}},
+		"content-encoding":       {ask: ask{path: "/v1/events", header: "Content-Encoding: gzip"}},
+		"body-too-large":         {ask: ask{path: "/v1/events", body: strings.Repeat("1", DefaultMaxEventSize+1)}},
+		"body-unreadable":        {body: errReader{io.ErrUnexpectedEOF}},
+		"body-too-slow":          {body: errReader{os.ErrDeadlineExceeded}},
+		"too-many-fields":        {ask: ask{path: "/v1/events/a", header: manyFields(100)}},
+		"too-much-at-once": {ask: ask{path: "/v1/events/a", body: "1"}, engine: func(s *setup) {
+			fill(s.budget, ask{path: "/"}.request().RemoteAddr, 64<<10)
+		}},
+		"busy":                    {ask: ask{path: "/v1/events/a", body: "1"}, engine: func(s *setup) { s.budget.used.Store(s.budget.size) }},
 		"malformed-json":          {ask: ask{path: "/v1/events/a", body: "{"}},
 		"duplicate-name":          {ask: ask{path: "/v1/events/a", body: `{"a":1,"a":1}`}},
 		"too-deep":                {ask: ask{path: "/v1/events/a", body: strings.Repeat("[", 65)}},
@@ -65,12 +73,12 @@ func TestEveryProblemHappens(t *testing.T) {
 			if c.engine != nil {
 				c.engine(s)
 			}
-			if p.Slug == "body-unreadable" {
+			if c.body != nil {
 				c.ask = ask{path: "/v1/events/a"}
 			}
 			r := c.ask.request()
-			if p.Slug == "body-unreadable" {
-				r.Body = io.NopCloser(brokenReader{})
+			if c.body != nil {
+				r.Body = io.NopCloser(c.body)
 			}
 			w := httptest.NewRecorder()
 			s.ServeHTTP(w, r)
@@ -81,7 +89,7 @@ func TestEveryProblemHappens(t *testing.T) {
 			if r.Method == http.MethodPost {
 				equal(t, "reason", s.tally.rejected, []string{p.Slug})
 			}
-			if p.Status == 503 && w.Header().Get("Retry-After") == "" {
+			if (p.Status == 503 || p.Status == 429) && w.Header().Get("Retry-After") == "" {
 				t.Error("no Retry-After")
 			}
 			// A refusal is never empty of advice, and never ends half-way.
@@ -92,9 +100,9 @@ func TestEveryProblemHappens(t *testing.T) {
 	}
 }
 
-type brokenReader struct{}
+type errReader struct{ err error }
 
-func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
 func TestProblemTable(t *testing.T) {
 	slug := regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)

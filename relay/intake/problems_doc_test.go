@@ -53,8 +53,8 @@ about this one request, for people. ` + "`errors`" + `, where it is present, lis
 into the body, an ` + "`offset`" + ` in bytes, the ` + "`line`" + ` of an NDJSON body, or the name of a ` + "`header`" + `. The
 elements of a batch, lines too, are counted from 0 in pointers; lines are counted from 1.
 
-**A request that was refused stored nothing.** Send again what was answered with 503 or 500, after ` + "`Retry-After`" + `
-if that is there and with the same idempotency key. Other requests are refused again until something is changed.
+**A request that was refused stored nothing.** Send again what was answered with 408, 429, 500 or 503, after
+` + "`Retry-After`" + ` if that is there and with the same idempotency key. Other requests are refused again until something is changed.
 
 The word after ` + "`#`" + ` is also the label ` + "`reason`" + ` of the metric ` + "`caddy_relay_events_rejected_total`" + `.
 
