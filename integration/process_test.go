@@ -26,9 +26,10 @@ type instance struct {
 	port int
 	// bind is the address that intake listens on, grace Caddy's grace_period.
 	bind, grace string
-	// intake holds the lines of relay_intake, env further environment variables.
-	intake string
-	env    []string
+	// intake holds the lines of relay_intake, sites further sites, globals further
+	// global options, env further environment variables.
+	intake, sites, globals string
+	env                    []string
 	// wrapper is a command that the process is started with, such as strace.
 	wrapper []string
 	// logged is where the log of the present process begins.
@@ -44,8 +45,10 @@ type instance struct {
 // option changes an instance before it is started.
 type option func(*instance)
 
-func withIntake(lines string) option { return func(c *instance) { c.intake = lines } }
-func withGrace(grace string) option  { return func(c *instance) { c.grace = grace } }
+func withIntake(lines string) option  { return func(c *instance) { c.intake = lines } }
+func withSites(text string) option    { return func(c *instance) { c.sites = text } }
+func withGlobals(lines string) option { return func(c *instance) { c.globals = lines } }
+func withGrace(grace string) option   { return func(c *instance) { c.grace = grace } }
 func withEnv(env ...string) option {
 	return func(c *instance) { c.env = append(c.env, env...) }
 }
@@ -111,6 +114,7 @@ func (c *instance) configure(relay string) {
 		}
 %s
 	}
+%s
 }
 
 http://:%d {
@@ -119,7 +123,7 @@ http://:%d {
 %s
 	}
 }
-`, c.admin(), c.grace, c.store(), strings.TrimRight(relay, "\n"), c.port, c.bind, c.intake))
+%s`, c.admin(), c.grace, c.store(), strings.TrimRight(relay, "\n"), c.globals, c.port, c.bind, c.intake, c.sites))
 }
 
 // optionLine is the first line that configure was given.

@@ -1,9 +1,7 @@
 package integration
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -106,41 +104,6 @@ func TestRelaySubscriptionsNarrowsTheMatch(t *testing.T) {
 			t.Errorf("%v were delivered; want %s", got, want.bodies)
 		}
 	}
-}
-
-// A socket is local, whatever the Host says.
-func TestIntakeOnAUnixSocket(t *testing.T) {
-	t.Parallel()
-	r := newReceiver(t)
-	c := prepare(t)
-	socket := c.path("intake.sock")
-	c.configure(subscribed("crm", r))
-	c.write("Caddyfile", c.file("Caddyfile")+"http:// {\nbind unix/"+socket+"\nrelay_intake\n}\n")
-	c.start()
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-	}}
-	post := func(header ...string) answer {
-		req, err := http.NewRequest(http.MethodPost, "http://shop.example.com/v1/events/order.paid", strings.NewReader(`1`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		for i := 0; i < len(header); i += 2 {
-			req.Header.Set(header[i], header[i+1])
-		}
-		return do(client, req)
-	}
-	got := c.accepted(post())
-	c.wantDelivery(got.ID, "crm", stateDelivered, "")
-	wantProblem(t, post("X-Forwarded-For", "198.51.100.7"), http.StatusForbidden)
-	if code := c.stop(); code != 0 {
-		t.Errorf("exit code %d; want 0", code)
-	}
-	r.wantExactly(1)
 }
 
 // A name that is listed is right beside the local ones.

@@ -102,7 +102,7 @@ var problemTypes = [problemCount]ProblemType{
 	},
 	problemTooManyFields: {
 		"too-many-fields", "Too many header fields", http.StatusRequestHeaderFieldsTooLarge,
-		"A request may have 100 header fields. (Caddy itself refuses a header of more than 16 KiB, `max_header_bytes`, with 431 and a line of text.)",
+		"A request may have 100 header fields. (Caddy itself refuses a header of more than 16 KiB, `max_header_size`, with 431 and a line of text.)",
 	},
 	problemTooLarge: {
 		"body-too-large", "Body too large", http.StatusRequestEntityTooLarge,
