@@ -284,3 +284,53 @@ func TestFloodOfConnectionsCostsLittleAndStopsNobody(t *testing.T) {
 		return fmt.Sprintf("%d goroutines and %d descriptors are left of %d and %d", c.goroutines(), c.descriptors(), goroutines, descriptors)
 	})
 }
+
+// F30: connections take all the file descriptors that there are, so that neither the
+// storage can open a file nor a delivery a socket. What was accepted arrives all the
+// same, and all goes on when they have gone.
+func TestFloodThatTakesAllDescriptorsLosesNothing(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	// The soft limit is what Go raises to the hard one.
+	c := run(t, subscribed("crm", r, retriedSoon, "breaker off"), withWrapper("sh", "-c", `ulimit -n 200 && exec "$0" "$@"`))
+	// This connection is there before the others.
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{MaxConnsPerHost: 1}}
+	defer client.CloseIdleConnections()
+	c.insist(t, client, "before")
+	s := c.besiege(t, 400)
+	eventually(t, func() bool { return strings.Contains(c.log(), "too many open files") }, func() string {
+		return fmt.Sprintf("descriptors are left: %d are open", c.descriptors())
+	})
+	// Enough to fill more than one of the storage's tables in memory.
+	large := `"` + strings.Repeat("x", 400<<10) + `"`
+	accepted := make(map[string]bool)
+	refused := 0
+	for range 100 {
+		if refused == 3 {
+			break // the storage tries again after longer and longer pauses
+		}
+		req, err := http.NewRequest(http.MethodPost, c.url(ofType), strings.NewReader(large))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		switch a := do(client, req); {
+		case a.status == http.StatusAccepted:
+			accepted[c.accepted(a).ID] = true
+		case a.err != nil, a.status == http.StatusServiceUnavailable, a.status == http.StatusTooManyRequests:
+			refused++
+		default:
+			t.Errorf("%s", a)
+		}
+	}
+	s.end()
+	c.insist(t, client, "after")
+	c.drained()
+	for _, a := range r.got() {
+		delete(accepted, a.id())
+	}
+	t.Logf("%d were refused meanwhile; %v", refused, s.answers)
+	if len(accepted) > 0 {
+		t.Errorf("%d accepted events were not delivered: %v", len(accepted), accepted)
+	}
+}
