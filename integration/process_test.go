@@ -46,7 +46,6 @@ type instance struct {
 type option func(*instance)
 
 func withIntake(lines string) option  { return func(c *instance) { c.intake = lines } }
-func withSites(text string) option    { return func(c *instance) { c.sites = text } }
 func withGlobals(lines string) option { return func(c *instance) { c.globals = lines } }
 func withGrace(grace string) option   { return func(c *instance) { c.grace = grace } }
 func withEnv(env ...string) option {

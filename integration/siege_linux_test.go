@@ -122,8 +122,11 @@ func (s *siege) attack(dialer *net.Dialer, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.answers[resp.StatusCode]++
-	if after := resp.Header.Get("Retry-After"); (resp.StatusCode == 503 || resp.StatusCode == 429) && after == "" {
-		s.failures["no Retry-After"]++
+	switch resp.StatusCode {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if resp.Header.Get("Retry-After") == "" {
+			s.failures["no Retry-After"]++
+		}
 	}
 }
 

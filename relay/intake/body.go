@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -88,14 +89,17 @@ func (h *Handler) grow(buf []byte, capacity, cost int, held *hold) ([]byte, *ref
 
 // take asks for memory.
 func (h *Handler) take(held *hold, bytes int64) *refusal {
-	kind, detail := problemBusy, "The requests under way hold all the memory that there is for them; nothing was stored. Send again after Retry-After, with the same Idempotency-Key."
+	const again = "; nothing was stored. Send again after Retry-After, with the same Idempotency-Key"
+	var ref *refusal
 	switch held.take(bytes) {
 	case granted:
 		return nil
+	case denied:
+		ref = refuse(problemBusy, "The requests under way hold all the memory that there is for them"+again+".")
 	case excessive:
-		kind, detail = problemTooMuch, "The requests under way from this address hold so much memory that there would be none for others; nothing was stored. Send again after Retry-After, with the same Idempotency-Key, and fewer at once."
+		ref = refuse(problemTooMuch, "The requests under way from this address hold so much memory that there would be none for others"+again+", and fewer at once.")
 	}
-	return refuse(kind, detail).with("Retry-After", fmt.Sprint(h.budget.turns.next()))
+	return ref.with("Retry-After", strconv.Itoa(h.budget.turns.next()))
 }
 
 // unreadable tells of an error in reading a body.

@@ -3,10 +3,12 @@ package intake
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -169,7 +171,7 @@ func (c *connection) closed() {
 	c.t.Helper()
 	if b, err := c.in.ReadByte(); err == nil {
 		c.t.Errorf("there is more: %q", b)
-	} else if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.t.Error("the connection is still open")
 	}
 }
