@@ -49,6 +49,7 @@ var adminRoutes = map[string]adminHandler{
 	"GET /relay/explain":          adminExplain,
 	"GET /relay/egress":           adminEgress,
 
+	"GET /relay/subscriptions/{name}":                          adminSubscription,
 	"POST /relay/subscriptions/{name}/pause":                   adminPause,
 	"POST /relay/subscriptions/{name}/resume":                  adminResume,
 	"POST /relay/subscriptions/{name}/drop":                    adminDrop,

@@ -44,6 +44,9 @@ type App struct {
 	// Who gets what.
 	Subscriptions []*Subscription `json:"subscriptions,omitempty"`
 
+	// configured is what Defaults said; see Subscription.
+	configured Settings
+
 	ctx        caddy.Context
 	logger     *zap.Logger
 	opener     StorageOpener
@@ -187,11 +190,13 @@ func (a *App) loadGuests(ctx caddy.Context) error {
 		}
 	}
 	if a.Defaults != nil {
+		a.configured = *a.Defaults
 		if err := a.Defaults.loadSigners(ctx); err != nil {
 			return fmt.Errorf("defaults: %w", err)
 		}
 	}
 	for _, s := range a.Subscriptions {
+		s.configured = s.Settings
 		if err := s.Settings.loadSigners(ctx); err != nil {
 			return s.wrap(err)
 		}

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -126,20 +127,41 @@ func attemptResult(a *view.Attempt) string {
 }
 
 func showSubscription(cmd *cobra.Command, c *client, name string) error {
-	var s status
-	if err := c.get("/relay/status", &s); err != nil {
+	body, err := c.call(http.MethodGet, "/relay/subscriptions/"+url.PathEscape(name), nil)
+	if err != nil {
 		return err
 	}
-	var known []string
-	for _, sub := range s.Subscriptions {
-		known = append(known, sub.Name)
-		if sub.Name != name {
-			continue
-		}
-		if wantsJSON(cmd) {
-			return writeIndented(cmd.OutOrStdout(), sub)
-		}
-		return printSubscriptions(cmd.OutOrStdout(), []subscriptionStatus{sub})
+	if wantsJSON(cmd) {
+		return printJSON(cmd.OutOrStdout(), body)
 	}
-	return fmt.Errorf("there is no subscription named %q%s", name, didYouMean(name, known))
+	var s subscriptionDetails
+	if err := decode(body, &s); err != nil {
+		return err
+	}
+	w := cmd.OutOrStdout()
+	if err := printSubscriptions(w, []subscriptionStatus{s.subscriptionStatus}); err != nil {
+		return err
+	}
+	if s.URL == "" {
+		return nil
+	}
+	fmt.Fprintln(w)
+	return printSettings(w, append([]effectiveSetting{{Word: "url", Values: []string{s.URL}, From: fromSubscription}}, s.Settings...))
+}
+
+// printSettings shows what the words of a subscription come to, and where each comes from.
+func printSettings(w io.Writer, settings []effectiveSetting) error {
+	var rows []string
+	for _, e := range settings {
+		if len(e.Values) == 0 {
+			e.Values = []string{otherwiseNone}
+		}
+		for i, value := range e.Values {
+			if i > 0 {
+				e.Word, e.From = "", ""
+			}
+			rows = append(rows, e.Word+"\t"+e.From+"\t"+strings.ReplaceAll(value, "\t", "    "))
+		}
+	}
+	return table(w, "WORD\tFROM\tVALUE", len(rows), "", func(i int) string { return rows[i] })
 }

@@ -419,7 +419,7 @@ func TestSteeringRefusesWhatItCannotDo(t *testing.T) {
 		{404, "POST /relay/subscriptions/mrc/drop", "", `there is no subscription named "mrc"`},
 		{404, "POST /relay/subscriptions/mrc/test", "", `there is no subscription named "mrc"`},
 		{404, "POST /relay/subscriptions/crm/stop", "", "there is no /relay/subscriptions/crm/stop"},
-		{404, "POST /relay/subscriptions/crm", "", "there is no /relay/subscriptions/crm"},
+		{405, "POST /relay/subscriptions/crm", "", "takes GET, HEAD, not POST"},
 		{404, "POST /relay/events/evt_none/deliveries/crm/replay", "", "evt_none"},
 		{404, "POST /relay/events/" + id + "/deliveries/mrc/replay", "", "has no delivery for the subscription"},
 		{404, "POST /relay/replay", `{"subscription": "mrc", "select": "all"}`, `there is no subscription named "mrc"`},

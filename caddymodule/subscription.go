@@ -28,6 +28,8 @@ type Subscription struct {
 
 	// What the subscription comes to, with the defaults.
 	effective Settings
+	// What was said of it. Loading guests empties the fields that name them.
+	configured Settings
 }
 
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)

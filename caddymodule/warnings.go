@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"fmt"
-	"net/http"
 	"time"
 )
 
@@ -41,11 +40,8 @@ func (a *App) warnings() []string {
 func (s *Settings) warnings() []string {
 	all := s.guestWarnings
 	for _, h := range s.Header {
-		switch http.CanonicalHeaderKey(h.Field) {
-		case "Authorization", "Cookie", "X-Api-Key":
-			if headerOps[h.Op] != '-' {
-				all = append(all, fmt.Sprintf("header %s: the value is not masked; write: secret_header %s <value>", h.Field, h.Field))
-			}
+		if oftenSecret(h.Field) && headerOps[h.Op] != '-' {
+			all = append(all, fmt.Sprintf("header %s: the value is not masked; write: secret_header %s <value>", h.Field, h.Field))
 		}
 	}
 	for _, h := range s.SecretHeader {

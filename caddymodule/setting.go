@@ -1,0 +1,209 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// setting is one word of a subscription as people are shown it: what it comes to, and what
+// holds where nobody says anything.
+type setting struct {
+	// word is that of the Caddyfile, fields are the JSON fields that it fills.
+	word   string
+	fields []string
+	// otherwise is the built-in default, as a Caddyfile would have it.
+	otherwise string
+	// show returns what stands behind the word, line by line; nothing if s does not have
+	// the word. Secrets are masked.
+	show func(s *Settings) []string
+}
+
+// Built-in defaults that are no values.
+const (
+	otherwiseNone   = "none"
+	otherwiseRegion = "the only region; required where there are several"
+)
+
+// allSettings has a row for every word of a subscription, in the order of the fields of
+// [Settings]. From it come what `caddy relay show` prints and the table of the Caddyfile's
+// reference; tests hold it against the vocabulary and the fields.
+var allSettings = []setting{
+	{"description", []string{"description"}, otherwiseNone, shownText(func(s *Settings) string { return s.Description })},
+	{"contact", []string{"contacts"}, otherwiseNone, shownList(func(s *Settings) []string { return s.Contacts })},
+	{"topics", []string{"topics"}, "*", shownList(func(s *Settings) []string { return s.Topics })},
+	{"filter", []string{"filter"}, otherwiseNone, showFilter},
+	{"filters", []string{"filters"}, otherwiseNone, shownText(func(s *Settings) string { return compact(s.Filters) })},
+	{"expression", []string{"expression"}, otherwiseNone, func(s *Settings) []string { return lines(s.Expression) }},
+	{"region", []string{"region"}, otherwiseRegion, shownText(func(s *Settings) string { return s.Region })},
+	{"method", []string{"method"}, "POST", shownText(func(s *Settings) string { return s.Method })},
+	{"header", []string{"header"}, otherwiseNone, showHeader},
+	{"secret_header", []string{"secret_header"}, otherwiseNone, showSecretHeader},
+	{"sign", []string{"sign"}, "none, with a warning", func(s *Settings) []string { return showGuests(s.SignRaw, "scheme") }},
+	{"retry", []string{"retry"}, spellRetry(nil), func(s *Settings) []string {
+		if s.Retry == nil {
+			return nil
+		}
+		return []string{spellRetry(s.Retry)}
+	}},
+	{"timeout", []string{"timeout"}, spell(relay.DefaultTimeout), shownDuration(func(s *Settings) caddy.Duration { return s.Timeout })},
+	{"connect_timeout", []string{"connect_timeout"}, spell(relay.DefaultConnectTimeout), shownDuration(func(s *Settings) caddy.Duration { return s.ConnectTimeout })},
+	{"max_in_flight", []string{"max_in_flight"}, strconv.Itoa(relay.DefaultMaxInFlight), func(s *Settings) []string {
+		if s.MaxInFlight == 0 {
+			return nil
+		}
+		return []string{strconv.Itoa(s.MaxInFlight)}
+	}},
+	{"rate_limit", []string{"rate_limit"}, otherwiseNone, func(s *Settings) []string {
+		if s.RateLimit == nil {
+			return nil
+		}
+		return []string{fmt.Sprintf("%d %s", s.RateLimit.Events, spell(time.Duration(s.RateLimit.Window)))}
+	}},
+	{"order_by", []string{"order_by"}, otherwiseNone, shownText(func(s *Settings) string { return s.OrderBy })},
+	{"breaker", []string{"breaker"}, spellBreaker(nil), func(s *Settings) []string {
+		if s.Breaker == nil {
+			return nil
+		}
+		return []string{spellBreaker(s.Breaker)}
+	}},
+	{"disable_after", []string{"disable_after"}, spell(relay.DefaultDisableAfter), shownDuration(func(s *Settings) caddy.Duration { return s.DisableAfter })},
+	{"allow_ips", []string{"allow_ips"}, "public addresses only", shownList(func(s *Settings) []string { return s.AllowIPs })},
+	{"allow_hosts", []string{"allow_hosts"}, "public names only", shownList(func(s *Settings) []string { return s.AllowHosts })},
+	{"paused", []string{"paused", "paused_reason"}, "no", func(s *Settings) []string {
+		if !s.Paused {
+			return nil
+		}
+		return []string{strings.TrimSpace("yes " + s.PausedReason)}
+	}},
+}
+
+func shownText(get func(*Settings) string) func(*Settings) []string {
+	return func(s *Settings) []string {
+		if text := get(s); text != "" {
+			return []string{text}
+		}
+		return nil
+	}
+}
+
+func shownList(get func(*Settings) []string) func(*Settings) []string {
+	return shownText(func(s *Settings) string { return strings.Join(get(s), " ") })
+}
+
+func shownDuration(get func(*Settings) caddy.Duration) func(*Settings) []string {
+	return shownText(func(s *Settings) string {
+		if d := get(s); d != 0 {
+			return spell(time.Duration(d))
+		}
+		return ""
+	})
+}
+
+func lines(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
+}
+
+func compact(raw json.RawMessage) string {
+	var out bytes.Buffer
+	if json.Compact(&out, raw) != nil {
+		return string(raw)
+	}
+	return out.String()
+}
+
+func showFilter(s *Settings) []string {
+	var all []string
+	for _, f := range s.Filter {
+		if built, err := f.build(); err == nil { // Provision has refused others
+			all = append(all, built.String())
+		}
+	}
+	return all
+}
+
+func showHeader(s *Settings) []string {
+	var all []string
+	for _, h := range s.Header {
+		sign := strings.Trim(string(headerOps[h.Op]), "=")
+		value := h.Value
+		if oftenSecret(h.Field) {
+			value = masked(value)
+		}
+		all = append(all, strings.TrimSpace(sign+h.Field+" "+value))
+	}
+	return all
+}
+
+func showSecretHeader(s *Settings) []string {
+	var all []string
+	for _, h := range s.SecretHeader {
+		all = append(all, h.Field+" "+masked(h.Value))
+	}
+	return all
+}
+
+// spell writes a duration as people do: 5m, 1h30m, 7d.
+func spell(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d != 0 && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if short, ok := strings.CutSuffix(text, zero); ok {
+			text = short + zero[:1]
+		}
+	}
+	return text
+}
+
+// spellRetry takes nil for the default.
+func spellRetry(r *Retry) string {
+	p := r.policy()
+	if p.Off {
+		return "off"
+	}
+	var words []string
+	for _, d := range p.Delays {
+		if d >= 24*time.Hour && d <= 48*time.Hour {
+			words = append(words, fmt.Sprintf("%dh", d/time.Hour)) // as in the schedule of Standard Webhooks
+			continue
+		}
+		words = append(words, spell(d))
+	}
+	words = append(words, fmt.Sprintf("jitter %v", p.Jitter))
+	for i, status := range p.OnStatus {
+		if i == 0 {
+			words = append(words, "on_status")
+		}
+		if status < 10 {
+			words = append(words, fmt.Sprintf("%dxx", status))
+			continue
+		}
+		words = append(words, strconv.Itoa(status))
+	}
+	if p.GiveUpAfter != 0 {
+		words = append(words, "give_up_after "+spell(p.GiveUpAfter))
+	}
+	return strings.Join(words, " ")
+}
+
+// spellBreaker takes nil for the default.
+func spellBreaker(b *Breaker) string {
+	p := b.build()
+	if p.Off {
+		return "off"
+	}
+	return fmt.Sprintf("%v %d %s %s", p.Ratio, p.Least, spell(p.Window), spell(p.Pause))
+}
