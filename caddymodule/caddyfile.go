@@ -65,6 +65,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			method POST|PUT|PATCH|GET|DELETE
 //			header [+|-]<field> [<value>]
 //			secret_header <field> <value>
+//			format data|binary|structured|contentful|phraseanet
 //			sign <scheme> [<secret>] {
 //				secret <secret> [from <time>] [until <time>]
 //			}
@@ -76,6 +77,10 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			timeout <duration>
 //			connect_timeout <duration>
 //			max_in_flight <number>
+//			rate_limit <events> <window>
+//			order_by <placeholder>
+//			breaker off|<failure ratio> <least attempts> <window> [<pause>]
+//			disable_after <duration>
 //			allow_ips <prefix>...
 //			allow_hosts <name>...
 //			paused [<reason>]

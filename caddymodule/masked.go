@@ -13,7 +13,7 @@ import (
 // mask stands for what is not shown.
 const mask = "***"
 
-var anyPlaceholder = regexp.MustCompile(`\{(?:env|file)\.[^{}]*\}`)
+var anyPlaceholder = regexp.MustCompile(`\{(?:env|file|event)\.[^{}]*\}`)
 
 // masked shows the placeholders of a value, and nothing else of it.
 func masked(value string) string {

@@ -28,9 +28,14 @@ type setting struct {
 
 // Built-in defaults that are no values.
 const (
-	otherwiseNone   = "none"
-	otherwiseRegion = "the only region; required where there are several"
+	otherwiseNone     = "none"
+	otherwiseRegion   = "the only region; required where there are several"
+	otherwiseUnsigned = "none, with a warning"
+	otherwisePublic   = "only what is public"
+	otherwiseNo       = "no"
 )
+
+var otherwiseInProse = []string{otherwiseNone, otherwiseRegion, otherwiseUnsigned, otherwisePublic, otherwiseNo}
 
 // allSettings has a row for every word of a subscription, in the order of the fields of
 // [Settings]. From it come what `caddy relay show` prints and the table of the Caddyfile's
@@ -46,7 +51,8 @@ var allSettings = []setting{
 	{"method", []string{"method"}, "POST", shownText(func(s *Settings) string { return s.Method })},
 	{"header", []string{"header"}, otherwiseNone, showHeader},
 	{"secret_header", []string{"secret_header"}, otherwiseNone, showSecretHeader},
-	{"sign", []string{"sign"}, "none, with a warning", func(s *Settings) []string { return showGuests(s.SignRaw, "scheme") }},
+	{"format", []string{"format"}, "data", shownText(func(s *Settings) string { return s.Format })},
+	{"sign", []string{"sign"}, otherwiseUnsigned, func(s *Settings) []string { return showGuests(s.SignRaw, "scheme") }},
 	{"retry", []string{"retry"}, spellRetry(nil), func(s *Settings) []string {
 		if s.Retry == nil {
 			return nil
@@ -75,9 +81,9 @@ var allSettings = []setting{
 		return []string{spellBreaker(s.Breaker)}
 	}},
 	{"disable_after", []string{"disable_after"}, spell(relay.DefaultDisableAfter), shownDuration(func(s *Settings) caddy.Duration { return s.DisableAfter })},
-	{"allow_ips", []string{"allow_ips"}, "public addresses only", shownList(func(s *Settings) []string { return s.AllowIPs })},
-	{"allow_hosts", []string{"allow_hosts"}, "public names only", shownList(func(s *Settings) []string { return s.AllowHosts })},
-	{"paused", []string{"paused", "paused_reason"}, "no", func(s *Settings) []string {
+	{"allow_ips", []string{"allow_ips"}, otherwisePublic, shownList(func(s *Settings) []string { return s.AllowIPs })},
+	{"allow_hosts", []string{"allow_hosts"}, otherwisePublic, shownList(func(s *Settings) []string { return s.AllowHosts })},
+	{"paused", []string{"paused", "paused_reason"}, otherwiseNo, func(s *Settings) []string {
 		if !s.Paused {
 			return nil
 		}

@@ -150,7 +150,7 @@ func TestEffectiveSettingsSayWhereTheyComeFrom(t *testing.T) {
 		"defaults: timeout 1m30s", "defaults: contact mailto:a@example.com",
 		"defaults: retry 1m30s 36h 3d jitter 0 on_status 429 5xx give_up_after 10d",
 		"built-in: region eu", "built-in: method POST", "built-in: connect_timeout 5s", "built-in: max_in_flight 16",
-		"built-in: rate_limit ", "built-in: breaker 0.7 10 5m 30s", "built-in: disable_after 5d", "built-in: allow_ips public addresses only",
+		"built-in: rate_limit ", "built-in: breaker 0.7 10 5m 30s", "built-in: disable_after 5d", "built-in: allow_ips only what is public",
 	} {
 		if !slices.Contains(strings.Split(text, "\n"), want) {
 			t.Errorf("%q is missing in\n%s", want, text)

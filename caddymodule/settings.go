@@ -80,7 +80,7 @@ type Settings struct {
 	// and its body. Default: 15s
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// The part of it that connecting may take. Default: 5s
+	// The part of the timeout that connecting may take. Default: 5s
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
 
 	// The number of attempts that may be under way at once, 1 to 1000. Default: 16
