@@ -24,10 +24,6 @@ const (
 	fieldAttempt      = "Relay-Attempt"
 	fieldTraceParent  = "Traceparent"
 	fieldTraceState   = "Tracestate"
-	// An empty list under this key is not sent. It tells net/http that the request may
-	// be made again on a fresh connection when a pooled one turns out to be dead: that
-	// is no attempt, since the endpoint cannot have seen it.
-	fieldIdempotencyKey = "Idempotency-Key"
 )
 
 // requestError is why a request could not be made of an event.
@@ -52,7 +48,8 @@ type message struct {
 // [*requestError].
 func (j *job) request(a Attempt) (*http.Request, error) {
 	e, s := j.event, j.sub
-	h := make(http.Header, 12+len(s.Header))
+	// A signed delivery without further fields has eight, which is what a small map holds.
+	h := make(http.Header, 8+len(s.Header))
 	// One array holds all values.
 	values := make([]string, 0, 12)
 	set := func(field, value string) {
@@ -81,7 +78,6 @@ func (j *job) request(a Attempt) (*http.Request, error) {
 	set(fieldEvent, e.Type)
 	set(fieldSubscription, s.Name)
 	set(fieldAttempt, strconv.Itoa(a.Number))
-	h[fieldIdempotencyKey] = nil
 	if change := s.changes.header(a.At); change != nil {
 		h[fieldEgressChange] = change
 	}

@@ -15,6 +15,9 @@ import (
 // context is not looked at. It also returns the connection that was used last, nil if there
 // was none. The body of the answer must be closed.
 //
+// The request may be made again on a new connection when a kept one turns out to be dead:
+// that is no attempt, since the endpoint has answered nothing on it.
+//
 // It is what deliveries are made with: a [Transport] needs neither timer nor trace for a
 // small request. Of another [http.RoundTripper] the same is had in the usual way.
 func Send(ctx context.Context, rt http.RoundTripper, deadline time.Time, req *http.Request) (resp *http.Response, conn net.Conn, err error) {
@@ -37,6 +40,9 @@ func (p *pool) send(ctx context.Context, deadline time.Time, req *http.Request) 
 }
 
 func sendTraced(ctx context.Context, rt http.RoundTripper, deadline time.Time, req *http.Request) (*http.Response, net.Conn, error) {
+	if _, ok := req.Header[idempotencyKey]; !ok {
+		req.Header[idempotencyKey] = nil
+	}
 	var conn net.Conn
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -50,6 +56,10 @@ func sendTraced(ctx context.Context, rt http.RoundTripper, deadline time.Time, r
 	resp.Body = &cancelled{resp.Body, cancel}
 	return resp, conn, nil
 }
+
+// An empty list under this key is not sent. It tells net/http that the request may be made
+// again.
+const idempotencyKey = "Idempotency-Key"
 
 // cancelled is a body whose context ends when it is closed.
 type cancelled struct {

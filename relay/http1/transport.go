@@ -62,14 +62,19 @@ func Takes(req *http.Request) bool {
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	deadline, _ := ctx.Deadline()
-	resp, _, err := t.Do(ctx, deadline, req)
+	_, repeatable := req.Header["Idempotency-Key"]
+	resp, _, err := t.do(ctx, deadline, req, repeatable || req.Method == http.MethodGet)
 	return resp, err
 }
 
-// Do is RoundTrip with the deadline beside the context, which saves a timer, and with the
-// connection that was used last; nil if there was none. The request's own context is not
-// looked at. A zero deadline is none.
+// Do is RoundTrip of a request that may be repeated, with the deadline beside the context,
+// which saves a timer, and with the connection that was used last; nil if there was none.
+// The request's own context is not looked at. A zero deadline is none.
 func (t *Transport) Do(ctx context.Context, deadline time.Time, req *http.Request) (*http.Response, net.Conn, error) {
+	return t.do(ctx, deadline, req, true)
+}
+
+func (t *Transport) do(ctx context.Context, deadline time.Time, req *http.Request, repeatable bool) (*http.Response, net.Conn, error) {
 	defer closeBody(req)
 	if err := check(req); err != nil {
 		return nil, nil, err
@@ -89,7 +94,7 @@ func (t *Transport) Do(ctx context.Context, deadline time.Time, req *http.Reques
 			return resp, c.Conn, nil
 		}
 		_ = c.Close() // it is of no use, whatever is wrong with it
-		if !reused || c.heard || !closedByPeer(err) || !rewind(req) {
+		if !reused || c.heard || !repeatable || !closedByPeer(err) || !rewind(req) {
 			return nil, c.Conn, ended(ctx, deadline, err)
 		}
 		c = nil
@@ -155,10 +160,6 @@ func closedByPeer(err error) bool {
 
 // rewind makes the request ready to be made again. It reports whether that is possible.
 func rewind(req *http.Request) bool {
-	_, repeatable := req.Header["Idempotency-Key"]
-	if !repeatable && req.Method != http.MethodGet {
-		return false
-	}
 	if req.Body == nil || req.Body == http.NoBody {
 		return true
 	}
