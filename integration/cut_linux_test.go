@@ -108,7 +108,8 @@ func TestAcceptedEventsSurviveAnOOMKill(t *testing.T) {
 	resident, _ := strconv.ParseInt(fields[1], 10, 64)
 	shared, _ := strconv.ParseInt(fields[2], 10, 64)
 	allowed := (resident-shared)*int64(os.Getpagesize()) + 4<<20
-	if err := os.WriteFile(limit, []byte(strconv.FormatInt(allowed, 10)), 0o600); err != nil {
+	allow := func() error { return os.WriteFile(limit, []byte(strconv.FormatInt(allowed, 10)), 0o600) }
+	if err := allow(); err != nil {
 		t.Skipf("the memory cannot be limited: %v", err)
 	}
 	ended := func() bool {
@@ -121,9 +122,13 @@ func TestAcceptedEventsSurviveAnOOMKill(t *testing.T) {
 	}
 	for round := 0; !ended(); round++ {
 		if round == 200 {
-			t.Skip("the kernel does not end it")
+			t.Fatal("the kernel does not end it")
 		}
 		burst(c, o, fmt.Sprint("flood, ", round), 8, 900_000)
+		// Intake keeps to a bound of its own, so that the limit has to come down to it. An
+		// old kernel refuses that while it finds nothing to take back.
+		allowed -= 1 << 20
+		_ = allow()
 	}
 	o.fault()
 	if status := c.cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGKILL {
