@@ -191,13 +191,13 @@ func (a *App) loadGuests(ctx caddy.Context) error {
 	}
 	if a.Defaults != nil {
 		a.configured = *a.Defaults
-		if err := a.Defaults.loadSigners(ctx); err != nil {
+		if err := a.Defaults.loadGuests(ctx); err != nil {
 			return fmt.Errorf("defaults: %w", err)
 		}
 	}
 	for _, s := range a.Subscriptions {
 		s.configured = s.Settings
-		if err := s.Settings.loadSigners(ctx); err != nil {
+		if err := s.Settings.loadGuests(ctx); err != nil {
 			return s.wrap(err)
 		}
 		s.effective = s.Settings.over(a.Defaults)

@@ -1,14 +1,12 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -59,6 +57,11 @@ func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dis
 		}},
 		"header":        {usage: "header [+|-]<field> [<value>]", least: 1, most: 2, many: true, parse: s.parseHeader},
 		"secret_header": {usage: "secret_header <field> <value>", least: 2, most: 2, many: true, parse: s.parseSecretHeader},
+		"transform": {usage: "transform template|jq <text> [<content type>]", most: -1, block: true, parse: func(args []string) error {
+			raw, err := parseGuest(d, "transform", transformNamespace, "engine", args)
+			s.TransformRaw = raw
+			return err
+		}},
 		"format": {usage: "format " + formatNames("|"), least: 1, most: 1, parse: func(args []string) error {
 			s.Format = args[0]
 			return checkFormat(s.Format)
@@ -182,24 +185,4 @@ func (r *Retry) parse(d *caddyfile.Dispenser, args []string) error {
 		}},
 		"give_up_after": durationWord("give_up_after", &r.GiveUpAfter),
 	})
-}
-
-// parseGuest reads the line and block of a word whose first argument names a module.
-// The cursor is at the last of the arguments.
-func parseGuest(d *caddyfile.Dispenser, name, namespace, inlineKey string, args []string) (json.RawMessage, error) {
-	guest := ""
-	if len(args) > 0 {
-		guest = args[0]
-	}
-	if err := checkGuest(name, namespace, guest); err != nil {
-		return nil, err
-	}
-	for range len(args) - 1 {
-		d.Prev() // to the name, where the module begins to read
-	}
-	unmarshaler, err := caddyfile.UnmarshalModule(d, namespace+"."+guest)
-	if err != nil {
-		return nil, err
-	}
-	return caddyconfig.JSONModuleObject(unmarshaler, inlineKey, guest, nil), nil
 }

@@ -8,13 +8,15 @@
 //	http.handlers.relay_intake    takes events; directive relay_intake
 //	http.handlers.relay_sink      a receiver for trying things out; directive relay_sink
 //	relay.storage.badger          the storage engine built in
-//	relay.signers.standard        Standard Webhooks signatures
+//	relay.signers.*               signatures: standard, standard_ed25519, contentful, github, stripe, hmac
+//	relay.transforms.*            bodies: template, jq
 //
-// Other modules can add to two namespaces:
+// Other modules can add to these namespaces:
 //
-//	namespace        inline key   Go interface
-//	relay.storage    engine       [StorageOpener]
-//	relay.signers    scheme       [SignerProvider]
+//	namespace         inline key   Go interface
+//	relay.storage     engine       [StorageOpener]
+//	relay.signers     scheme       [SignerProvider]
+//	relay.transforms  engine       [TransformProvider]
 //
 // # Lifecycle
 //

@@ -32,5 +32,8 @@ func (s *Settings) checkTogether() error {
 	if bodiless && relay.Format(s.Format) == relay.FormatStructured {
 		return fmt.Errorf("format structured: the event stands in the body, and %s has none; write: format binary, or another method", s.Method)
 	}
+	if bodiless && (s.TransformRaw != nil || s.transform != nil) {
+		return fmt.Errorf("transform: it makes a body, and %s has none; leave it out, or write another method", s.Method)
+	}
 	return nil
 }

@@ -96,6 +96,7 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		Method:       settings.Method,
 		URL:          target,
 		URLTemplate:  template,
+		Transform:    settings.transform,
 		Format:       relay.Format(settings.Format),
 		Header:       header,
 		Signers:      settings.signers,

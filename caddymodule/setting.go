@@ -51,6 +51,7 @@ var allSettings = []setting{
 	{"method", []string{"method"}, "POST", shownText(func(s *Settings) string { return s.Method })},
 	{"header", []string{"header"}, otherwiseNone, showHeader},
 	{"secret_header", []string{"secret_header"}, otherwiseNone, showSecretHeader},
+	{"transform", []string{"transform"}, otherwiseNone, showTransform},
 	{"format", []string{"format"}, "data", shownText(func(s *Settings) string { return s.Format })},
 	{"sign", []string{"sign"}, otherwiseUnsigned, func(s *Settings) []string { return showGuests(s.SignRaw, "scheme") }},
 	{"retry", []string{"retry"}, spellRetry(nil), func(s *Settings) []string {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/destination"
 	"github.com/caddyrelay/caddyrelay/relay/expression"
 	"github.com/caddyrelay/caddyrelay/relay/signature"
@@ -62,6 +63,10 @@ type Settings struct {
 	// Header fields whose values are secret. They are set after those of header, and
 	// masked wherever they could be seen.
 	SecretHeader []SecretHeader `json:"secret_header,omitempty"`
+
+	// What makes the body of each request. Guests are modules that implement
+	// [TransformProvider]. Default: it is the event's data
+	TransformRaw json.RawMessage `json:"transform,omitempty" caddy:"namespace=relay.transforms inline_key=engine"`
 
 	// What goes on the wire: the bytes as received (data); a CloudEvent in binary or
 	// structured mode; the header fields and content type that receivers of Contentful or
@@ -114,6 +119,7 @@ type Settings struct {
 	// Why it is paused, for people.
 	PausedReason string `json:"paused_reason,omitempty"`
 
+	transform     *relay.Transformation
 	signers       []signature.Signer
 	condition     *expression.Expression
 	guestWarnings []string
@@ -137,6 +143,7 @@ func (s *Settings) check() error {
 		checkMethod(s.Method),
 		eachOf(s.Header, HeaderChange.check),
 		eachOf(s.SecretHeader, SecretHeader.check),
+		checkInline("transform", transformNamespace, "engine", s.TransformRaw),
 		checkFormat(s.Format),
 		checkSchemes(s.SignRaw),
 		s.Retry.check(),
@@ -235,6 +242,8 @@ func (s Settings) over(defaults *Settings) Settings {
 	pick(&s.Method, defaults.Method)
 	pickList(&s.Header, defaults.Header)
 	pickList(&s.SecretHeader, defaults.SecretHeader)
+	pickList(&s.TransformRaw, defaults.TransformRaw)
+	pick(&s.transform, defaults.transform)
 	pick(&s.Format, defaults.Format)
 	pickList(&s.SignRaw, defaults.SignRaw)
 	pickList(&s.signers, defaults.signers)

@@ -80,21 +80,6 @@ func checkSchemes(raws []json.RawMessage) error {
 // checkScheme refuses a scheme that no module provides.
 func checkScheme(scheme string) error { return checkGuest("sign", signerNamespace, scheme) }
 
-// checkGuest refuses the name of a guest that no module has.
-func checkGuest(word, namespace, name string) error {
-	var known []string
-	for _, info := range caddy.GetModules(namespace) {
-		known = append(known, info.ID.Name())
-	}
-	switch {
-	case name == "":
-		return fmt.Errorf("%s: a name must follow; known here: %s", word, strings.Join(known, ", "))
-	case !slices.Contains(known, name):
-		return fmt.Errorf("%s: unknown module %q%s", word, name, didYouMean(name, known))
-	}
-	return nil
-}
-
 // loadSigners loads the guests and makes their signers.
 func (s *Settings) loadSigners(ctx caddy.Context) error {
 	if len(s.SignRaw) == 0 {

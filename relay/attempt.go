@@ -3,7 +3,6 @@ package relay
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -38,13 +37,9 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 		a.Error, a.ErrorKind = v.message, v.kind
 	}()
 
-	req, err := j.request(a)
+	req, err := j.request(ctx, a)
 	if err != nil {
-		kind := KindSign
-		if known, ok := errors.AsType[*requestError](err); ok {
-			kind = known.kind
-		}
-		return a, failure(kind, err.Error())
+		return a, judgeRequest(ctx, err)
 	}
 	resp, conn, err := egress.Send(ctx, j.sub.Transport, a.At.Add(j.sub.Timeout), req)
 	if conn != nil {

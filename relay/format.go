@@ -38,6 +38,7 @@ const phraseanetVersion = "4.1"
 func (f Format) write(m *message, j *job, a Attempt) {
 	e := j.event
 	switch f {
+	case FormatData:
 	case FormatBinary:
 		event := cloudEventOf(e, m)
 		event.SetHeader(m.header)
@@ -47,10 +48,18 @@ func (f Format) write(m *message, j *job, a Attempt) {
 	case FormatContentful:
 		call := contentful.Call{Event: e.ID, Webhook: j.sub.Name, Type: e.Type, Time: e.When(), Attempt: a.Number, Body: e.Data}
 		call.SetHeader(m.header)
-		m.contentType = contentful.ContentType
+		m.expect(contentful.ContentType)
 	case FormatPhraseanet:
 		m.header[fieldUserAgent] = []string{"Phraseanet/" + phraseanetVersion + " (" + j.plan.userAgent[0] + ")"}
-		m.contentType = "application/json"
+		m.expect("application/json")
+	}
+}
+
+// expect sets the content type that receivers of a system expect, unless the configuration
+// has named one.
+func (m *message) expect(contentType string) {
+	if !m.typed {
+		m.contentType = contentType
 	}
 }
 

@@ -66,6 +66,8 @@ type Subscription struct {
 	// URLTemplate makes the URL of each event, where it has placeholders; otherwise nil. URL
 	// has marks in their place then, and is not requested.
 	URLTemplate *URLTemplate
+	// Transform makes the body; nil: it is the data.
+	Transform *Transformation
 	// Format says what goes on the wire. Empty: [FormatData].
 	Format Format
 	// Header is applied in order, after the relay's own fields and before signing.

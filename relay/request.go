@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,16 @@ type requestError struct {
 func (e *requestError) Error() string { return e.err.Error() }
 func (e *requestError) Unwrap() error { return e.err }
 
+// judgeRequest classifies why no request could be made. What the relay itself lacks, or cut
+// short, is not charged.
+func judgeRequest(ctx context.Context, err error) verdict {
+	v := judgeError(ctx, err)
+	if made, ok := errors.AsType[*requestError](err); ok && v.end == endRetry {
+		v.kind = made.kind
+	}
+	return v
+}
+
 // message is what goes on the wire: the fields that a format adds, and the body.
 type message struct {
 	header http.Header
@@ -42,11 +53,13 @@ type message struct {
 	bodiless    bool
 	body        []byte
 	contentType string
+	// typed is set where the configuration names the content type: no format changes it.
+	typed bool
 }
 
 // request builds the HTTP request of an attempt and signs it. Its error is a
 // [*requestError].
-func (j *job) request(a Attempt) (*http.Request, error) {
+func (j *job) request(ctx context.Context, a Attempt) (*http.Request, error) {
 	e, s := j.event, j.sub
 	// A signed delivery without further fields has eight, which is what a small map holds.
 	h := make(http.Header, 8+len(s.Header))
@@ -65,6 +78,11 @@ func (j *job) request(a Attempt) (*http.Request, error) {
 	}
 	m := message{header: h, bodiless: s.bodiless(), body: e.Data, contentType: e.ContentType}
 	h[fieldUserAgent] = j.plan.userAgent
+	if s.Transform != nil && !m.bodiless {
+		if err := s.Transform.apply(ctx, &m, e); err != nil {
+			return nil, &requestError{KindTransform, fmt.Errorf("transform: %w", err)}
+		}
+	}
 	if s.Format != FormatData {
 		s.Format.write(&m, j, a)
 	}
