@@ -65,6 +65,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			method POST|PUT|PATCH|GET|DELETE
 //			header [+|-]<field> [<value>]
 //			secret_header <field> <value>
+//			transform template|jq <text> [<content type>]
 //			format data|binary|structured|contentful|phraseanet
 //			sign <scheme> [<secret>] {
 //				secret <secret> [from <time>] [until <time>]

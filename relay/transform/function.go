@@ -81,7 +81,8 @@ func steps(name string, from, to, step int) ([]int, error) {
 // seq counts as the command of that name does: seq <to>, seq <from> <to>, seq <from> <step>
 // <to>; what is reached is part of it.
 func seq(params ...int) (string, error) {
-	from, step, to := 1, 1, 0
+	from, step := 1, 1
+	var to int
 	switch len(params) {
 	case 1:
 		to = params[0]
