@@ -154,6 +154,7 @@ type (
 			Addresses []struct {
 				Address string `json:"address"`
 				Up      bool   `json:"up"`
+				Active  bool   `json:"active"`
 			} `json:"addresses"`
 		} `json:"regions"`
 		Subscriptions []subscription `json:"subscriptions"`

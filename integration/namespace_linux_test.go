@@ -12,11 +12,18 @@ import (
 )
 
 // TestInANetworkNamespace runs itself again in a network namespace, in which addresses
-// can come and go and public ones can be had: nothing leaves it, and it ends with the
-// process. Mounts are its own, too. It needs root and ip, of iproute2.
+// can come and go and public ones can be had.
 func TestInANetworkNamespace(t *testing.T) {
+	inANetworkNamespace(t, testInNamespace, "HTTP_PROXY=http://"+proxyAddress, "NO_PROXY=", "no_proxy=", "http_proxy=")
+}
+
+// inANetworkNamespace runs the test that calls it again, in a process with a network of its
+// own, and there calls test: nothing leaves it, and it ends with the process. Mounts are its
+// own, too. It needs root and ip, of iproute2. The test must have subtests.
+func inANetworkNamespace(t *testing.T, test func(*testing.T), env ...string) {
+	t.Helper()
 	if os.Getenv(inNamespace) != "" {
-		testInNamespace(t)
+		test(t)
 		return
 	}
 	t.Parallel()
@@ -30,14 +37,18 @@ func TestInANetworkNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestInANetworkNamespace$", "-test.v", "-test.timeout=5m")
-	cmd.Env = append(os.Environ(), inNamespace+"=1", "HTTP_PROXY=http://"+proxyAddress, "NO_PROXY=", "no_proxy=", "http_proxy=")
+	timeout := "5m"
+	if long() {
+		timeout = "15m"
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+timeout)
+	cmd.Env = append(append(os.Environ(), inNamespace+"=1"), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Unshareflags: syscall.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, syscall.EPERM) {
 		t.Skip("needs to be allowed to make a network namespace")
 	}
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestInANetworkNamespace/") {
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()+"/") {
 		t.Fatalf("%v:\n%s", err, out)
 	}
 	if testing.Verbose() {
@@ -59,6 +70,7 @@ func testInNamespace(t *testing.T) {
 	t.Run("proxy of the environment", testProxyOfTheEnvironment)
 	t.Run("metadata address", testMetadataAddress)
 	t.Run("names", testNames)
+	t.Run("planned change", testPlannedChange)
 	t.Run("resolvers of a region", testResolversOfARegion)
 	t.Run("proxy of a region", testProxyOfARegion)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // testResolversOfARegion: they are asked from its address, the system's is not asked, and
@@ -58,6 +59,49 @@ func testResolversOfARegion(t *testing.T) {
 	defer names.mu.Unlock()
 	if len(names.askers) != 1 || names.askers["10.77.0.2"] == 0 {
 		t.Errorf("the resolver was asked from %v; want the region's address alone", names.askers)
+	}
+}
+
+// testPlannedChange: one address until a moment, another one from then on, by the clock
+// and without a reload, over connections that are kept.
+func testPlannedChange(t *testing.T) {
+	const before, after = "10.77.0.2", "10.77.0.3"
+	r := newReceiverOn(t, fmt.Sprintf("10.77.0.9:%d", freePort(t)))
+	change := time.Now().Add(3 * time.Second).Truncate(time.Second)
+	c := run(t, fmt.Sprintf(`
+		region eu {
+			egress %[1]s until %[3]s
+			egress %[2]s from %[3]s
+		}
+		subscription crm %[4]s {
+			allow_ips 10.77.0.9
+		}`, before, after, change.UTC().Format(time.RFC3339), r.url()))
+	var ids []string
+	for time.Now().Before(change.Add(500 * time.Millisecond)) {
+		ids = append(ids, c.accept("order.paid", `1`).ID)
+		time.Sleep(5 * time.Millisecond)
+	}
+	seen := map[string]int{}
+	for _, id := range ids {
+		for _, a := range c.wantDelivery(id, "crm", stateDelivered, "").Attempts {
+			at := parseTime(t, a.At)
+			from, _, _ := strings.Cut(a.LocalAddress, ":")
+			seen[from]++
+			ended := at.Add(time.Duration(a.DurationMS+1) * time.Millisecond)
+			if !at.Before(change) && from != after || ended.Before(change) && from != before {
+				t.Errorf("an attempt at %s, with the change at %v, was made from %s", a.At, change, from)
+			}
+		}
+	}
+	if seen[before] == 0 || seen[after] == 0 {
+		t.Errorf("attempts came from %v; want some from both", seen)
+	}
+	if n := r.connections.Load(); n > 4 {
+		t.Errorf("%d connections were made: they are not kept", n)
+	}
+	status := c.status().Regions[0].Addresses
+	if len(status) != 2 || status[0].Active || !status[1].Active {
+		t.Errorf("%+v", status)
 	}
 }
 
