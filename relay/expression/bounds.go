@@ -17,7 +17,7 @@ const (
 	// maxRounds bounds the rounds of exists, all, map and the like, together.
 	maxRounds = 100_000
 	// maxCost is in the units of CEL: about one for a step or ten bytes.
-	maxCost = 100_000
+	maxCost = 50_000
 )
 
 // bounds say what an evaluation needs to be bounded. Without a loop it cannot take much
