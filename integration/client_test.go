@@ -62,7 +62,9 @@ func (c *instance) request(method, path, body string, header ...string) answer {
 		req.Host = host
 		req.Header.Del("Host")
 	}
-	return do(clientOf, req)
+	a := do(clientOf, req)
+	c.conform(req, body, a)
+	return a
 }
 
 func do(client *http.Client, req *http.Request) answer {

@@ -155,11 +155,12 @@ func New(o Options) (*Handler, error) {
 
 // Paths of the API.
 const (
-	pathLive   = "/livez"
-	pathReady  = "/readyz"
-	pathAPI    = "/v1/"
-	pathEvents = "/v1/events"
-	pathTypes  = "/v1/event-types"
+	pathLive    = "/livez"
+	pathReady   = "/readyz"
+	pathOpenAPI = "/openapi.json"
+	pathAPI     = "/v1/"
+	pathEvents  = "/v1/events"
+	pathTypes   = "/v1/event-types"
 )
 
 // ServeHTTP implements [http.Handler]. It answers every request that it gets: what it
@@ -171,6 +172,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path {
 	case pathLive, pathReady:
 		h.serveHealth(w, r, path == pathReady)
+		return
+	case pathOpenAPI:
+		h.serveOpenAPI(w, r)
 		return
 	}
 	if strings.HasPrefix(path, pathAPI) {

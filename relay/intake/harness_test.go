@@ -144,16 +144,18 @@ func (c *tally) Took(time.Duration) {
 	c.took++
 }
 
-// setup is a handler with its surroundings.
+// setup is a handler with its surroundings. What it answers is held against the OpenAPI
+// document.
 type setup struct {
 	*Handler
+	t      testing.TB
 	engine *fakeEngine
 	tally  *tally
 }
 
 func newSetup(t testing.TB, change ...func(*Options)) *setup {
 	t.Helper()
-	s := &setup{engine: &fakeEngine{}, tally: &tally{}}
+	s := &setup{t: t, engine: &fakeEngine{}, tally: &tally{}}
 	o := Options{
 		Engine:   func(context.Context) (Engine, error) { return s.engine, nil },
 		Observer: s.tally,

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -8,15 +9,22 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
 // Every type of the table is what some request is answered with.
 func TestEveryProblemHappens(t *testing.T) {
-	fails := func(err error) func(*setup) { return func(s *setup) { s.engine.fails = err } }
+	refuses := func(err error) func(*setup) { return func(s *setup) { s.engine.fails = err } }
+	fails := func(err error) func(*setup) {
+		return func(s *setup) {
+			s.engine.fails = err
+			s.engine.inspect = func(string) (*relay.Event, []relay.Delivery, error) { return nil, nil, err }
+		}
+	}
 	token := func(o *Options) { o.Tokens = []string{"t"} }
-	keyFrom := func(o *Options) { o.KeyFrom = []Locator{{Path: "k"}} }
+	keyFrom := func(o *Options) { o.KeyFrom = []Locator{{Path: "k"}, {Path: "data.k"}} }
 	cases := map[string]struct {
 		ask     ask
 		options func(*Options)
@@ -35,7 +43,7 @@ func TestEveryProblemHappens(t *testing.T) {
 		"body-too-large":         {ask: ask{path: "/v1/events", body: strings.Repeat("1", DefaultMaxEventSize+1)}},
 		"body-unreadable":        {body: errReader{io.ErrUnexpectedEOF}},
 		"body-too-slow":          {body: errReader{os.ErrDeadlineExceeded}},
-		"too-many-fields":        {ask: ask{path: "/v1/events/a", header: manyFields(100)}},
+		"too-many-fields":        {ask: ask{path: "/v1/events/a", header: manyFields(101)}},
 		"too-much-at-once": {ask: ask{path: "/v1/events/a", body: "1"}, engine: func(s *setup) {
 			fill(s.budget, ask{path: "/"}.request().RemoteAddr, 64<<10)
 		}},
@@ -51,9 +59,9 @@ func TestEveryProblemHappens(t *testing.T) {
 		"invalid-cloudevent":      {ask: ask{path: "/v1/events", header: structured, body: "{}"}},
 		"invalid-batch":           {ask: ask{path: "/v1/events", header: ndjson, body: "{}"}},
 		"invalid-data":            {ask: ask{path: "/v1/events/order.paid", body: "{}"}, options: withSchema(t, `{"required":["id"]}`)},
-		"unknown-subscription":    {ask: ask{path: "/v1/events/a", header: "Relay-Subscriptions: x", body: "1"}, engine: fails(&relay.UnknownSubscriptionError{Name: "x"})},
-		"key-reused":              {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(relay.ErrKeyReused)},
-		"batch-too-large":         {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(&relay.BatchTooLargeError{})},
+		"unknown-subscription":    {ask: ask{path: "/v1/events/a", header: "Relay-Subscriptions: x", body: "1"}, engine: refuses(&relay.UnknownSubscriptionError{Name: "x"})},
+		"key-reused":              {ask: ask{path: "/v1/events/a", body: "1"}, engine: refuses(relay.ErrKeyReused)},
+		"batch-too-large":         {ask: ask{path: "/v1/events/a", body: "1"}, engine: refuses(&relay.BatchTooLargeError{})},
 		"store-full":              {ask: ask{path: "/v1/events/a", body: "1"}, engine: func(s *setup) { s.engine.down = relay.ErrFull }},
 		"store-failed":            {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(relay.ErrBroken)},
 		"not-ready":               {ask: ask{path: "/v1/events/a", body: "1"}, engine: fails(relay.ErrClosed)},
@@ -96,7 +104,38 @@ func TestEveryProblemHappens(t *testing.T) {
 			if !strings.HasSuffix(got.Detail, ".") {
 				t.Errorf("detail %q", got.Detail)
 			}
+			s.elsewhere(c.ask, c.body)
 		})
+	}
+}
+
+// elsewhere puts the same question to all paths. What they answer must be in the OpenAPI
+// document, against which it is held, and is what that must have seen at the end.
+func (s *setup) elsewhere(a ask, body io.Reader) {
+	if s.engine.inspect == nil && a.method == "" {
+		s.engine.inspect = func(string) (*relay.Event, []relay.Delivery, error) {
+			return &relay.Event{ID: "evt_0", Type: "a", ContentType: "application/json", Accepted: time.Unix(1, 0)}, nil, nil
+		}
+	}
+	for _, to := range []struct{ method, path string }{
+		{"POST", "/v1/events"},
+		{"POST", "/v1/events/order.paid"},
+		{"GET", "/v1/events/evt_0"},
+		{"HEAD", "/v1/events/evt_0"},
+		{"GET", "/v1/event-types"},
+		{"HEAD", "/v1/event-types"},
+		{"HEAD", "/readyz"},
+	} {
+		a := a
+		a.method, a.path = to.method, to.path
+		if to.path == "/v1/events" && json.Valid([]byte(a.body)) {
+			a.body = `{"type":"order.paid","data":` + a.body + `}`
+		}
+		r := a.request()
+		if body != nil && to.method == "POST" {
+			r.Body = io.NopCloser(body)
+		}
+		s.ServeHTTP(httptest.NewRecorder(), r)
 	}
 }
 
