@@ -8,6 +8,7 @@
 //	                         a line of NDJSON for each envelope or CloudEvent
 //	GET  /v1/events/{id}     the event, its deliveries, their attempts
 //	GET  /v1/event-types     the catalogue, see [catalogue.Catalogue]
+//	GET  /openapi.json       all of this, as an OpenAPI 3.1 document
 //	GET  /livez, /readyz
 //
 // # Bytes
@@ -24,6 +25,12 @@
 // address or a unix socket, must not have passed a proxy, and must not come from a
 // web page of another origin. Content types that a page could post without asking
 // (forms, plain text) are refused for the same reason.
+//
+// # Memory
+//
+// What may be known without a body is checked before it is read. Bodies are read within
+// a budget that all requests of a [Handler] share, and within a time that depends on
+// their size; a sender that is refused for want of room is told when to come again.
 //
 // # Refusals
 //

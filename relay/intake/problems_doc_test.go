@@ -1,9 +1,12 @@
 package intake
 
 import (
+	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -15,7 +18,7 @@ var update = flag.Bool("update", false, "write docs/problems.md anew from the ta
 // against the table. With -update it writes the page.
 func TestProblemsPage(t *testing.T) {
 	const path = "../../docs/problems.md"
-	want := problemsPage()
+	want := problemsPage(t)
 	if *update {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -56,11 +59,11 @@ elements of a batch, lines too, are counted from 0 in pointers; lines are counte
 **A request that was refused stored nothing.** Send again what was answered with 408, 429, 500 or 503, after
 ` + "`Retry-After`" + ` if that is there and with the same idempotency key. Other requests are refused again until something is changed.
 
-The word after ` + "`#`" + ` is also the label ` + "`reason`" + ` of the metric ` + "`caddy_relay_events_rejected_total`" + `.
+The examples below are sent by the tests, and the answers are what they got. The word after ` + "`#`" + ` is also the label ` + "`reason`" + ` of the metric ` + "`caddy_relay_events_rejected_total`" + `.
 
 `
 
-func problemsPage() string {
+func problemsPage(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString(problemsHead)
 	b.WriteString("| type | status | title |\n|---|---|---|\n")
@@ -68,7 +71,32 @@ func problemsPage() string {
 		fmt.Fprintf(&b, "| [%s](#%s) | %d | %s |\n", p.Slug, p.Slug, p.Status, p.Title)
 	}
 	for _, p := range ProblemTypes() {
-		fmt.Fprintf(&b, "\n## %s\n\n**%s.** %d %s\n\n%s\n", p.Slug, p.Title, p.Status, http.StatusText(p.Status), p.Description)
+		fmt.Fprintf(&b, "\n## %s\n\n**%s.** %d %s\n\n%s\n\n", p.Slug, p.Title, p.Status, http.StatusText(p.Status), p.Description)
+		occurrences[p.Slug].write(t, &b)
 	}
 	return b.String()
+}
+
+// write shows the request and what it is answered with, by sending it.
+func (o occurrence) write(t *testing.T, b *strings.Builder) {
+	fmt.Fprintf(b, "```sh\n%s\n```\n\n", o.curl)
+	s, a := o.setup(t)
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, o.request(a))
+	var fields []string
+	for _, name := range []string{"Accept", "Accept-Encoding", "Allow", "Retry-After", "WWW-Authenticate"} {
+		if value := w.Header().Get(name); value != "" {
+			fields = append(fields, fmt.Sprintf("`%s: %s`", name, value))
+		}
+	}
+	if len(fields) > 0 {
+		fmt.Fprintf(b, "is answered, with %s,\n\n", strings.Join(fields, " and "))
+	} else {
+		b.WriteString("is answered\n\n")
+	}
+	var body bytes.Buffer
+	if err := json.Indent(&body, w.Body.Bytes(), "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(b, "```json\n%s\n```\n", bytes.TrimSpace(body.Bytes()))
 }

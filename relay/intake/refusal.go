@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -49,7 +50,10 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) {
 	if rest {
 		leaveRest(w, r, ref.kind)
 	}
-	body, err := json.Marshal(struct {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // it is no HTML, and people read it
+	err := encoder.Encode(struct {
 		Type   string  `json:"type"`
 		Title  string  `json:"title"`
 		Status int     `json:"status"`
@@ -61,10 +65,10 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) {
 		// Nothing in it can fail to be encoded.
 		h.logger.Error("encoding a problem", zap.Error(err))
 	}
-	header.Set("Content-Length", strconv.Itoa(len(body)+1))
+	header.Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(p.Status)
 	// The connection is gone if this fails; there is nobody to tell.
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(body.Bytes())
 	if rest && ref.kind == problemTooLarge {
 		h.linger(w, r)
 	}
