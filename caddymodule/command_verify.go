@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -53,6 +54,10 @@ func (d *doctor) storedData(cmd *cobra.Command, args []string) error {
 }
 
 func (d *doctor) report(dir string, r *badger.Report) {
+	if r.Damage != nil {
+		d.damage(dir, r)
+		return
+	}
 	const restore = "restore the directory from a backup; what is damaged is set aside as failed when its turn comes"
 	if r.Loss != nil {
 		d.note(gradeFail, "stored data", r.Loss.Error(), "")
@@ -109,4 +114,56 @@ func configuredStorage(file, adapter string) (*BadgerStorage, error) {
 		return nil, fmt.Errorf("the storage %q of %s is not in a directory; only badger can be checked", kind.Engine, file)
 	}
 	return storage, nil
+}
+
+// mostListed bounds the lines about what is gone; the rest is counted.
+const mostListed = 20
+
+// damage says what is damaged, and what going on with the rest would leave.
+func (d *doctor) damage(dir string, r *badger.Report) {
+	for _, file := range r.Damage.Damages {
+		d.note(gradeFail, "stored data", fmt.Sprintf("%s: %s %s", dir, file.File, file.What),
+			"restore the directory from a backup; or go on with what can be read, by a line in the block of storage: accept_loss "+r.Damage.Token)
+	}
+	const check = "with accept_loss"
+	for _, text := range r.Findings {
+		d.note(gradeFail, check, text, "")
+	}
+	s := r.Salvage
+	if s == nil {
+		return
+	}
+	d.note(gradeWarn, check, s.String(), "")
+	var lines []string
+	for _, g := range s.Gaps {
+		lines = append(lines, fmt.Sprintf("gone: the events with the numbers %d to %d, accepted between %s and %s",
+			g.First, g.Last, shortTime(g.After), shortTime(g.Before)))
+	}
+	for _, l := range s.Deliveries {
+		state := "not delivered"
+		if l.Finished {
+			state = "delivered or given up before"
+		}
+		lines = append(lines, fmt.Sprintf("gone: %s for %s, %s", l.Event, l.Subscription, state))
+	}
+	for _, text := range s.Unknown {
+		lines = append(lines, "not delivered: "+text)
+	}
+	for _, text := range s.Findings {
+		lines = append(lines, "still wrong: "+text)
+	}
+	for _, line := range lines[:min(len(lines), mostListed)] {
+		d.note(gradeWarn, check, line, "")
+	}
+	if more := len(lines) - mostListed; more > 0 {
+		d.note(gradeWarn, check, fmt.Sprintf("and %d more like these; accept_loss writes all of them into a file", more), "")
+	}
+}
+
+// shortTime is empty for the beginning.
+func shortTime(t time.Time) string {
+	if t.IsZero() {
+		return "the beginning"
+	}
+	return t.UTC().Format(time.RFC3339)
 }

@@ -122,7 +122,8 @@ func explainOpen(dir string, err error, o *Options) error {
 		if len(o.EncryptionKey) == 0 {
 			return fmt.Errorf("%w: the store is encrypted, and no encryption_key is configured; give it the key that it was made with", ErrWrongKey)
 		}
-		return fmt.Errorf("%w: the store was made with another encryption_key, or without one; give it that key, or take the word out if there was none, or choose an empty directory for a store with this key", ErrWrongKey)
+		return fmt.Errorf("%w: the store was made with another encryption_key, or without one; give it that key, or take the word out if there was none, or choose an empty directory for a store with this key. "+
+			"If it is the key, %s is damaged: restore this file from a backup", ErrWrongKey, bdb.KeyRegistryFileName)
 	}
-	return err
+	return fmt.Errorf("the database %s does not open: %w; see that the volume has room and that this user may write to every file in it; if one is damaged, restore the directory from a backup", dir, err)
 }

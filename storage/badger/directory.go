@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	bdb "github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 )
 
@@ -24,6 +25,8 @@ var (
 	ErrNoManifest = errors.New("MANIFEST is missing")
 	// ErrOtherStore means that the files of a directory belong to different stores.
 	ErrOtherStore = errors.New("the files of two stores are mixed")
+	// ErrOtherVersion means that another version of this program made the store.
+	ErrOtherVersion = errors.New("the store is of another version")
 	// ErrForeign means that a directory holds something else.
 	ErrForeign = errors.New("the directory is not a store's")
 	// ErrWrongKey means that the encryption key is not the store's.
@@ -36,6 +39,7 @@ var (
 const (
 	manifestName = "MANIFEST"
 	pidName      = "LOCK"
+	discardName  = "DISCARD"
 	tableSuffix  = ".sst"
 	memSuffix    = ".mem"
 	valueSuffix  = ".vlog"
@@ -65,6 +69,9 @@ func prepare(dir string, o *Options) (*sentinel, error) {
 	if err := makePrivate(dir); err != nil {
 		return nil, err
 	}
+	if err := finishSwap(dir, o); err != nil {
+		return nil, err
+	}
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("listing the directory: %w", err)
@@ -72,13 +79,39 @@ func prepare(dir string, o *Options) (*sentinel, error) {
 	if err := checkOurs(dir, files); err != nil {
 		return nil, err
 	}
-	if err := checkFiles(dir, files, o.Logger); err != nil {
+	if err := checkRegular(dir, files); err != nil {
 		return nil, err
 	}
-	if err := checkTables(dir, o); err != nil {
+	if err := removeEmptyLogs(dir, files, o.Logger); err != nil {
+		return nil, err
+	}
+	if err := clearAway(dir, o); err != nil {
+		return nil, err
+	}
+	if err := checkDamage(dir, o); err != nil {
 		return nil, err
 	}
 	return prepareSentinel(dir, o)
+}
+
+// checkDamage refuses damaged files, or salvages what can be read of them if that is asked
+// for.
+func checkDamage(dir string, o *Options) error {
+	mark, _, err := readSentinel(dir)
+	if err != nil && !errors.Is(err, errSentinelMissing) && !errors.Is(err, errSentinelDamaged) {
+		return fmt.Errorf("reading %s: %w", sentinelName, err)
+	}
+	x, damage, err := examine(dir, o, mark)
+	switch {
+	case err != nil:
+		return err
+	case damage == nil:
+		return nil
+	case o.AcceptLoss == damage.Token:
+		return accept(x, damage, mark, o)
+	}
+	damage.wrongToken = o.AcceptLoss != ""
+	return damage
 }
 
 // prepareSentinel opens the sentinel, or makes one for a new store.
@@ -117,7 +150,7 @@ func checkOurs(dir string, files []fs.DirEntry) error {
 		switch {
 		case name == manifestName, name == sentinelName, slices.Contains(dataSuffixes, filepath.Ext(name)):
 			return nil
-		case name == pidName, name == sentinelName+".new", name == ballastName, name == "lost+found", strings.HasPrefix(name, "."):
+		case name == pidName, name == sentinelName+".new", name == ballastName, name == "lost+found", f.IsDir() && ownDirectory(name), strings.HasPrefix(name, "."):
 		default:
 			strangers = append(strangers, name)
 		}
@@ -126,6 +159,19 @@ func checkOurs(dir string, files []fs.DirEntry) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %s holds %s; choose an empty directory", ErrForeign, dir, brief(strangers))
+}
+
+// checkRegular refuses what has the name of a file of ours and is none.
+func checkRegular(dir string, files []fs.DirEntry) error {
+	for _, f := range files {
+		name := f.Name()
+		ours := slices.Contains(dataSuffixes, filepath.Ext(name)) ||
+			slices.Contains([]string{manifestName, sentinelName, ballastName, discardName, pidName, bdb.KeyRegistryFileName}, name)
+		if ours && !f.Type().IsRegular() {
+			return fmt.Errorf("%w: %s is not a file; move it out of the directory", ErrForeign, filepath.Join(dir, name))
+		}
+	}
+	return nil
 }
 
 // makePrivate takes the rights of others off the directory. Badger makes its files
@@ -146,37 +192,25 @@ func makePrivate(dir string) error {
 	return nil
 }
 
-// checkFiles removes logs of no length, and refuses to open data without a manifest.
-func checkFiles(dir string, files []fs.DirEntry, log *zap.Logger) error {
-	var data []string
-	manifest := false
+// removeEmptyLogs removes logs of no length: a crash while Badger removed a log, which it
+// cuts first. Badger then fails to open, once.
+func removeEmptyLogs(dir string, files []fs.DirEntry, log *zap.Logger) error {
 	for _, f := range files {
 		name := f.Name()
-		if name == manifestName {
-			manifest = true
-		}
-		ext := filepath.Ext(name)
-		if !f.Type().IsRegular() || !slices.Contains(dataSuffixes, ext) {
+		if ext := filepath.Ext(name); !f.Type().IsRegular() || ext != memSuffix && ext != valueSuffix {
 			continue
 		}
 		info, err := f.Info()
 		if err != nil {
 			return fmt.Errorf("reading the size of %s: %w", name, err)
 		}
-		if info.Size() > 0 || ext == tableSuffix {
-			data = append(data, name)
+		if info.Size() > 0 {
 			continue
 		}
-		// A crash while Badger removed a log: it cuts it first. Badger then fails to
-		// open, once.
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("removing the empty file %s: %w", name, err)
 		}
 		log.Info("removed an empty log that a crash had left", zap.String("file", name))
-	}
-	if !manifest && len(data) > 0 {
-		return fmt.Errorf("%w from %s, but there are data files (%s), which Badger would delete; restore MANIFEST from a backup, or move the directory away to begin with an empty store",
-			ErrNoManifest, dir, brief(data))
 	}
 	return nil
 }

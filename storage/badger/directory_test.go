@@ -133,7 +133,7 @@ func TestMissingManifestIsRefused(t *testing.T) {
 	}
 	files, _ := filepath.Glob(filepath.Join(dir, "*"))
 	_, err := Open(dir, Options{})
-	if !errors.Is(err, ErrNoManifest) || !strings.Contains(err.Error(), ".sst") || !strings.Contains(err.Error(), "restore") {
+	if !errors.Is(err, ErrNoManifest) || !strings.Contains(err.Error(), "MANIFEST is missing") || !strings.Contains(err.Error(), "Restore") {
 		t.Fatalf("Open: %v, want ErrNoManifest with the mend", err)
 	}
 	if after, _ := filepath.Glob(filepath.Join(dir, "*")); len(after) != len(files) {

@@ -22,6 +22,11 @@ const (
 	idemAgePrefix  = 'J'
 )
 
+// allPrefixes are the first bytes of all keys.
+var allPrefixes = string([]byte{
+	metaPrefix, eventPrefix, namePrefix, logPrefix, progressPrefix, exceptPrefix, attemptPrefix, idemPrefix, idemAgePrefix,
+})
+
 // Lengths of keys.
 const (
 	eventKeyLen    = 1 + 8

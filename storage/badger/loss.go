@@ -29,6 +29,8 @@ type LossError struct {
 	// Token makes [Open] go on without them, as Options.AcceptLoss. It fits this loss and
 	// no other.
 	Token string
+	// Kept is the directory with a copy of the log that Badger has cut, or empty.
+	Kept string
 
 	wrongToken bool
 }
@@ -51,6 +53,9 @@ func (e *LossError) Error() string {
 	text := fmt.Sprintf("%d acknowledged events are gone from %s: of the numbers %d to %d, accepted between %s and %s; a file of the store is damaged, or was replaced by an older one. "+
 		"Restore the directory from a backup. To start without them, write into the block of storage: accept_loss %s",
 		e.Count(), e.Dir, first.First, last.Last, since, last.Before.UTC().Format(time.RFC3339), e.Token)
+	if e.Kept != "" {
+		text += "; the log as it was before it was cut is kept in " + e.Kept
+	}
 	if e.wrongToken {
 		text += " (the accept_loss that is configured belongs to another loss)"
 	}
@@ -81,7 +86,7 @@ func (im *image) findLoss() (*LossError, error) {
 	if len(gaps) == 0 {
 		return nil, nil
 	}
-	loss := &LossError{Dir: im.dir, Gaps: gaps}
+	loss := &LossError{Dir: im.dir, Gaps: gaps, Kept: kept(im.dir)}
 	hash := sha256.New()
 	fmt.Fprintf(hash, "%x %d %d", im.sentinel.last.id, im.tail.lost, im.sentinel.last.ordinal)
 	for _, g := range gaps {

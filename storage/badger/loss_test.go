@@ -14,6 +14,7 @@ import (
 	bdb "github.com/dgraph-io/badger/v4"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/badger/files"
 	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
@@ -88,8 +89,9 @@ func killedAfter(t *testing.T, n int) (dir string, events []*relay.Event) {
 	return copyDirectory(t, s.dir), events
 }
 
-// flip changes one byte of the log in the middle of the nth event's data.
-func flip(t *testing.T, dir, text string) {
+// cutLog makes zeros of a log within the first record of the transaction that a text stands
+// in, as a disk that never wrote the rest.
+func cutLog(t *testing.T, dir, text string) {
 	t.Helper()
 	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))
 	if err != nil || len(logs) == 0 {
@@ -104,20 +106,32 @@ func flip(t *testing.T, dir, text string) {
 		if at < 0 {
 			continue
 		}
-		raw[at] ^= 1
-		if err := os.WriteFile(name, raw, 0o600); err != nil {
-			t.Fatal(err)
+		for range 2 {
+			clear(raw[at:])
+			if err := os.WriteFile(name, raw, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			log, err := files.ReadLog(name, files.Keys{}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at = int(log.End) + 10
 		}
 		return
 	}
 	t.Fatalf("%q is in no log", text)
 }
 
-// TestLossIsNeverSilent: Badger drops all of a log behind a changed byte and says nothing.
-// The store refuses to open, and opens once for the token that the refusal prints.
+// TestLossIsNeverSilent: Badger drops all of a log behind a byte that is wrong and says
+// nothing. The store refuses to open, and opens once for the token that the refusal prints.
+// The log is kept as it was.
 func TestLossIsNeverSilent(t *testing.T) {
 	dir, events := killedAfter(t, 20)
-	flip(t, dir, "the body of event 12")
+	cutLog(t, dir, "body of event 12")
+	log, err := os.ReadFile(filepath.Join(dir, "00001.mem"))
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	// The control: Badger alone opens it, and finds no fault.
 	control := copyDirectory(t, dir)
@@ -140,7 +154,10 @@ func TestLossIsNeverSilent(t *testing.T) {
 		!loss.Gaps[0].After.Equal(events[11].Accepted) || !loss.Gaps[0].Before.Equal(events[19].Accepted) {
 		t.Fatalf("%+v, want 13 to 20", loss)
 	}
-	for _, want := range []string{dir, "8 acknowledged events", "13 to 20", "accept_loss " + loss.Token} {
+	if copied, err := os.ReadFile(filepath.Join(loss.Kept, "00001.mem")); err != nil || !bytes.Equal(copied, log) {
+		t.Errorf("the log is kept in %q: %v, equal %v", loss.Kept, err, bytes.Equal(copied, log))
+	}
+	for _, want := range []string{dir, "8 acknowledged events", "13 to 20", "accept_loss " + loss.Token, "kept in " + loss.Kept} {
 		if !strings.Contains(loss.Error(), want) {
 			t.Errorf("%q does not say %q", loss.Error(), want)
 		}

@@ -63,9 +63,10 @@ func (c *committer) reopen() error {
 	}
 	im, err := s.openImage()
 	if err != nil {
-		if loss, ok := errors.AsType[*LossError](err); ok {
+		loss, damage := (*LossError)(nil), (*DamageError)(nil)
+		if errors.As(err, &loss) || errors.As(err, &damage) {
 			// The cause that operators look for from now on.
-			s.setFailure(fmt.Errorf("%w: %w", relay.ErrBroken, loss))
+			s.setFailure(fmt.Errorf("%w: %w", relay.ErrBroken, err))
 		}
 		return err
 	}

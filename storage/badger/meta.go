@@ -33,12 +33,8 @@ type identity struct {
 }
 
 func newIdentity(now time.Time, id [16]byte) identity {
-	var raw [2]byte
-	me := identity{format: formatVersion, created: now, id: id}
-	// crypto/rand does not fail: it ends the program instead.
-	_, _ = rand.Read(raw[:])
-	me.tag = binary.BigEndian.Uint16(raw[:])
-	return me
+	// The tag is made of the id, which is random and stands in the sentinel too.
+	return identity{format: formatVersion, created: now, id: id, tag: binary.BigEndian.Uint16(id[:])}
 }
 
 func encodeIdentity(me identity) []byte {
@@ -149,7 +145,7 @@ func (im *image) loadIdentity() error {
 	})
 	switch {
 	case err == nil && im.identity.format != formatVersion:
-		return fmt.Errorf("the store has format %d, this program knows format %d; start the version that made it", im.identity.format, formatVersion)
+		return fmt.Errorf("%w: the store has format %d, this program knows format %d; start the version that made it", ErrOtherVersion, im.identity.format, formatVersion)
 	case err == nil && im.identity.id != mark.id && mark.id != ([16]byte{}):
 		return fmt.Errorf("%w: the database is the store %x, its %s belongs to the store %x; put back the files of one store, from one backup",
 			ErrOtherStore, im.identity.id, sentinelName, mark.id)

@@ -19,11 +19,14 @@ type Options struct {
 	// EncryptionKey encrypts what is stored: 16, 24 or 32 bytes, which choose AES-128, -192
 	// or -256. A store keeps the key that it was made with. Default: not encrypted.
 	EncryptionKey []byte
-	// AcceptLoss is the token of a [LossError]: the store opens without what is gone.
+	// AcceptLoss is the token of a [LossError] or a [DamageError]: the store opens without
+	// what is gone.
 	AcceptLoss string
 
 	// volume replaces the look at the volume in tests.
 	volume func(dir string) int64
+	// onStep is called at each step of a salvage in tests.
+	onStep func(step string)
 	// hurry shortens the pauses of the janitor in tests.
 	hurry bool
 	// rest opens without merging tables, where there is no room for it.
@@ -39,6 +42,13 @@ func (o *Options) setDefaults() {
 	}
 	if o.volume == nil {
 		o.volume = freeBytes
+	}
+}
+
+// step tells a test how far a salvage is.
+func (o *Options) step(what string) {
+	if o.onStep != nil {
+		o.onStep(what)
 	}
 }
 
@@ -73,7 +83,7 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		WithMetricsEnabled(false).
 		WithCompactL0OnClose(false).
 		// By default a flipped bit in a table would be read back without an error. When a
-		// store is opened checkTables has read them all.
+		// store is opened examine has read them all.
 		WithChecksumVerificationMode(options.OnBlockRead).
 		WithVerifyValueChecksum(true).
 		// An index cache, which encryption needs, is set above.

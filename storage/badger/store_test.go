@@ -16,6 +16,10 @@ func TestMain(m *testing.M) {
 		child(dir)
 		return
 	}
+	if dir := os.Getenv(salvageEnv); dir != "" {
+		salvageChild(dir)
+		return
+	}
 	goleak.VerifyTestMain(m,
 		// Badger leaves these behind: opening a log starts the first for the process.
 		goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),

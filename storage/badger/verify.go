@@ -25,13 +25,17 @@ type Report struct {
 	Entries       uint64
 	// Loss is what is gone without having been accepted, or nil.
 	Loss *LossError
+	// Damage is what of the files cannot be read, or nil; then nothing was opened, and
+	// Salvage is what going on with the rest would leave, nil if that is not known.
+	Damage  *DamageError
+	Salvage *Salvage
 	// Findings are other things that are wrong, at most a hundred; Found is how many.
 	Findings []string
 	Found    int
 }
 
 // Sound reports whether nothing is wrong.
-func (r *Report) Sound() bool { return r.Loss == nil && r.Found == 0 }
+func (r *Report) Sound() bool { return r.Loss == nil && r.Damage == nil && r.Found == 0 }
 
 func (r *Report) find(format string, args ...any) {
 	if r.Found++; r.Found <= 100 {
@@ -58,6 +62,9 @@ func Verify(dir string, o Options) (*Report, error) {
 		return nil, fmt.Errorf("checking the store in %s: %w", dir, err)
 	}
 	im, err := openImage(dir, &o, true)
+	if damage, ok := errors.AsType[*DamageError](err); ok {
+		return rehearse(dir, &o, damage)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("checking the store in %s: %w", dir, err)
 	}
@@ -66,6 +73,29 @@ func Verify(dir string, o Options) (*Report, error) {
 		return nil, fmt.Errorf("checking the store in %s: %w", dir, err)
 	}
 	return report, nil
+}
+
+// rehearse salvages a damaged store, to find out what that leaves, and clears it away.
+func rehearse(dir string, o *Options, damage *DamageError) (*Report, error) {
+	report := &Report{Damage: damage}
+	unlock, err := lock(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	mark, _, err := readSentinel(dir)
+	if err != nil && !errors.Is(err, errSentinelMissing) && !errors.Is(err, errSentinelDamaged) {
+		return nil, err
+	}
+	x, again, err := examine(dir, o, mark)
+	if err != nil || again == nil {
+		return report, err
+	}
+	if report.Salvage, err = salvage(x, again, mark, o); err != nil {
+		report.Salvage = nil
+		report.find("what can still be read was not found out: %v", err)
+	}
+	return report, finishSwap(dir, o) // removes the copy
 }
 
 func (im *image) verify() (*Report, error) {

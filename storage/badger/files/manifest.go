@@ -1,0 +1,111 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	bdb "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
+)
+
+// Names of Badger's files.
+const (
+	ManifestName = bdb.ManifestFilename
+	TableSuffix  = ".sst"
+	LogSuffix    = ".mem"
+)
+
+// TableInfo is what a table does not say of itself.
+type TableInfo struct {
+	// Key is the number of the key that it is encrypted with, 0 if it is not. Unknown says
+	// that neither is known.
+	Key         uint64
+	Compression options.CompressionType
+	Unknown     bool
+}
+
+// Manifest is the list of a database's tables, by their numbers.
+type Manifest struct {
+	Tables map[uint64]TableInfo
+	// Torn says that the file ends within an entry.
+	Torn bool
+}
+
+// ReadManifest reads the file MANIFEST. The error is [fs.ErrNotExist] if there is none.
+func ReadManifest(dir string) (m Manifest, err error) {
+	file, err := os.Open(filepath.Join(dir, ManifestName))
+	if err != nil {
+		return m, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return m, err
+	}
+	found, end, err := bdb.ReplayManifestFile(file, 0, bdb.DefaultOptions(dir).WithLogger(nil))
+	if err != nil {
+		return m, err
+	}
+	m.Torn = end < info.Size()
+	m.Tables = make(map[uint64]TableInfo, len(found.Tables))
+	for id, t := range found.Tables {
+		m.Tables[id] = TableInfo{Key: t.KeyID, Compression: t.Compression}
+	}
+	return m, nil
+}
+
+// TableName returns the path of a table.
+func TableName(dir string, id uint64) string { return table.NewFilename(id, dir) }
+
+// Tables returns the numbers of the tables in a directory, whether MANIFEST lists them or
+// not.
+func Tables(dir string) ([]uint64, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var ids []uint64
+	for _, e := range entries {
+		if id, ok := table.ParseFileID(e.Name()); ok && !e.IsDir() {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+// Logs returns the paths of the logs in a directory, oldest first.
+func Logs(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	numbers := make(map[string]uint64)
+	var names []string
+	for _, e := range entries {
+		text, ok := strings.CutSuffix(e.Name(), LogSuffix)
+		var n uint64
+		if _, err := fmt.Sscanf(text, "%d", &n); !ok || err != nil || e.IsDir() {
+			continue
+		}
+		name := filepath.Join(dir, e.Name())
+		numbers[name] = n
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if numbers[a] < numbers[b] {
+			return -1
+		}
+		return 1
+	})
+	return names, nil
+}
+
+// IsMissing reports whether an error means that a file is not there.
+func IsMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,386 @@
+package badger
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	bdb "github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// mender makes the records of a salvaged database agree with each other. What it cannot
+// know it takes for not done: a delivery is rather made again than never.
+type mender struct {
+	db     *bdb.DB
+	dir    string
+	mark   acked // what the sentinel says; zero if it is gone
+	clock  func() time.Time
+	report *Salvage
+
+	identity identity
+	tail     tail
+	subs     map[uint32]*mendedSub
+
+	writes  *bdb.WriteBatch
+	live    uint64
+	present uint64    // events
+	highest relay.Seq // of them
+}
+
+// mendedSub is a subscription whose records are being mended.
+type mendedSub struct {
+	id   uint32
+	name string
+	// known says that there was a record of its progress.
+	known bool
+	state state
+	// extra are positions that turned out to be finished; settle takes them in.
+	extra []relay.Span
+	// open counts its open exceptions.
+	open uint64
+}
+
+func (m *mender) mend() error {
+	m.subs = make(map[uint32]*mendedSub)
+	for _, step := range []func(txn *bdb.Txn) error{
+		m.readMeta, m.readNames, m.readProgress, m.mendEvents, m.mendExceptions, m.mendLogs, m.mendKeys, m.writeSubs, m.writeMeta,
+	} {
+		m.writes = m.db.NewWriteBatch()
+		err := m.db.View(step)
+		if err = errors.Join(err, m.writes.Flush()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readMeta reads identity and tail, as far as they are there.
+func (m *mender) readMeta(txn *bdb.Txn) error {
+	err := get(txn, storeKey, func(rec []byte) (err error) {
+		m.identity, err = decodeIdentity(rec)
+		return err
+	})
+	if err == nil && m.identity.format != formatVersion {
+		return fmt.Errorf("%w: the store has format %d, this program knows format %d; start the version that made it", ErrOtherVersion, m.identity.format, formatVersion)
+	}
+	if err != nil { // the sentinel knows what it is made of
+		id := m.mark.id
+		if id == ([16]byte{}) {
+			_, _ = rand.Read(id[:])
+			m.report.find("the identity of the store is gone: the IDs of its events have changed")
+		}
+		m.identity = newIdentity(m.clock(), id)
+	}
+	if err := get(txn, tailKey, func(rec []byte) (err error) {
+		m.tail, err = decodeTail(rec)
+		return err
+	}); err != nil {
+		m.tail = tail{}
+	}
+	return nil
+}
+
+// sub returns the subscription with an id, made if need be.
+func (m *mender) sub(id uint32) *mendedSub {
+	u := m.subs[id]
+	if u == nil {
+		u = &mendedSub{id: id}
+		m.subs[id] = u
+	}
+	return u
+}
+
+func (m *mender) readNames(txn *bdb.Txn) error {
+	err := each(txn, namePrefix, func(key, rec []byte) error {
+		if id, err := decodeNumber(key, rec); err == nil && id > 0 {
+			m.sub(uint32(id)).name = string(key[1:])
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	// Those whose names are gone are found by what else speaks of them: a number in the
+	// keys of its log and of its progress.
+	for _, prefix := range []byte{progressPrefix, logPrefix} {
+		it := txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{prefix}})
+		for it.Rewind(); it.Valid(); {
+			key := it.Item().KeyCopy(nil)
+			if len(key) < progressKeyLen {
+				it.Next()
+				continue
+			}
+			id := binary.BigEndian.Uint32(key[1:])
+			m.sub(id)
+			it.Seek(binary.BigEndian.AppendUint32([]byte{prefix}, id+1))
+			if id == ^uint32(0) {
+				break
+			}
+		}
+		it.Close()
+	}
+	return nil
+}
+
+func (m *mender) readProgress(txn *bdb.Txn) error {
+	err := each(txn, progressPrefix, func(key, rec []byte) error {
+		st, err := decodeProgress(key, rec)
+		if len(key) == progressKeyLen && err == nil {
+			u := m.sub(binary.BigEndian.Uint32(key[1:]))
+			u.state, u.known = st, true
+		}
+		return nil
+	})
+	for _, c := range []class{classReplay, classSpan} {
+		err = errors.Join(err, scan(txn, []byte{exceptPrefix, byte(c)}, func(key, rec []byte) error {
+			_, id, _, splitErr := splitExceptKey(key)
+			e, err := decodeException(key, rec)
+			if err = errors.Join(splitErr, err); err != nil {
+				m.report.find("%v", err)
+				return nil
+			}
+			u := m.sub(id)
+			u.state.spans = withSpan(u.state.spans, e)
+			u.extra = append(u.extra, relay.Span{From: e.From, To: e.To})
+			if !e.Kind.Closed() {
+				u.open++
+			}
+			return nil
+		}))
+	}
+	for _, u := range m.subs {
+		u.settle()
+	}
+	return err
+}
+
+// settle takes the extra positions into the progress.
+func (u *mendedSub) settle() {
+	p := &u.state.progress
+	all := append(u.extra, p.Done...)
+	if p.Low > 0 {
+		all = append(all, relay.Span{From: 1, To: p.Low})
+	}
+	slices.SortFunc(all, func(a, b relay.Span) int {
+		if a.From < b.From {
+			return -1
+		}
+		return 1
+	})
+	var merged []relay.Span
+	for _, s := range all {
+		if n := len(merged); n > 0 && s.From <= merged[n-1].To+1 {
+			merged[n-1].To = max(merged[n-1].To, s.To)
+			continue
+		}
+		merged = append(merged, s)
+	}
+	if len(merged) > 0 && merged[0].From <= 1 {
+		p.Low = merged[0].To
+		merged = merged[1:]
+	}
+	p.Done, u.extra = merged, nil
+	p.Head = max(p.Head, p.Low)
+	if n := len(merged); n > 0 {
+		p.Head = max(p.Head, merged[n-1].To)
+	}
+}
+
+// mendEvents goes through the events, oldest first, and sees that each delivery stands in
+// its log and that its state is known.
+func (m *mender) mendEvents(txn *bdb.Txn) error {
+	attempts := &attemptReader{m: m, it: txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{attemptPrefix}})}
+	defer attempts.it.Close()
+	attempts.it.Rewind()
+	var last uint64 // ordinal
+	var lastSeq relay.Seq
+	err := each(txn, eventPrefix, func(key, rec []byte) error {
+		m.present++
+		m.live += uint64(len(key) + len(rec))
+		seq, err := seqOf(key)
+		if err != nil {
+			m.report.find("%v", err)
+			return nil
+		}
+		m.highest = seq
+		outcomes, err := attempts.of(seq)
+		if err != nil {
+			return err
+		}
+		found, err := decodeEvent(key, rec, placesOnly)
+		if err != nil {
+			m.report.find("%v", err) // it is set aside by who reads it
+			return nil
+		}
+		if found.ordinal > last+1 && seq > m.tail.known {
+			m.report.Gaps = append(m.report.Gaps, Gap{First: last + 1, Last: found.ordinal - 1, After: timeOf(lastSeq), Before: seq.Time()})
+		}
+		last, lastSeq = found.ordinal, seq
+		for _, p := range found.places {
+			if err := m.mendPlace(txn, seq, p, outcomes[p.sub]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		_, err = attempts.of(^relay.Seq(0)) // those behind the last event
+	}
+	if newest := max(m.tail.ordinal, m.mark.ordinal); newest > last {
+		m.report.Gaps = append(m.report.Gaps, Gap{First: last + 1, Last: newest, After: timeOf(lastSeq), Before: max(m.mark.seq, m.tail.last).Time()})
+	}
+	m.tail.ordinal = max(m.tail.ordinal, m.mark.ordinal, last)
+	for _, u := range m.subs {
+		u.settle()
+	}
+	return err
+}
+
+func timeOf(s relay.Seq) time.Time {
+	if s == 0 {
+		return time.Time{}
+	}
+	return s.Time()
+}
+
+// mendPlace sees to one delivery.
+func (m *mender) mendPlace(txn *bdb.Txn, seq relay.Seq, p place, last outcome) error {
+	u := m.sub(p.sub)
+	u.state.progress.Head = max(u.state.progress.Head, p.pos)
+	m.live += logKeyLen + numberLen
+	entry := encodeNumber(logKey(p.sub, p.pos), uint64(seq))
+	stands := false
+	err := get(txn, logKey(p.sub, p.pos), func(rec []byte) error { stands = bytes.Equal(rec, entry); return nil })
+	if err != nil && !errors.Is(err, bdb.ErrKeyNotFound) {
+		return err
+	}
+	if !stands {
+		if err := m.writes.Set(logKey(p.sub, p.pos), entry); err != nil {
+			return err
+		}
+	}
+	open, err := exists(txn, exceptKey(classOpen, p.sub, p.pos))
+	if err != nil {
+		return err
+	}
+	closed, err := exists(txn, exceptKey(classClosed, p.sub, p.pos))
+	if err != nil {
+		return err
+	}
+	finished := u.state.finished(p.pos)
+	_, spanned := u.state.span(p.pos, false)
+	progress := &u.state.progress
+	switch {
+	case open:
+		u.open++
+		u.finish(p.pos)
+	case closed, spanned:
+		u.finish(p.pos)
+		if !u.known {
+			progress.Failed++
+		}
+	case last.delivered:
+		u.finish(p.pos)
+		if !finished || !u.known {
+			progress.Delivered++
+		}
+	case finished: // it is not known as what
+		m.report.Repeated++
+		return m.repeat(u, p.pos, seq, p.key, last.number)
+	}
+	return nil
+}
+
+func (u *mendedSub) finish(pos uint64) {
+	if u.state.finished(pos) {
+		return
+	}
+	if n := len(u.extra); n > 0 && u.extra[n-1].To+1 == pos {
+		u.extra[n-1].To = pos
+		return
+	}
+	u.extra = append(u.extra, relay.Span{From: pos, To: pos})
+}
+
+// repeat has a delivery made again: it is due now, or when those before it of its key are
+// over.
+func (m *mender) repeat(u *mendedSub, pos uint64, seq relay.Seq, key string, attempts int) error {
+	now := m.clock()
+	e := relay.Exception{From: pos, To: pos, Seq: seq, Kind: relay.Retry, Attempts: attempts, At: now, Due: now, Key: key}
+	if key != "" {
+		e.Kind = relay.Ordered
+	}
+	u.open++
+	u.finish(pos)
+	at := exceptKey(classOpen, u.id, pos)
+	return m.writes.Set(at, encodeException(at, &e))
+}
+
+// outcome is what the attempts of a delivery say.
+type outcome struct {
+	delivered bool
+	number    int // of the last one
+}
+
+// attemptReader reads the attempts along with the events, in the same order.
+type attemptReader struct {
+	m  *mender
+	it *bdb.Iterator
+}
+
+// of returns what the attempts of an event say, by subscription. Attempts of events that
+// are gone are removed on the way.
+func (r *attemptReader) of(seq relay.Seq) (map[uint32]outcome, error) {
+	var outcomes map[uint32]outcome
+	for ; r.it.Valid(); r.it.Next() {
+		item := r.it.Item()
+		key := item.Key()
+		at, err := seqOf(key)
+		if err == nil && at > seq {
+			break
+		}
+		if err != nil || at < seq || len(key) != attemptKeyLen {
+			if err := r.m.writes.Delete(item.KeyCopy(nil)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		r.m.live += uint64(item.EstimatedSize())
+		sub := binary.BigEndian.Uint32(key[9:])
+		err = item.Value(func(rec []byte) error {
+			a, err := decodeAttempt(key, rec)
+			if err != nil {
+				r.m.report.find("%v", err)
+				return nil
+			}
+			if outcomes == nil {
+				outcomes = make(map[uint32]outcome)
+			}
+			outcomes[sub] = outcome{delivered: a.ErrorKind == relay.KindNone && a.Status/100 == 2, number: a.Number}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return outcomes, nil
+}
+
+// ids returns the numbers of all subscriptions, ascending and without gaps.
+func (m *mender) ids() []uint32 {
+	highest := uint32(0)
+	for id := range m.subs {
+		highest = max(highest, id)
+	}
+	for id := uint32(1); id <= highest; id++ {
+		m.sub(id)
+	}
+	return slices.Sorted(maps.Keys(m.subs))
+}
