@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -201,6 +202,30 @@ func TestExpressionWithoutAnswerIsLogged(t *testing.T) {
 		}
 		if !slices.Equal(levels, []string{"debug crm", "warn erp"}) {
 			t.Errorf("logged: %v", levels)
+		}
+	})
+}
+
+// TestOperationalEventsNeedTheirTopicAndMeetFilters as all other events do.
+func TestOperationalEventsNeedTheirTopicAndMeetFilters(t *testing.T) {
+	run(t, func(w *world) {
+		failing := &receiver{answer: func(int, *http.Request) (*http.Response, error) { return answer(400), nil }}
+		s := subscription("crm", failing, "order.*")
+		s.Retry.Off = true
+		all, other, ops, everything := &receiver{}, &receiver{}, &receiver{}, &receiver{}
+		w.plan(
+			s, filtered(subscription("ops", ops, "relay.*"), "subscription equals crm"), subscription("all-ops", all, "relay.*"),
+			filtered(subscription("other-ops", other, "relay.*"), "subscription equals erp"), filtered(subscription("everything", everything), "subscription equals crm"),
+		)
+		w.publish("order.paid", "{}")
+		w.wait(time.Minute)
+		for name, c := range map[string]struct {
+			to   *receiver
+			want int
+		}{"ops": {ops, 1}, "all-ops": {all, 1}, "other-ops": {other, 0}, "everything": {everything, 0}} {
+			if got := len(c.to.all()); got != c.want {
+				t.Errorf("%s got %d events; want %d", name, got, c.want)
+			}
 		}
 	})
 }
