@@ -48,6 +48,7 @@ var adminRoutes = map[string]adminHandler{
 	"GET /relay/deliveries":       adminDeliveries,
 	"GET /relay/explain":          adminExplain,
 	"GET /relay/egress":           adminEgress,
+	"GET /relay/egress/check":     adminEgressCheck,
 
 	"GET /relay/subscriptions/{name}":                          adminSubscription,
 	"POST /relay/subscriptions/{name}/pause":                   adminPause,

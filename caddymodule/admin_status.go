@@ -91,7 +91,7 @@ func adminStatus(w http.ResponseWriter, r *http.Request, a *App, engine *relay.R
 		s.Storage.Error = err.Error()
 	}
 	for _, w := range engine.EgressWarnings() {
-		s.Warnings = append(s.Warnings, w.Text)
+		s.Warnings = append(s.Warnings, w.String())
 	}
 	for i := range subscriptions {
 		s.Subscriptions[i] = a.showSubscription(&subscriptions[i])

@@ -3,8 +3,6 @@ package caddymodule
 import (
 	"fmt"
 	"io"
-	"os"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -32,10 +30,12 @@ type finding struct {
 
 func doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "doctor [--storage [<directory>]]",
+		Use:   "doctor [--reach] [--storage [<directory>]]",
 		Short: "Check the configuration and the running relay, and say how to mend what is wrong",
 		Long: `Checks the configuration file, if one is given with --config, and the running instance:
-storage, egress addresses, subscriptions. It exits with 1 if a check fails.
+storage, egress addresses and the ways from them, subscriptions. It exits with 1 if a check
+fails. With --reach it makes a TCP connection to each endpoint from each address of its
+region, which is closed at once; otherwise nothing is sent to them.
 
 With --storage it reads all that is stored instead, while no Caddy has the store open: in
 the given directory, that of --config, or the default one.`,
@@ -68,6 +68,7 @@ the given directory, that of --config, or the default one.`,
 			return nil
 		},
 	}
+	cmd.Flags().Bool("reach", false, "also connect to each endpoint, from each address of its region")
 	cmd.Flags().Bool("storage", false, "read and check all that is stored, while no Caddy has it open")
 	return cmd
 }
@@ -92,7 +93,6 @@ func (d *doctor) examine(cmd *cobra.Command) error {
 	if file != "" {
 		d.config(file, adapter)
 	}
-	d.environment(os.Getenv)
 	c, err := newClient(cmd)
 	if err != nil {
 		d.note(gradeFail, "running instance", err.Error(), "mend the configuration first")
@@ -105,7 +105,9 @@ func (d *doctor) examine(cmd *cobra.Command) error {
 	}
 	d.note(gradeOK, "running instance", fmt.Sprintf("caddy-relay %s at %s", s.Version, c.address), "")
 	d.storage(&s.Storage)
-	d.regions(s.Regions)
+	if err := d.egress(cmd, c); err != nil {
+		return err
+	}
 	for i := range s.Subscriptions {
 		d.subscription(&s.Subscriptions[i])
 	}
@@ -128,16 +130,6 @@ func (d *doctor) config(file, adapter string) {
 	d.note(gradeOK, "config", name+" is valid", "")
 }
 
-// environment says that proxy variables, which other programs obey, change nothing here.
-func (d *doctor) environment(getenv func(string) string) {
-	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"} {
-		if getenv(name) != "" {
-			d.note(gradeOK, "proxy variables", name+" is set; deliveries ignore it, as they must", "")
-			return
-		}
-	}
-}
-
 // littleSpace is when the doctor warns of a volume's free space, in bytes.
 const littleSpace = 1 << 30
 
@@ -158,28 +150,6 @@ func (d *doctor) storage(s *storageStatus) {
 
 // relayLogger is the name of the relay's loggers.
 const relayLogger = "relay"
-
-func (d *doctor) regions(regions []regionStatus) {
-	if len(regions) == 0 {
-		d.note(gradeWarn, "egress", "no region is declared: the kernel chooses the address that deliveries leave from",
-			"add to the relay option: region <name> <ip>")
-	}
-	for _, r := range regions {
-		for _, a := range r.Addresses {
-			check := "egress " + r.Name
-			if a.Up {
-				d.note(gradeOK, check, a.Address+" can be used", "")
-				continue
-			}
-			bits := "/32"
-			if strings.Contains(a.Address, ":") {
-				bits = "/128"
-			}
-			d.note(gradeFail, check, a.Address+": "+a.Error,
-				fmt.Sprintf("ip addr add %s%s dev <interface>, and make it permanent; deliveries of the region are held meanwhile", a.Address, bits))
-		}
-	}
-}
 
 func (d *doctor) subscription(s *subscriptionStatus) {
 	check := "subscription " + s.Name

@@ -92,7 +92,7 @@ func (e *egressAnswer) print(w io.Writer, allTexts bool) error {
 		fmt.Fprintf(w, "planned for %s, region %s:%s; announced %s\n", short(c.At), c.Region, plusMinus(c.Added, c.Removed), short(c.Announced))
 	}
 	for _, warning := range e.Warnings {
-		fmt.Fprintln(w, "warning: "+warning.Text)
+		fmt.Fprintln(w, "warning: "+warning.String())
 	}
 	for _, r := range e.Regions {
 		fmt.Fprintf(w, "\nRegion %s: to be told\n", r.Name)

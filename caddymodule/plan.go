@@ -120,7 +120,7 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		}
 		built.OrderBy = &placeholder
 	}
-	a.survey.places = append(a.survey.places, surveyed{s.Name, target.Hostname(), connector.dialer})
+	a.survey.places = append(a.survey.places, surveyed{s.Name, target, connector.dialer, maxInFlight})
 	return built, nil
 }
 

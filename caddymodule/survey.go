@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"sync"
 
 	"go.uber.org/zap"
@@ -25,8 +26,9 @@ type survey struct {
 // surveyed is one subscription's destination.
 type surveyed struct {
 	subscription string
-	host         string
+	url          *url.URL
 	dialer       *egress.Dialer
+	maxInFlight  int
 }
 
 // surveyors is how many look-ups are made at once; each is bounded by its dialer's
@@ -60,7 +62,7 @@ func (s *survey) start(logger *zap.Logger) {
 }
 
 func (s *survey) look(ctx context.Context, p surveyed, logger *zap.Logger) {
-	err := p.dialer.Check(ctx, p.host)
+	err := p.dialer.Check(ctx, p.url.Hostname())
 	if err == nil || ctx.Err() != nil {
 		return
 	}

@@ -73,6 +73,7 @@ func testInNamespace(t *testing.T) {
 	t.Run("planned change", testPlannedChange)
 	t.Run("resolvers of a region", testResolversOfARegion)
 	t.Run("proxy of a region", testProxyOfARegion)
+	t.Run("doctor", testDoctor)
 }
 
 // ip runs the command of that name.

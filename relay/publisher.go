@@ -220,7 +220,7 @@ func (p *publisher) warn() {
 		return
 	}
 	for _, w := range p.warnings() {
-		p.engine.logger.Warn(w.Text)
+		p.engine.logger.Warn(w.String())
 	}
 }
 

@@ -347,11 +347,11 @@ func TestUnannouncedChangeIsAWarning(t *testing.T) {
 		w.wantTold(&h, "changed eu +[] -[192.0.2.10/32]; scheduled eu +[192.0.2.12/32] -[]")
 		want := []string{`region "eu": the address 192.0.2.12 comes into use`, `region "eu": the address 192.0.2.10 vanished`}
 		warnings := w.engine.EgressWarnings()
-		if len(warnings) != 2 || !strings.HasPrefix(warnings[0].Text, want[0]) || !strings.HasPrefix(warnings[1].Text, want[1]) {
+		if len(warnings) != 2 || !strings.HasPrefix(warnings[0].String(), want[0]) || !strings.HasPrefix(warnings[1].String(), want[1]) {
 			t.Errorf("%q", warnings)
 		}
 		for _, warning := range warnings {
-			text := warning.Text
+			text := warning.String()
 			if logs.FilterMessage(text).FilterLevelExact(zapcore.WarnLevel).Len() != 1 {
 				t.Errorf("not logged once: %s", text)
 			}

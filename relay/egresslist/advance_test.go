@@ -194,7 +194,7 @@ func TestWithdrawnAndPutOff(t *testing.T) {
 	}
 	r.wantTold(r.load(region("eu", entry("192.0.2.10"), entry("192.0.2.11", "from", 50*day))),
 		"withdrawn eu 1320h0m0s +192.0.2.11", "scheduled eu 1200h0m0s +192.0.2.11")
-	if w := r.state.Warnings(30*day, r.now); len(w) != 1 || !strings.Contains(w[0].Text, "192.0.2.11 comes into use on 2027-01-11T10:00:00.5Z, which was announced on 2027-01-06T10:00:00.5Z, only 5d ahead, and notice is 30d") {
+	if w := r.state.Warnings(30*day, r.now); len(w) != 1 || !strings.Contains(w[0].String(), "192.0.2.11 comes into use on 2027-01-11T10:00:00.5Z, which was announced on 2027-01-06T10:00:00.5Z, only 5d ahead, and notice is 30d") {
 		t.Errorf("what is brought forward is announced now: %q", w)
 	}
 	// Both ends of what never begins.
@@ -213,7 +213,7 @@ func TestUnannouncedChanges(t *testing.T) {
 	warnings := func() string {
 		var texts []string
 		for _, w := range r.state.Warnings(30*day, r.now) {
-			texts = append(texts, w.Text)
+			texts = append(texts, w.String())
 		}
 		return strings.Join(texts, "\n")
 	}
@@ -248,7 +248,7 @@ func TestShortNoticeIsAWarningUntilItHappens(t *testing.T) {
 	for range 2 {
 		got := r.state.Warnings(30*day, r.now)
 		want := `region "eu": the address 192.0.2.11 comes into use on 2026-12-22T09:00:00.5Z, which was announced on 2026-11-22T10:00:00.5Z, only 29d23h ahead, and notice is 30d; let it be 2026-12-22T10:00:00Z or later, or tell the contacts now: caddy relay egress`
-		if len(got) != 1 || got[0].Text != want || got[0].Region != "eu" {
+		if len(got) != 1 || got[0].String() != want || got[0].Region != "eu" {
 			t.Fatalf("got  %q\nwant %q", got, want)
 		}
 		r.wait(29 * day)
