@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -146,16 +147,34 @@ func (h *Intake) options() (intake.Options, error) {
 		KeyFrom:       h.KeyFrom,
 		Hosts:         h.Hosts,
 	}
+	var types, keys []intake.Locator
 	for _, name := range h.Accept {
 		locators, ok := accepted[name]
 		if !ok {
 			return o, fmt.Errorf("accept: unknown system %q; known: %s", name, knownNames(accepted))
 		}
-		types, keys := locators()
-		o.TypeFrom = append(o.TypeFrom[:len(o.TypeFrom):len(o.TypeFrom)], types...)
-		o.KeyFrom = append(o.KeyFrom[:len(o.KeyFrom):len(o.KeyFrom)], keys...)
+		typeFrom, keyFrom := locators()
+		types, keys = append(types, typeFrom...), append(keys, keyFrom...)
 	}
+	o.TypeFrom = slices.Concat(o.TypeFrom, headersFirst(types))
+	o.KeyFrom = slices.Concat(o.KeyFrom, headersFirst(keys))
 	return o, nil
+}
+
+// headersFirst puts locators of header fields before those of the body. A field belongs to
+// one system, while a member may be in the bodies of others: a content type of
+// Contentful has a "name".
+func headersFirst(locators []intake.Locator) []intake.Locator {
+	slices.SortStableFunc(locators, func(a, b intake.Locator) int {
+		switch {
+		case (a.Header == "") == (b.Header == ""):
+			return 0
+		case a.Header != "":
+			return -1
+		}
+		return 1
+	})
+	return locators
 }
 
 // newIntake is intake.New with errors in the words of a configuration.

@@ -49,8 +49,8 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, s *submission,
 	if ref != nil || len(events) == 0 {
 		return nil, ref
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), engineWait)
-	defer cancel()
+	ctx := newDeadline(r.Context(), engineWait)
+	defer ctx.end()
 	receipts, err := engine.Publish(ctx, events, s.whole)
 	if err == nil && len(receipts) != len(events) {
 		err = fmt.Errorf("%d receipts for %d events", len(receipts), len(events))
@@ -91,9 +91,9 @@ func (h *Handler) ready(ctx context.Context) (Engine, *refusal) {
 // open returns the engine, waiting for it: while a configuration is loaded, requests
 // arrive a moment before it is ready.
 func (h *Handler) open(ctx context.Context) (Engine, *refusal) {
-	ctx, cancel := context.WithTimeout(ctx, readyWait)
-	defer cancel()
-	engine, err := h.engine(ctx)
+	limited := newDeadline(ctx, readyWait)
+	defer limited.end()
+	engine, err := h.engine(limited)
 	if err != nil {
 		return nil, unavailable(problemNotReady, err)
 	}

@@ -5,7 +5,9 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/caddyrelay/caddyrelay/relay"
@@ -101,4 +103,84 @@ func BenchmarkStructured(b *testing.B) {
 
 func BenchmarkBinary(b *testing.B) {
 	benchmarkHandler(b, "/v1/events", binaryHeader+"\nce-time: 2026-11-21T20:23:59Z\nce-partitionkey: 812", sample(1<<10))
+}
+
+// forms are parsers with a body that has the data in it.
+var forms = map[string]struct {
+	parse format
+	sub   submission
+	wrap  string // %s is the data
+}{
+	"data":       {(*Handler).parseData, submission{typ: "order.paid", contentType: "application/json"}, `%s`},
+	"envelope":   {(*Handler).parseOpen, submission{contentType: "application/json"}, `{"type":"order.paid","id":"1","data":%s}`},
+	"structured": {(*Handler).parseStructured, submission{}, `{"specversion":"1.0","id":"1","source":"/s","type":"order.paid","x":"y","data":%s}`},
+	"binary": {(*Handler).parseBinary, submission{contentType: "application/json", header: http.Header{
+		"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/s"}, "Ce-Type": {"order.paid"}, "Ce-X": {"y"},
+	}}, `%s`},
+}
+
+// The data is a part of the body. What parsing allocates does not depend on its size.
+func TestParsingDoesNotCopyTheBody(t *testing.T) {
+	h := newSetup(t).Handler
+	for name, form := range forms {
+		allocated := func(size int) uint64 {
+			const runs = 50
+			body := []byte(strings.Replace(form.wrap, "%s", string(sample(size)), 1))
+			var before, after runtime.MemStats
+			for range 5 { // pools and their buffers
+				parseOnce(t, h, form.parse, form.sub, body)
+			}
+			runtime.ReadMemStats(&before)
+			for range runs {
+				parseOnce(t, h, form.parse, form.sub, body)
+			}
+			runtime.ReadMemStats(&after)
+			return (after.TotalAlloc - before.TotalAlloc) / runs
+		}
+		small, large := allocated(1<<10), allocated(400<<10)
+		if large > small+16<<10 {
+			t.Errorf("%s: %d bytes for a body of 1 KiB, %d for one of 400 KiB", name, small, large)
+		}
+	}
+}
+
+func parseOnce(t testing.TB, h *Handler, parse format, s submission, body []byte) {
+	t.Helper()
+	s.body = body
+	events, ref := parse(h, &s)
+	if ref != nil {
+		t.Fatal(ref.detail)
+	}
+	if data := events[0].Event.Data; cap(data) != len(data) && &body[0] != &data[0] {
+		t.Fatal("an append to the data would write into the body")
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	h := newSetup(b).Handler
+	for _, name := range []string{"data", "envelope", "structured", "binary"} {
+		for _, size := range []int{1 << 10, 64 << 10, 400 << 10} {
+			b.Run(name+"/"+strconv.Itoa(size>>10)+"KiB", func(b *testing.B) {
+				body := []byte(strings.Replace(forms[name].wrap, "%s", string(sample(size)), 1))
+				b.SetBytes(int64(len(body)))
+				b.ReportAllocs()
+				for b.Loop() {
+					parseOnce(b, h, forms[name].parse, forms[name].sub, body)
+				}
+			})
+		}
+	}
+}
+
+// Of a batch each event gets bytes of its own, once.
+func BenchmarkParseLines(b *testing.B) {
+	h := newSetup(b).Handler
+	body := []byte(strings.Repeat(`{"type":"order.paid","data":`+string(sample(1<<10))+"}\n", 1000))
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if events, ref := h.parseLines(&submission{body: body, batch: true}); ref != nil || len(events) != 1000 {
+			b.Fatal(ref)
+		}
+	}
 }

@@ -2,7 +2,6 @@ package intake
 
 import (
 	"errors"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -50,17 +49,27 @@ func (h *Handler) parseBinary(s *submission) ([]relay.Publication, *refusal) {
 	return h.single(s, &d)
 }
 
+// fields are the header fields of the attributes, in canonical form; none for the data.
+var fields = func() (all [attrData]string) {
+	for a := range all {
+		all[a] = http.CanonicalHeaderKey(cePrefix + attributeNames[a])
+	}
+	return all
+}()
+
 // binaryEvent takes the attributes from a header. It notes all that is wrong with them.
 func binaryEvent(header http.Header, f *faults) draft {
 	e := cloudEvent{draft: draft{kind: relay.KeyCloudEvent}}
-	names := slices.DeleteFunc(slices.Collect(maps.Keys(header)), func(name string) bool { return !strings.HasPrefix(name, cePrefix) })
-	slices.Sort(names) // faults in the same order each time
-	for _, field := range names {
-		name := strings.ToLower(field[len(cePrefix):])
-		if err := e.setField(name, header[field]); err != nil {
-			f.header("ce-"+shortName(name), err.Error())
+	for field, values := range header {
+		if !strings.HasPrefix(field, cePrefix) {
+			continue
+		}
+		if err := e.setField(field, values); err != nil {
+			f.header(shortName(strings.ToLower(field)), err.Error())
 		}
 	}
+	// The header has no order, and its faults shall be told in the same one each time.
+	slices.SortFunc(f.list, func(a, b fault) int { return strings.Compare(a.Header, b.Header) })
 	for _, a := range required {
 		if !e.seen[a] {
 			f.header("ce-"+attributeNames[a], "missing")
@@ -69,9 +78,10 @@ func binaryEvent(header http.Header, f *faults) draft {
 	return e.draft
 }
 
-func (e *cloudEvent) setField(name string, values []string) error {
-	a, known := attributeOf(name)
-	if known {
+// setField takes one header field, whose name is canonical.
+func (e *cloudEvent) setField(field string, values []string) error {
+	a := attribute(slices.Index(fields[:], field))
+	if a >= 0 {
 		e.seen[a] = true
 	}
 	if len(values) != 1 {
@@ -81,12 +91,12 @@ func (e *cloudEvent) setField(name string, values []string) error {
 	switch {
 	case err != nil:
 		return err
-	case a == attrContentType && known:
+	case a < 0:
+		return e.setExtension(strings.ToLower(field[len(cePrefix):]), value)
+	case a == attrContentType:
 		return errors.New("stands beside Content-Type, which carries this attribute; leave it out")
-	case known && a < attrData:
-		return e.setAttribute(a, value)
 	}
-	return e.setExtension(name, value)
+	return e.setAttribute(a, value)
 }
 
 // decodeField returns the attribute that the value of a header field stands for: first

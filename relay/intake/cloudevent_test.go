@@ -252,7 +252,7 @@ func TestBinaryFaults(t *testing.T) {
 		{binaryHeader + "\nce-data_base64: x", []string{"ce-data_base64: lower-case"}},
 		{binaryHeader + "\nce-datacontenttype: text/plain", []string{"ce-datacontenttype: Content-Type"}},
 		{binaryHeader + "\nce-: x", []string{"ce-: no name"}},
-		{binaryHeader + "\nce-" + strings.Repeat("x", 5000) + ": " + strings.Repeat("y", 5000), []string{"ce-" + strings.Repeat("x", 64) + "...: more than 8192 bytes"}},
+		{binaryHeader + "\nce-" + strings.Repeat("x", 5000) + ": " + strings.Repeat("y", 5000), []string{"ce-" + strings.Repeat("x", 61) + "...: more than 8192 bytes"}},
 	} {
 		s := newSetup(t)
 		wantFaults(t, s.refused(t, ask{path: "/v1/events", header: c.header, body: "1"}, 422, "invalid-cloudevent"), c.header, c.faults)

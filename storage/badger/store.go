@@ -221,8 +221,12 @@ func (s *Store) submit(ctx context.Context, r request) error {
 	}
 	select {
 	case s.requests <- r:
-	case <-ctx.Done():
-		return ctx.Err()
+	default: // only now, since some contexts set a timer when they are waited for
+		select {
+		case s.requests <- r:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return <-r.answer()
 }
