@@ -340,7 +340,7 @@ func TestHistoryIsBounded(t *testing.T) {
 }
 
 func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
-	for _, raw := range []string{"", "{}", "[]", `{"format":2}`} {
+	for _, raw := range []string{"", "{}", "[]", `{"format":2}`, `{"format":1}`, `{"format":1,"feed_id":"x"}`} {
 		if s, err := egresslist.Decode([]byte(raw)); err == nil {
 			t.Errorf("%q: %+v", raw, s)
 		}
@@ -462,6 +462,39 @@ func TestEveryChangeIsToldOnce(t *testing.T) {
 			if state.Updated.Before(old.Updated) {
 				rt.Fatalf("updated falls back from %s to %s", old.Updated, state.Updated)
 			}
+		}
+	})
+}
+
+// FuzzDecode: whatever a store holds, the list goes on from it or begins anew.
+func FuzzDecode(f *testing.F) {
+	r := &relay{t: f, now: start}
+	r.load(region("eu", entry("192.0.2.10", "until", 60*day), entry("192.0.2.11", "from", 30*day)), region("us"))
+	r.wait(31 * day)
+	r.load(region("eu", entry("192.0.2.11"), entry("192.0.2.10", "until", 60*day)))
+	raw, err := r.state.Encode(1 << 20)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	f.Add([]byte(`{"format":1,"feed_id":"f86298bf-6665-484f-8291-6d716a7426c5","regions":[{"name":"eu","active":[""]}],"planned":[{"region":"eu","prefix":"","at":"9999-12-31T23:59:59.9Z"}],"history":[{"kind":"x","region":"eu"}]}`))
+	declared := egresslist.Declare([]egresslist.Region{region("eu", entry("192.0.2.10", "until", day), entry("192.0.2.12", "from", day))})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		s, err := egresslist.Decode(raw)
+		if err != nil {
+			return
+		}
+		next := egresslist.Advance(s, declared, start)
+		list := next.List()
+		if eu := list.Regions["eu"]; len(list.Regions) != 1 || len(eu.Active) != 1 || len(eu.Scheduled) != 1 || len(eu.Retiring) != 1 {
+			t.Errorf("%+v", list)
+		}
+		if _, err := next.Feed(); err != nil {
+			t.Error(err)
+		}
+		next.Warnings(egresslist.DefaultNotice, start)
+		if again := egresslist.Advance(next, declared, start); again != next {
+			t.Errorf("it does not settle: %+v, then %+v", next, again)
 		}
 	})
 }

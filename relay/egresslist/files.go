@@ -78,7 +78,8 @@ func (f *Files) Serve(w http.ResponseWriter, r *http.Request) bool {
 	h := w.Header()
 	h.Set("Content-Type", file.contentType)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", s.maxAge(time.Now())/time.Second))
+	// Without "public", which would also let shared caches keep what a password protects.
+	h.Set("Cache-Control", fmt.Sprintf("max-age=%d", s.maxAge(time.Now())/time.Second))
 	// Of the bytes, as a strong one has to be (RFC 9110, section 8.8.3).
 	sum := sha256.Sum256(body)
 	h.Set("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)

@@ -164,7 +164,7 @@ func TestCachesForgetBeforeTheNextChange(t *testing.T) {
 		want := func(age string) {
 			t.Helper()
 			resp, _, _ := request(f, http.MethodGet, "/egress.json")
-			if got := resp.Header.Get("Cache-Control"); got != "public, max-age="+age {
+			if got := resp.Header.Get("Cache-Control"); got != "max-age="+age {
 				t.Errorf("%q; want %s", got, age)
 			}
 		}

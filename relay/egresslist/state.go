@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // State is the list as it was published, with what was announced. It is never changed:
@@ -73,6 +75,9 @@ func Decode(raw []byte) (*State, error) {
 	}
 	if s.Format != stateFormat {
 		return nil, fmt.Errorf("reading the egress list as it was last published: it has format %d, this program knows format %d", s.Format, stateFormat)
+	}
+	if _, err := uuid.Parse(s.FeedID); err != nil {
+		return nil, fmt.Errorf("reading the egress list as it was last published: the identity of its feed: %w", err)
 	}
 	return &s, nil
 }
