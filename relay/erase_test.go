@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,11 +228,11 @@ func TestErasedEventsAreNotReplayed(t *testing.T) {
 // unreadable is a store in which one event cannot be read any more.
 type unreadable struct {
 	relay.Store
-	seq relay.Seq
+	seq atomic.Uint64
 }
 
 func (s *unreadable) Event(ctx context.Context, seq relay.Seq) (*relay.Event, error) {
-	if seq == s.seq {
+	if uint64(seq) == s.seq.Load() {
 		return nil, &relay.UnreadableError{Seq: seq, Err: errors.New("its checksum does not match")}
 	}
 	return s.Store.Event(ctx, seq)
@@ -254,7 +255,11 @@ func TestUnreadableRetryIsSetAside(t *testing.T) {
 		w.plan(s)
 		bad := w.publish("a", "1")
 		synctest.Wait()
-		store.seq, _, _ = relay.ParseID(bad.ID)
+		seq, _, err := relay.ParseID(bad.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.seq.Store(uint64(seq))
 		w.wait(time.Hour)
 		if got := w.status("crm"); got.Pending != 0 || got.Failed != 1 {
 			t.Errorf("%+v, want 1 failed", got)
