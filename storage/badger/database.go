@@ -7,8 +7,6 @@ import (
 
 	bdb "github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
-
-	"github.com/caddyrelay/caddyrelay/relay"
 )
 
 // database is Badger while it is open. A store that opens it anew after a failure has
@@ -21,10 +19,6 @@ type database struct {
 
 // view runs fn in a snapshot.
 func (d *database) view(fn func(txn *bdb.Txn) error) error {
-	if !d.gate.enter() {
-		return relay.ErrClosed
-	}
-	defer d.gate.leave()
 	txn := d.NewTransaction(false)
 	defer txn.Discard()
 	return fn(txn)

@@ -13,6 +13,7 @@ const houseEvery = time.Second
 // keepHouse does what nobody waits for, until the store is closed.
 func (s *Store) keepHouse() {
 	var room reclaimer
+	var resumed time.Time
 	tick := time.NewTicker(s.pause(houseEvery))
 	defer tick.Stop()
 	for {
@@ -32,6 +33,7 @@ func (s *Store) keepHouse() {
 		}
 		_ = s.space.err() // measures, and says in the log what has changed
 		s.space.keepBallast()
+		s.mergeAgain(&resumed, time.Now())
 		s.makeRoom(&room, time.Now())
 	}
 }

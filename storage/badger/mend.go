@@ -41,7 +41,7 @@ func (c *committer) mend() bool {
 				waiting = false
 			}
 		}
-		err := c.reopen()
+		err := c.reopen(mendPatience)
 		if err == nil {
 			c.s.log.Info("the store is open again and takes events", zap.String("directory", c.s.dir))
 			return true
@@ -53,9 +53,9 @@ func (c *committer) mend() bool {
 // reopen closes the database and opens it again: what it says it holds is read from the
 // disk. Events of the group that failed may turn out to be stored; nobody was told so,
 // and they are delivered like others.
-func (c *committer) reopen() error {
+func (c *committer) reopen(patience time.Duration) error {
 	s := c.s
-	if err := s.closeDatabase(mendPatience, s.stop); err != nil {
+	if err := s.closeDatabase(patience, s.stop); err != nil {
 		if errors.Is(err, errNotClosed) {
 			return err
 		}

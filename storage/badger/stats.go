@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	bdb "github.com/dgraph-io/badger/v4"
+
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
@@ -14,6 +16,15 @@ var parts = map[byte]string{
 	eventPrefix:   "events",
 	logPrefix:     "logs",
 	attemptPrefix: "attempts",
+}
+
+// tables lists the tables of the database.
+func (s *Store) tables() (tables []bdb.TableInfo, err error) {
+	err = s.with(func(d *database) error {
+		tables = d.Tables()
+		return nil
+	})
+	return tables, err
 }
 
 // Stats implements [relay.Store]. A table counts for a part if it holds nothing else;
@@ -27,12 +38,10 @@ func (s *Store) Stats(ctx context.Context) (relay.StoreStats, error) {
 		return relay.StoreStats{}, err
 	}
 	size := map[string]int64{"events": 0, "logs": 0, "attempts": 0, "other": 0}
-	d := s.db.Load()
-	if d == nil || !d.gate.enter() {
-		return relay.StoreStats{}, s.away()
+	tables, err := s.tables()
+	if err != nil {
+		return relay.StoreStats{}, err
 	}
-	tables := d.Tables()
-	d.gate.leave()
 	for _, t := range tables {
 		part := "other"
 		if len(t.Left) > 0 && len(t.Right) > 0 && t.Left[0] == t.Right[0] {

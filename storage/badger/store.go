@@ -38,6 +38,11 @@ type Store struct {
 	sentinel *sentinel
 	// closing is what of a database could not be closed yet.
 	closing *database
+	// opening is closed when the database is open again; nil unless it is opened anew by
+	// plan.
+	opening chan struct{}
+	// resting says that the database was opened without merging of tables.
+	resting atomic.Bool
 
 	requests chan request
 	stopped  chan struct{} // closed when the committer has ended
@@ -120,6 +125,7 @@ func (s *Store) openImage() (*image, error) {
 		s.log.Warn("the volume is nearly full: the store is opened without merging its tables", zap.String("directory", s.dir))
 	}
 	s.options.rest = rest
+	s.resting.Store(rest)
 	im, err := openImage(s.dir, &s.options, false)
 	if err == nil {
 		s.space.remeasure()
@@ -244,12 +250,21 @@ func (s *Store) read(ctx context.Context, fn func(txn *bdb.Txn) error) error {
 }
 
 func (s *Store) view(fn func(txn *bdb.Txn) error) error {
-	if d := s.db.Load(); d != nil {
-		if err := d.view(fn); !errors.Is(err, relay.ErrClosed) {
-			return err
+	return s.with(func(d *database) error { return d.view(fn) })
+}
+
+// with calls fn with the database, which stays open meanwhile.
+func (s *Store) with(fn func(d *database) error) error {
+	for {
+		d := s.db.Load()
+		if d != nil && d.gate.enter() {
+			defer d.gate.leave()
+			return fn(d)
+		}
+		if !s.waitForOpening() && s.db.Load() == d {
+			return s.away()
 		}
 	}
-	return s.away()
 }
 
 // away is the error of who finds no database.

@@ -139,3 +139,53 @@ func TestReadOnlyVolumeIsRefused(t *testing.T) {
 		t.Fatalf("Open: %v", err)
 	}
 }
+
+// TestFullVolumeIsMergedAgain: another program takes the room that merging tables needs, and
+// gives it back.
+func TestFullVolumeIsMergedAgain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes a volume full")
+	}
+	mount := volume(t, "128m")
+	dir := filepath.Join(mount, "relay")
+	open := func() *Store {
+		t.Helper()
+		s, err := Open(dir, Options{Limits: Limits{MinFree: 16 << 20}, hurry: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	s := open()
+	stored := fill(t, s, 30_000)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, ballastName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	hog, err := os.Create(filepath.Join(mount, "hog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hog.Close()
+	u := count(dir)
+	if err := allocate(hog, freeBytes(dir)-u.toOpen()-4<<20); err != nil {
+		t.Fatal(err)
+	}
+	s = open()
+	if !s.resting.Load() {
+		t.Fatalf("with %d MiB free and tables of %d it merges", freeBytes(dir)>>20, u.tables>>20)
+	}
+	if err := os.Remove(hog.Name()); err != nil {
+		t.Fatal(err)
+	}
+	if err := hog.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it merges again", func() bool { return !s.resting.Load() })
+	deliver(t, s, 0, uint64(stored))
+	eventually(t, "events are taken again", func() bool { return appendOne(t, s) == nil })
+	checkLog(t, s, "crm")
+}
