@@ -267,5 +267,12 @@ func TestUnreadableRetryIsSetAside(t *testing.T) {
 		if n := len(to.all()); n != 1 {
 			t.Errorf("%d requests, want 1", n)
 		}
+		// It does not hide the others.
+		other := w.publish("a", "2")
+		w.wait(time.Minute)
+		page, err := w.engine.Deliveries(context.Background(), relay.DeliveryQuery{Subscription: "crm", Limit: 10})
+		if err != nil || len(page.Deliveries) != 2 || page.Deliveries[0].Event != other.ID || page.Deliveries[1].Event != bad.ID {
+			t.Errorf("listed are %+v, %v", page.Deliveries, err)
+		}
 	})
 }

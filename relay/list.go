@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -102,9 +103,12 @@ func (r *Relay) deliveriesOf(ctx context.Context, q DeliveryQuery) (DeliveryPage
 			page.Next = "p" + strconv.FormatUint(entry.Pos+1, 10)
 			return page, nil
 		}
-		e, err := r.store.Event(ctx, entry.Seq)
+		e, err := r.listed(ctx, entry.Seq)
 		if err != nil {
 			return page, err
+		}
+		if e == nil {
+			continue
 		}
 		p := Placement{Subscription: q.Subscription, Pos: entry.Pos, Key: packedKeys(e, q.Subscription)}
 		if page.Deliveries, err = r.list(ctx, page.Deliveries, e, p, q.State); err != nil {
@@ -115,6 +119,23 @@ func (r *Relay) deliveriesOf(ctx context.Context, q DeliveryQuery) (DeliveryPage
 		page.Next = "p" + strconv.FormatUint(entries[len(entries)-1].Pos, 10)
 	}
 	return page, nil
+}
+
+// listed returns the event of an entry of a log; nil if it was removed meanwhile. One that
+// cannot be read is listed by its ID alone: it must not hide all others.
+func (r *Relay) listed(ctx context.Context, s Seq) (*Event, error) {
+	e, err := r.store.Event(ctx, s)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, nil
+	case !isUnreadable(err):
+		return e, err
+	}
+	page, err := r.store.Events(ctx, EventQuery{Before: s + 1, Limit: 1})
+	if err != nil || len(page.Events) == 0 || page.Events[0].Seq != s {
+		return nil, err
+	}
+	return page.Events[0], nil
 }
 
 // deliveriesOfAll walks the store's log backwards.
