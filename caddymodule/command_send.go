@@ -14,7 +14,7 @@ import (
 )
 
 func sendCommand() *cobra.Command {
-	var id, source string
+	var id, source, subject string
 	cmd := &cobra.Command{
 		Use:   "send <type> [<data> | @<file> | -]",
 		Short: "Send an event, as an application would",
@@ -28,7 +28,7 @@ input; without any it is null. It arrives at receivers byte for byte.`,
 			if err != nil {
 				return err
 			}
-			envelope, err := makeEnvelope(args[0], data, id, source)
+			envelope, err := makeEnvelope(args[0], data, id, source, subject)
 			if err != nil {
 				return err
 			}
@@ -48,6 +48,7 @@ input; without any it is null. It arrives at receivers byte for byte.`,
 	}
 	cmd.Flags().StringVar(&id, "id", "", "your own id of the event: sent twice, it is delivered once")
 	cmd.Flags().StringVar(&source, "source", "", "where the event comes from, a URI reference")
+	cmd.Flags().StringVar(&subject, "subject", "", "what the event is about")
 	return cmd
 }
 
@@ -76,9 +77,9 @@ func sendData(args []string) ([]byte, error) {
 }
 
 // makeEnvelope builds the JSON envelope around data without touching its bytes.
-func makeEnvelope(typ string, data []byte, id, source string) ([]byte, error) {
+func makeEnvelope(typ string, data []byte, id, source, subject string) ([]byte, error) {
 	envelope := []byte{'{'}
-	for _, member := range []struct{ name, value string }{{"type", typ}, {"id", id}, {"source", source}} {
+	for _, member := range []struct{ name, value string }{{"type", typ}, {"id", id}, {"source", source}, {"subject", subject}} {
 		if member.value == "" && member.name != "type" {
 			continue
 		}

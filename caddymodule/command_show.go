@@ -1,10 +1,13 @@
 package caddymodule
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -81,6 +84,24 @@ func showWhy(cmd *cobra.Command, c *client, id, subscription string) error {
 	return nil
 }
 
+// showAttributes prints what the sender said of the event beside its data.
+func showAttributes(w io.Writer, e *view.Event) {
+	happened := ""
+	if !e.Time.IsZero() {
+		happened = short(e.Time)
+	}
+	for _, a := range []struct{ name, value string }{
+		{"source", e.Source}, {"subject", e.Subject}, {"sender's id", e.SourceID}, {"happened", happened},
+	} {
+		if a.value != "" {
+			fmt.Fprintf(w, "  %s: %s\n", a.name, a.value)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Extensions)) {
+		fmt.Fprintf(w, "  extension %s: %s\n", name, e.Extensions[name])
+	}
+}
+
 func showEvent(cmd *cobra.Command, c *client, id string) error {
 	body, err := c.call(http.MethodGet, "/relay/events/"+url.PathEscape(id), nil)
 	if err != nil {
@@ -94,7 +115,8 @@ func showEvent(cmd *cobra.Command, c *client, id string) error {
 		return err
 	}
 	w := cmd.OutOrStdout()
-	fmt.Fprintf(w, "%s  %s  accepted %s  %d bytes of %s\n", e.ID, e.Type, short(e.Accepted), e.Size, e.ContentType)
+	fmt.Fprintf(w, "%s  %s  accepted %s  %d bytes of %s\n", e.ID, e.Type, short(e.Accepted), e.Size, cmp.Or(e.ContentType, "no type"))
+	showAttributes(w, &e)
 	if len(e.Deliveries) == 0 {
 		fmt.Fprintf(w, "no subscription matched; see why with: caddy relay show %s --why <subscription>\n", e.ID)
 	}

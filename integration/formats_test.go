@@ -58,7 +58,7 @@ func TestEventsOfEveryFormArriveAsTheyWerePosted(t *testing.T) {
 	lines := c.acceptedBatch(c.post(open, "\n"+`{"type":"c","data": "\u00e9" }`+"\r\n\n"+
 		`{"specversion":"1.0","id":"7","source":"/s","type":"d","datacontenttype":"x/y","data_base64":"AAEC"}`, "Content-Type", ofLines))
 	want[lines[0].ID], want[lines[1].ID] = sent{"application/json", `"\u00e9"`}, sent{"x/y", "\x00\x01\x02"}
-	command := c.relay("send", "by.hand", `{"n" : 1}`, "--json")
+	command := c.relay("send", "by.hand", `{"n" : 1}`, "--subject", "hands", "--json")
 	var byHand receipt
 	if err := json.Unmarshal([]byte(command.out), &byHand); err != nil {
 		t.Fatalf("%s: %v", command, err)
@@ -80,6 +80,16 @@ func TestEventsOfEveryFormArriveAsTheyWerePosted(t *testing.T) {
 	}
 	if e := c.event(binary.ID); e.SourceID != "1" || e.Source != "/s" {
 		t.Errorf("the event is shown as %+v", e)
+	}
+	listed := c.relay("list", "events", "--json")
+	if !strings.Contains(listed.out, `"source_id": "3"`) || !strings.Contains(listed.out, `"n": "17"`) {
+		t.Errorf("caddy relay list events: %s", listed)
+	}
+	if got := c.relay("show", binary.ID); !strings.Contains(got.out, "source: /s\n  subject: café\n  sender's id: 1\n  extension sampled: true\n") {
+		t.Errorf("caddy relay show: %s", got)
+	}
+	if got := c.relay("show", byHand.ID); !strings.Contains(got.out, "subject: hands\n") {
+		t.Errorf("caddy relay show: %s", got)
 	}
 	// The admin API takes the same, and answers the same.
 	again := c.acceptedBatch(c.adminRequest(http.MethodPost, "/relay/events",
@@ -210,6 +220,14 @@ func TestBatchesThatDoNotFitAreToldHowMuchDoes(t *testing.T) {
 	}
 	if n := len(c.events()); n != len(lines) {
 		t.Errorf("%d events are stored; want %d", n, len(lines))
+	}
+	// Each event of a batch is counted by itself.
+	c.acceptedBatch(post(lines[:10]))
+	metrics := string(c.get("/metrics").body)
+	for _, line := range []string{"caddy_relay_events_accepted_total 1000\n", "caddy_relay_events_duplicate_total 10\n", `caddy_relay_events_rejected_total{reason="batch-too-large"} 1` + "\n"} {
+		if !strings.Contains(metrics, line) {
+			t.Errorf("the metrics lack %q", line)
+		}
 	}
 	// As much as 2 MiB fits.
 	large := strings.Repeat(`{"type":"big","data":"`+strings.Repeat("x", 500<<10)+`"}`+"\n", 4)

@@ -1,9 +1,11 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -54,8 +56,8 @@ func eventsOfSDK(t *testing.T, prefix string) []cloudevents.Event {
 // as its client: what it sends in any mode is the same event.
 func TestCloudEventsOfTheSDKAreUnderstoodInEveryMode(t *testing.T) {
 	t.Parallel()
-	r := newReceiver(t)
-	c := run(t, subscribed("all", r))
+	r, binary, structured := newReceiver(t), newReceiver(t), newReceiver(t)
+	c := run(t, subscribed("all", r)+subscribed("binary", binary, "format binary")+subscribed("structured", structured, "format structured"))
 	client, err := cloudevents.NewClientHTTP(cehttp.WithTarget(c.url(open)), cehttp.WithClient(*clientOf))
 	if err != nil {
 		t.Fatal(err)
@@ -92,6 +94,11 @@ func TestCloudEventsOfTheSDKAreUnderstoodInEveryMode(t *testing.T) {
 		}
 	}
 	c.drained()
+	for _, forwarded := range []*receiver{binary, structured} {
+		for _, a := range forwarded.wantExactly(len(want)) {
+			compareForwarded(t, &a, want)
+		}
+	}
 	for _, a := range r.wantExactly(len(want)) {
 		shown := decode[sdkView](t, c.get("/relay/events/"+a.id()))
 		e, known := want[shown.SourceID]
@@ -107,6 +114,30 @@ func TestCloudEventsOfTheSDKAreUnderstoodInEveryMode(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("%d events did not arrive", len(want))
+	}
+}
+
+// compareForwarded reads a delivery in a format of CloudEvents with the SDK: what comes out
+// is what went in.
+func compareForwarded(t *testing.T, a *arrival, want map[string]cloudevents.Event) {
+	t.Helper()
+	req := &http.Request{Header: a.header, Body: io.NopCloser(bytes.NewReader(a.body))}
+	got, err := cehttp.NewEventFromHTTPRequest(req)
+	if err != nil || got.Validate() != nil {
+		t.Fatalf("the SDK cannot read %v %s: %v", a.header, a.body, err)
+	}
+	original := want[got.ID()]
+	e := original.Clone()
+	if e.Time().IsZero() {
+		e.SetTime(got.Time())
+	}
+	for name, value := range e.Extensions() {
+		e.SetExtension(name, fmt.Sprint(value)) // text is what is kept
+	}
+	if got.Source() != e.Source() || got.Type() != e.Type() || got.Subject() != e.Subject() || !got.Time().Equal(e.Time()) ||
+		got.DataSchema() != e.DataSchema() || got.DataContentType() != e.DataContentType() || !bytes.Equal(got.Data(), e.Data()) ||
+		fmt.Sprint(got.Extensions()) != fmt.Sprint(e.Extensions()) {
+		t.Errorf("%s came out as\n%s; want\n%s", a.subscription(), got, e)
 	}
 }
 
