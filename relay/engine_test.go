@@ -233,10 +233,10 @@ func TestAttemptsRestWhileOutcomesCannotBeStored(t *testing.T) {
 	})
 }
 
-// slow is a store that takes its time to read.
-type slow struct{ relay.Store }
+// slowToRead is a store that takes its time to read.
+type slowToRead struct{ relay.Store }
 
-func (s *slow) Read(ctx context.Context, name string, after uint64, limit, maxBytes int) ([]relay.Entry, error) {
+func (s *slowToRead) Read(ctx context.Context, name string, after uint64, limit, maxBytes int) ([]relay.Entry, error) {
 	entries, err := s.Store.Read(ctx, name, after, limit, maxBytes)
 	time.Sleep(time.Second)
 	return entries, err
@@ -264,7 +264,7 @@ func TestHoldDuringRefillLosesNothing(t *testing.T) {
 		if err := w.engine.Close(); err != nil {
 			t.Fatal(err)
 		}
-		w.store = &slow{w.memory.Reopen()}
+		w.store = &slowToRead{w.memory.Reopen()}
 		w.open()
 		open := subscription("crm", &to)
 		open.MaxInFlight = 3

@@ -70,17 +70,16 @@ func (l *lane) erase(p Placement, s Seq, now time.Time) bool {
 		l.queued -= size
 		l.engine.memory.Add(-size)
 	}
-	l.end(erasedException(p.Pos, s, attempts, now), p.Key, now)
+	l.end(erasedException(p.Pos, s, attempts, now), unpackKeys(p.Key).order, now)
 	return true
 }
 
 // eraseStored ends a delivery that only the store knows, if it is open there.
 func (r *Relay) eraseStored(ctx context.Context, p Placement) error {
-	x, found, err := r.store.Exception(ctx, p.Subscription, p.Pos)
-	if err != nil || !found || x.Kind.Closed() || x.From != x.To {
-		return err
-	}
 	l := r.lane(p.Subscription)
+	since, end := l.watch()
+	defer end()
+	x, found, err := r.store.Exception(ctx, p.Subscription, p.Pos)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -88,18 +87,22 @@ func (r *Relay) eraseStored(ctx context.Context, p Placement) error {
 		j.erased = true
 		return nil
 	}
-	if newer, put, dropped := l.outbox.lookup(p.Pos); dropped || put && newer.Kind.Closed() {
+	if newer, put, dropped := l.outbox.lookup(p.Pos); put {
+		x, found = newer, true
+	} else if dropped || since.has(p.Pos) {
 		return nil // finished meanwhile
-	} else if put {
-		x = newer
+	}
+	if err != nil || !found || x.Kind.Closed() || x.From != x.To {
+		return err
 	}
 	if w, ok := l.retries.byPos[p.Pos]; ok {
 		l.retries.remove(w)
 	}
 	l.retries.leave(p.Pos)
 	l.condition.Open--
-	l.order.forget(p.Key, p.Pos)
-	l.end(erasedException(p.Pos, x.Seq, x.Attempts, now), p.Key, now)
+	key := unpackKeys(p.Key).order
+	l.order.forget(key, p.Pos)
+	l.end(erasedException(p.Pos, x.Seq, x.Attempts, now), key, now)
 	return nil
 }
 

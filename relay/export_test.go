@@ -33,3 +33,11 @@ var Match = (*Plan).match
 
 // ExpandHeader is what a header rule makes of an event.
 func ExpandHeader(t *Text, e *Event) (string, error) { return t.Expand(e, fieldValue) }
+
+// Tripped reports whether the breaker of a subscription is open.
+func (r *Relay) Tripped(name string) bool {
+	l := r.lane(name)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.condition.ProbeAt.IsZero()
+}

@@ -83,6 +83,7 @@ func run(t *testing.T, test func(w *world)) {
 			if err := w.engine.Close(); err != nil {
 				t.Errorf("closing: %v", err)
 			}
+			time.Sleep(time.Second) // for stores of tests that take their time to read
 		}()
 		test(w)
 	})

@@ -84,7 +84,7 @@ func (r *Relay) waitingFor(ctx context.Context, d *Delivery, p Placement) error 
 	l := r.lane(p.Subscription)
 	l.mu.Lock()
 	var head behind
-	if line := l.order.lines[p.Key]; line != nil {
+	if line := l.order.lines[unpackKeys(p.Key).order]; line != nil {
 		head = line.head
 	}
 	l.mu.Unlock()

@@ -98,8 +98,8 @@ func (l *lane) advance(now time.Time) {
 	switch {
 	case due.IsZero():
 	case l.retries.wantsScan(now):
-		l.retries.left = make(map[uint64]struct{})
-		go l.scanRetries()
+		l.retries.scanning = true
+		go l.scanRetries(l.retries.watch())
 		due = time.Time{}
 	case !due.After(now): // waits for a free place, not for the clock
 		due = time.Time{}

@@ -170,8 +170,13 @@ func (l *lane) release(key string, now time.Time) {
 	l.promote(key, line, now)
 }
 
-// promote makes the first that waits the head of its key. The caller holds the lock.
+// promote makes the first that waits the head of its key, if the log has none before it:
+// after a restart it may. The caller holds the lock.
 func (l *lane) promote(key string, line *line, now time.Time) {
+	if len(line.waiting) > 0 && line.waiting[0].pos >= l.front() {
+		l.order.orphan(line.waiting[0].pos, key)
+		return
+	}
 	b, ok := line.next(&l.order)
 	switch {
 	case ok:
@@ -179,20 +184,31 @@ func (l *lane) promote(key string, line *line, now time.Time) {
 		l.retries.add(&retry{parcel: b.parcel(key), due: now})
 	case line.spilled && !line.loading:
 		line.loading = true
-		go l.loadLine(key)
+		go l.loadLine(key, line, l.retries.watch())
 	case !line.spilled:
 		delete(l.order.lines, key)
 	}
 }
 
+// front returns the first position of the log that was not taken from it yet. The caller
+// holds the lock.
+func (l *lane) front() uint64 {
+	if len(l.queue) > 0 {
+		return l.queue[0].pos
+	}
+	return l.next
+}
+
+// orphan notes that a key has no head before the one at pos is passed.
+func (o *order) orphan(pos uint64, key string) {
+	i, _ := slices.BinarySearchFunc(o.orphans, pos, func(a orphan, pos uint64) int { return cmp.Compare(a.pos, pos) })
+	o.orphans = slices.Insert(o.orphans, i, orphan{pos, key})
+}
+
 // adopt makes heads of those that wait and have nothing before them in the log any more.
 // The caller holds the lock.
 func (l *lane) adopt(now time.Time) {
-	front := l.next
-	if len(l.queue) > 0 {
-		front = l.queue[0].pos
-	}
-	for len(l.order.orphans) > 0 && l.order.orphans[0].pos < front {
+	for front := l.front(); len(l.order.orphans) > 0 && l.order.orphans[0].pos < front; {
 		key := l.order.orphans[0].key
 		l.order.orphans = l.order.orphans[1:]
 		if line := l.order.lines[key]; line != nil && line.head.pos == 0 {
@@ -226,12 +242,12 @@ func (l *lane) findOrphans() {
 }
 
 // loadLine reads those of a key that wait in the store, when memory has no more of them.
-func (l *lane) loadLine(key string) {
+func (l *lane) loadLine(key string, line *line, since *watch) {
 	found, more, err := l.readLine(key)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	line := l.order.lines[key]
-	if line == nil {
+	l.retries.unwatch(since)
+	if l.order.lines[key] != line {
 		return // dropped meanwhile
 	}
 	if err != nil {
@@ -239,10 +255,11 @@ func (l *lane) loadLine(key string) {
 		l.order.waiting -= len(line.waiting)
 		line.waiting, line.loading, line.late, line.spilled = nil, false, 0, true
 		l.engine.storeFailed("read", err, zap.String("subscription", l.name))
-		l.order.orphans = slices.Insert(l.order.orphans, 0, orphan{0, key}) // the next wake tries again
+		l.order.orphan(0, key) // the next wake tries again
 		l.engine.schedule.set(l, time.Now().Add(storePause))
 		return
 	}
+	found = slices.DeleteFunc(found, func(b behind) bool { return since.has(b.pos) })
 	line.loaded(&l.order, found, more)
 	l.promote(key, line, time.Now())
 	l.advance(time.Now())

@@ -307,3 +307,72 @@ func TestReplayOfManyKeepsTheOrderOfKeys(t *testing.T) {
 		})
 	}
 }
+
+// What a stop has cut stands in the log again, before what waits behind it. A replay that
+// goes first, since it is older, must not let those that wait go before it.
+func TestReplayAfterARestartLetsNobodyOvertakeTheLog(t *testing.T) {
+	run(t, func(w *world) {
+		var slow atomic.Bool
+		to := &receiver{answer: func(_ int, r *http.Request) (*http.Response, error) {
+			if slow.Load() {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return answer(200), nil
+		}}
+		w.plan(ordered("crm", bodyTagged{to}))
+		first := w.publish("x", keyed("a", 1)).ID
+		synctest.Wait()
+		slow.Store(true)
+		w.publishKeyed([]string{"a"}, 2, 4) // the first of these is in flight, the others wait
+		w.wait(time.Second)
+		if err := w.engine.Replay(context.Background(), first, "crm"); err != nil {
+			t.Fatal(err)
+		}
+		before := len(to.all())
+		if err := w.engine.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w.memory = w.memory.Reopen()
+		w.store = &slowToRead{w.memory}
+		w.open()
+		slow.Store(false)
+		w.plan(ordered("crm", bodyTagged{to}))
+		w.wait(time.Minute)
+		if got := sequences(t, to.all()[before:])["a"]; fmt.Sprint(got) != "[1 2 3 4]" {
+			t.Errorf("after the restart the key came in the order %v", got)
+		}
+	})
+}
+
+// A subscription that is gone may come back in order: what is replayed meanwhile is, too.
+func TestReplayForASubscriptionThatIsGoneKeepsItsOrder(t *testing.T) {
+	run(t, func(w *world) {
+		var now, most atomic.Int64
+		to := &receiver{answer: func(int, *http.Request) (*http.Response, error) {
+			most.Store(max(most.Load(), now.Add(1)))
+			time.Sleep(time.Second)
+			now.Add(-1)
+			return answer(200), nil
+		}}
+		old := w.plan(ordered("crm", bodyTagged{to}))
+		ids := w.publishKeyed([]string{"a"}, 1, 3)
+		w.wait(time.Minute)
+		between := w.plan(subscription("other", &receiver{}))
+		w.engine.Detach(old)
+		for _, i := range []int{2, 0, 1} {
+			if err := w.engine.Replay(context.Background(), ids[i], "crm"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.plan(ordered("crm", bodyTagged{to}))
+		w.engine.Detach(between)
+		w.wait(time.Minute)
+		if n := most.Load(); n != 1 {
+			t.Errorf("%d of one key at the same time", n)
+		}
+		if n := len(to.all()); n != 6 {
+			t.Errorf("%d requests, want 6", n)
+		}
+	})
+}

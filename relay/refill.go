@@ -73,7 +73,7 @@ func (l *lane) quarantine(s Span, seq Seq, err error) {
 
 // loadRetries reads the open exceptions that are due first. It is called before the
 // lane runs (first: the order of keys is taken up too), and by scanRetries.
-func (l *lane) loadRetries(ctx context.Context, first bool) error {
+func (l *lane) loadRetries(ctx context.Context, since *watch, first bool) error {
 	var (
 		found   []*retry
 		spilled time.Time
@@ -94,7 +94,7 @@ func (l *lane) loadRetries(ctx context.Context, first bool) error {
 			if first {
 				l.restoreOrder(x)
 			}
-			if r := l.retryOf(x); r != nil {
+			if r := l.retryOf(x); r != nil && !since.has(r.pos) {
 				found = append(found, r)
 			}
 		}
@@ -115,9 +115,8 @@ func (l *lane) loadRetries(ctx context.Context, first bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// What left memory, or came into it, since its page was read is not brought back.
-	found = slices.DeleteFunc(found, func(r *retry) bool { return l.known(r.pos) })
+	found = slices.DeleteFunc(found, func(r *retry) bool { return l.known(r.pos) || since.has(r.pos) })
 	l.retries.load(found, spilled)
-	l.retries.left = nil
 	if first {
 		l.findOrphans()
 	}
@@ -136,31 +135,31 @@ func (l *lane) retryOf(x Exception) *retry {
 	return &retry{parcel: parcelOf(&x), due: due}
 }
 
-// known reports whether memory knows better than the store what a position is in.
+// known reports whether memory has a position, so that the store's view does not count.
 func (l *lane) known(pos uint64) bool {
 	if _, ok := l.retries.byPos[pos]; ok {
 		return true
 	}
-	if _, ok := l.inFlight[pos]; ok {
-		return true
-	}
-	_, ok := l.retries.left[pos]
+	_, ok := l.inFlight[pos]
 	return ok
 }
 
 // scanRetries brings into memory what is due first, when something that was left to the
 // store may be due.
-func (l *lane) scanRetries() {
+func (l *lane) scanRetries(since *watch) {
 	err := l.engine.Flush(context.Background()) // so that the store knows all that memory let go
 	if err == nil {
-		err = l.loadRetries(context.Background(), false)
+		err = l.loadRetries(context.Background(), since, false)
 	}
+	l.mu.Lock()
+	l.retries.scanning = false
+	l.retries.unwatch(since)
 	if err != nil {
-		l.mu.Lock()
-		l.retries.left = nil
 		l.retries.spill(time.Now())
 		l.engine.schedule.set(l, time.Now().Add(storePause))
-		l.mu.Unlock()
+	}
+	l.mu.Unlock()
+	if err != nil {
 		l.engine.storeFailed("read", err, zap.String("subscription", l.name))
 		return
 	}

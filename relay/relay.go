@@ -78,7 +78,7 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 		l := newLane(r, p)
 		r.lanes[p.Subscription] = l
 		if p.Open > 0 {
-			if err := l.loadRetries(ctx, true); err != nil {
+			if err := l.loadRetries(ctx, new(watch), true); err != nil {
 				return nil, fmt.Errorf("reading the retries of subscription %q: %w", p.Subscription, err)
 			}
 		}

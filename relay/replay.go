@@ -43,6 +43,9 @@ func (r *Relay) replay(ctx context.Context, e *Event, subscription string) error
 		return ErrErased
 	}
 	p := e.Deliveries[i]
+	l := r.lane(subscription)
+	since, end := l.watch()
+	defer end()
 	if err := r.Flush(ctx); err != nil {
 		return err
 	}
@@ -58,11 +61,10 @@ func (r *Relay) replay(ctx context.Context, e *Event, subscription string) error
 	if n := len(attempts); n > 0 {
 		made = max(made, attempts[n-1].Number)
 	}
-	l := r.lane(subscription)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, put, dropped := l.outbox.lookup(p.Pos) // since the store was asked
-	if put || dropped || l.known(p.Pos) || !l.cur.has(p.Pos) || (found && !x.Kind.Closed()) {
+	if put || dropped || since.has(p.Pos) || l.known(p.Pos) || !l.cur.has(p.Pos) || (found && !x.Kind.Closed()) {
 		return ErrUnfinished
 	}
 	now := time.Now()
@@ -71,7 +73,7 @@ func (r *Relay) replay(ctx context.Context, e *Event, subscription string) error
 		l.outbox.split(x, p.Pos)
 	}
 	again := parcel{pos: p.Pos, seq: e.Seq, attempts: made, stored: true, marks: marks{replayed: true}}
-	if l.sub != nil && l.sub.OrderBy != nil {
+	if l.sub == nil || l.sub.OrderBy != nil { // what is gone may come back in order
 		again.key = unpackKeys(p.Key).order
 	}
 	l.reopen(&again, now)
@@ -94,6 +96,7 @@ func (l *lane) reopen(p *parcel, now time.Time) {
 	if kind == Retry {
 		l.retries.add(&retry{parcel: *p, due: now})
 	}
+	l.retries.leave(p.pos)
 	l.condition.Open++
 	l.outbox.put(p.exception(kind, now))
 	l.engine.settler.add(l)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -283,6 +284,61 @@ func TestReplayJobCanBeCancelled(t *testing.T) {
 		}
 		if _, err := w.engine.Job("job_none"); !errors.Is(err, relay.ErrNoJob) {
 			t.Errorf("a job that never was: %v", err)
+		}
+	})
+}
+
+// lingering is a store that has answered when it read, but takes its time to say so.
+type lingering struct{ relay.Store }
+
+func (s *lingering) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
+	open, err := s.Store.Open(ctx, name, after, limit)
+	time.Sleep(10 * time.Second)
+	return open, err
+}
+
+// What ends while a drop reads the store is not dropped, too.
+func TestDropLeavesAloneWhatEndsMeanwhile(t *testing.T) {
+	run(t, func(w *world) {
+		w.store = &lingering{w.memory}
+		if err := w.engine.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w.memory = w.memory.Reopen()
+		w.store = &lingering{w.memory}
+		w.open()
+		to := &receiver{answer: func(n int, _ *http.Request) (*http.Response, error) {
+			switch n {
+			case 1, 2:
+				return answer(500), nil
+			default:
+				time.Sleep(5 * time.Second)
+				return answer(map[int]int{3: 200, 4: 500}[n] + map[bool]int{true: 200}[n > 4]), nil
+			}
+		}}
+		s := subscription("crm", to)
+		s.Retry.Delays = []time.Duration{time.Second, time.Minute}
+		w.plan(s)
+		a, b := w.publish("a", "1").ID, w.publish("a", "2").ID
+		w.wait(2 * time.Second) // both are attempted again
+		if _, err := w.engine.Drop(context.Background(), "crm"); err != nil {
+			t.Fatal(err)
+		}
+		w.wait(time.Second)
+		var states []string
+		for _, id := range []string{a, b} {
+			states = append(states, string(w.delivery(id).State))
+		}
+		slices.Sort(states)
+		if fmt.Sprint(states) != "[delivered retrying]" {
+			t.Errorf("what was in flight is %v; want it to have ended by itself", states)
+		}
+		if got := w.status("crm"); got.Pending != 1 || got.Failed != 0 {
+			t.Errorf("%+v", got)
+		}
+		w.wait(time.Hour)
+		if got := w.status("crm"); got.Pending != 0 || len(to.all()) != 5 {
+			t.Errorf("in the end %+v, %d requests", got, len(to.all()))
 		}
 	})
 }

@@ -25,9 +25,42 @@ type retries struct {
 	// spilled is the earliest due time among those that are only in the store; zero if
 	// there are none.
 	spilled time.Time
-	// left collects what leaves memory, or is settled, while a scan of the store is under
-	// way, so that the scan's older view does not bring it back; nil otherwise.
-	left map[uint64]struct{}
+	// scanning says that a scan of the store is under way, watches are those of everybody
+	// who reads it.
+	scanning bool
+	watches  []*watch
+}
+
+// watch collects the positions that leave memory, or are settled, while somebody reads the
+// store: of these the reader's view is out of date.
+type watch struct{ left map[uint64]struct{} }
+
+func (w *watch) has(pos uint64) bool {
+	_, ok := w.left[pos]
+	return ok
+}
+
+// watch begins one, which is to be ended. The caller holds the lane's lock.
+func (q *retries) watch() *watch {
+	w := &watch{left: make(map[uint64]struct{})}
+	q.watches = append(q.watches, w)
+	return w
+}
+
+// watch begins one for somebody who will read the store, until end is called.
+func (l *lane) watch() (since *watch, end func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	since = l.retries.watch()
+	return since, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.retries.unwatch(since)
+	}
+}
+
+func (q *retries) unwatch(w *watch) {
+	q.watches = slices.DeleteFunc(q.watches, func(other *watch) bool { return other == w })
 }
 
 func newRetries() retries {
@@ -102,10 +135,10 @@ func (q *retries) remove(r *retry) {
 	q.leave(r.pos)
 }
 
-// leave notes that what a scan may have seen of a position is out of date.
+// leave notes that what a reader may have seen of a position is out of date.
 func (q *retries) leave(pos uint64) {
-	if q.left != nil {
-		q.left[pos] = struct{}{}
+	for _, w := range q.watches {
+		w.left[pos] = struct{}{}
 	}
 }
 
@@ -125,7 +158,7 @@ func (q *retries) dueAll(now time.Time) {
 // wantsScan reports whether something that is only in the store is due, and nothing in
 // memory is: what is in memory goes first.
 func (q *retries) wantsScan(now time.Time) bool {
-	if q.left != nil || q.spilled.IsZero() || q.spilled.After(now) {
+	if q.scanning || q.spilled.IsZero() || q.spilled.After(now) {
 		return false
 	}
 	r := q.first()

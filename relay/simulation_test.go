@@ -2,28 +2,30 @@ package relay_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
 // The simulation runs an engine in virtual time through random trouble, and compares what
-// was accepted, what receivers got and what the engine says. RELAY_TEST_SEED repeats a
-// run; RELAY_TEST_LONG=1 makes it long.
+// was accepted, what receivers got and what the engine says; see witness for what must
+// hold at each attempt. RELAY_TEST_SEED repeats a run as far as goroutines let it,
+// RELAY_TEST_TRACE=s3 prints what one endpoint sees, RELAY_TEST_LONG=1 makes it long.
 func TestSimulation(t *testing.T) {
 	seeds, steps := 3, 4000
 	if os.Getenv("RELAY_TEST_LONG") != "" {
-		seeds, steps = 10, 100_000
+		seeds, steps = 5, 100_000
 	}
 	first := rand.Uint64N(1 << 32)
 	if text := os.Getenv("RELAY_TEST_SEED"); text != "" {
@@ -54,19 +56,13 @@ type simulation struct {
 
 	mu        sync.Mutex
 	dice      *rand.Rand // of everything that goes on beside them
+	hesitate  bool
 	endpoints map[string]*simulated
 	accepted  map[string][]string // subscriptions by event
+	ids       []string            // those events, in order
 	erased    map[string]bool
-	// cuts counts what may have made a receiver get something twice.
-	cuts int
-}
-
-// simulated is an endpoint with its own troubles.
-type simulated struct {
-	s    *simulation
-	name string
-	mode string // up, down, shaky, slow, busy
-	got  map[string]int
+	// cuts and replays count what may have made a receiver get something twice.
+	cuts, replays int
 }
 
 func newSimulation(w *world, seed uint64) *simulation {
@@ -77,74 +73,82 @@ func newSimulation(w *world, seed uint64) *simulation {
 	for i := range 6 {
 		name := fmt.Sprintf("s%d", i)
 		s.names = append(s.names, name)
-		s.endpoints[name] = &simulated{
-			s: s, name: name, mode: "up", got: make(map[string]int),
-		}
+		e := &simulated{s: s, name: name, mode: "up", got: make(map[string]int), ended: make(map[string]bool), witness: newWitness(w.t, name)}
+		e.order.on = i%2 == 1
+		s.endpoints[name] = e
 	}
-	s.reload()
+	_ = s.engine.Close()
+	s.begin(s.memory.Reopen())
 	return s
 }
 
-// RoundTrip answers as the endpoint's mode has it.
-func (e *simulated) RoundTrip(r *http.Request) (*http.Response, error) {
-	e.s.mu.Lock()
-	mode, dice := e.mode, e.s.dice.IntN(100)
-	e.s.mu.Unlock()
-	switch {
-	case mode == "down":
-		return nil, errReset
-	case mode == "shaky" && dice < 40:
-		return answer(500), nil
-	case mode == "busy" && dice < 10:
-		return answer(429, "Retry-After: 3"), nil
-	case mode == "slow":
-		select {
-		case <-time.After(time.Duration(dice) * 300 * time.Millisecond):
-		case <-r.Context().Done():
-			return nil, r.Context().Err()
-		}
+// begin opens an engine on a store.
+func (s *simulation) begin(memory *storagetest.Memory) {
+	s.memory, s.plans = memory, nil
+	s.store = &watched{memory, s}
+	s.open()
+	s.mu.Lock()
+	for _, name := range s.names {
+		s.endpoints[name].restarted(s.engine.Tripped(name))
 	}
-	id, stamp := r.Header.Get("Webhook-Id"), r.Header.Get("Webhook-Timestamp")
-	e.s.mu.Lock()
-	defer e.s.mu.Unlock()
-	if !slices.Contains(e.s.accepted[id], e.name) && e.s.accepted[id] != nil {
-		e.s.t.Errorf("%s got %s, which it does not match", e.name, id)
+	s.mu.Unlock()
+	s.reload()
+}
+
+// subscription returns one of the subscriptions as it always is.
+func (s *simulation) subscription(i int) *relay.Subscription {
+	sub := subscription(s.names[i], nil, []string{"*", "a.*", "*.x", "b.y", "a.x", "*"}[i])
+	if i%2 == 1 {
+		sub = ordered(sub.Name, nil)
 	}
-	if r.Header.Get("Relay-Subscription") != e.name {
-		e.s.t.Errorf("%s got what is for %s", e.name, r.Header.Get("Relay-Subscription"))
-	}
-	if at, err := strconv.ParseInt(stamp, 10, 64); err != nil || time.Since(time.Unix(at, 0)) > time.Minute {
-		e.s.t.Errorf("%s got the timestamp %s at %v", e.name, stamp, time.Now())
-	}
-	e.got[id]++
-	return answer(200), nil
+	sub.Breaker = []relay.BreakerPolicy{
+		{}, {Ratio: 0.5, Least: 4, Window: time.Minute, Pause: 10 * time.Second}, {Off: true},
+	}[i%3]
+	sub.Retry.Delays = slices.Repeat([]time.Duration{time.Second, 5 * time.Second}, 2000)
+	sub.Transport = &planned{s.endpoints[sub.Name], sub}
+	return sub
 }
 
 // reload attaches a plan of a random part of the subscriptions, and detaches the others.
 func (s *simulation) reload() {
-	var subscriptions []*relay.Subscription
-	for i, name := range s.names {
+	var all []*relay.Subscription
+	for i := range s.names {
 		if i > 1 && s.random.IntN(8) == 0 {
 			continue // gone for a while
 		}
-		sub := subscription(name, s.endpoints[name], []string{"*", "a.*", "*.x", "b.y", "a.x", "*"}[i])
-		if i%2 == 1 {
-			sub = ordered(name, s.endpoints[name])
-			sub.Breaker.Off = false
-		}
+		sub := s.subscription(i)
 		sub.MaxInFlight = 1 + s.random.IntN(8)
-		sub.Retry.Delays = slices.Repeat([]time.Duration{time.Second, 5 * time.Second}, 2000)
 		if s.random.IntN(3) == 0 {
 			sub.RateLimit = relay.RateLimit{Events: 5, Window: time.Second}
 		}
 		sub.Paused = s.random.IntN(10) == 0
-		subscriptions = append(subscriptions, sub)
+		all = append(all, sub)
 	}
+	s.attach(all)
+}
+
+func (s *simulation) attach(all []*relay.Subscription) {
+	synctest.Wait()
+	s.mu.Lock()
+	for _, sub := range all {
+		s.endpoints[sub.Name].pace.configured(sub.RateLimit)
+	}
+	s.mu.Unlock()
 	old := s.plans
-	s.plans = []*relay.Plan{s.plan(subscriptions...)}
+	s.plans = []*relay.Plan{s.plan(all...)}
 	for _, p := range old {
 		s.engine.Detach(p)
 	}
+}
+
+// stop closes the engine, and starts another one on what the store holds.
+func (s *simulation) stop() {
+	s.t.Helper()
+	if err := s.engine.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.cuts++
+	s.begin(s.memory.Reopen())
 }
 
 // crash takes the store away under the engine, and starts another one on what it holds.
@@ -152,30 +156,67 @@ func (s *simulation) crash() {
 	s.t.Helper()
 	again := s.memory.Reopen()
 	_ = s.engine.Close() // the store is closed: nothing more is written
-	s.memory, s.plans = again, nil
-	s.store = &hesitant{again, s}
 	s.cuts++
-	s.open()
-	s.reload()
+	s.hesitate = true
+	s.begin(again)
 }
 
-// hesitant is a store that takes a random time to read.
-type hesitant struct {
-	relay.Store
+// watched is a store that tells what it has accepted, and takes a random time to read.
+type watched struct {
+	*storagetest.Memory
 	s *simulation
 }
 
-func (h *hesitant) Read(ctx context.Context, name string, after uint64, limit, maxBytes int) ([]relay.Entry, error) {
-	entries, err := h.Store.Read(ctx, name, after, min(limit, 16), maxBytes)
-	h.s.mu.Lock()
-	pause := time.Duration(h.s.dice.IntN(100)) * time.Millisecond
-	h.s.mu.Unlock()
+func (w *watched) Append(ctx context.Context, b relay.Batch, stored func([]*relay.Event)) ([]relay.Receipt, error) {
+	return w.Memory.Append(ctx, b, func(events []*relay.Event) {
+		for _, e := range events {
+			w.s.register(e, e.Deliveries)
+		}
+		stored(events)
+	})
+}
+
+func (w *watched) Place(ctx context.Context, seq relay.Seq, to relay.Target, placed func(*relay.Event)) error {
+	return w.Memory.Place(ctx, seq, to, func(e *relay.Event) {
+		w.s.register(e, e.Deliveries[len(e.Deliveries)-1:])
+		placed(e)
+	})
+}
+
+// register notes what is to be delivered from now on.
+func (s *simulation) register(e *relay.Event, to []relay.Placement) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, again := s.accepted[e.ID]; !again {
+		s.ids = append(s.ids, e.ID)
+	}
+	s.accepted[e.ID] = e.Matched()
+	for _, p := range to {
+		if key, _, _ := strings.Cut(p.Key, "\x1f"); key != "" {
+			s.endpoints[p.Subscription].order.accepted(key, e.ID)
+		}
+	}
+}
+
+func (w *watched) Read(ctx context.Context, name string, after uint64, limit, maxBytes int) ([]relay.Entry, error) {
+	if !w.s.hesitate {
+		return w.Memory.Read(ctx, name, after, limit, maxBytes)
+	}
+	entries, err := w.Memory.Read(ctx, name, after, min(limit, 16), maxBytes)
+	w.s.mu.Lock()
+	pause := time.Duration(w.s.dice.IntN(100)) * time.Millisecond
+	w.s.mu.Unlock()
 	time.Sleep(pause)
 	return entries, err
 }
 
 func (s *simulation) step() {
-	switch dice := s.random.IntN(1000); {
+	ctx, name := context.Background(), s.names[s.random.IntN(len(s.names))]
+	dice := s.random.IntN(1000)
+	if dice >= 900 {
+		s.endpoints[name].trace("step", dice)
+	}
+	switch {
 	case dice < 5:
 		for range 50 {
 			s.publishOne()
@@ -185,21 +226,21 @@ func (s *simulation) step() {
 	case dice < 800:
 		s.wait(time.Duration(s.random.IntN(500)) * time.Millisecond)
 	case dice < 900:
-		name := s.names[s.random.IntN(len(s.names))]
 		s.mu.Lock()
 		s.endpoints[name].mode = []string{"up", "up", "up", "down", "shaky", "slow", "busy"}[s.random.IntN(7)]
 		s.mu.Unlock()
 	case dice < 930:
 		s.reload()
 	case dice < 940:
-		_, _ = s.engine.Pause(context.Background(), s.names[s.random.IntN(len(s.names))], "for now")
-	case dice < 970:
-		_, _ = s.engine.Resume(context.Background(), s.names[s.random.IntN(len(s.names))])
+		_, _ = s.engine.Pause(ctx, name, "for now")
+	case dice < 960:
+		s.resume(name)
+	case dice < 962:
+		s.drop(name)
+	case dice < 972:
+		s.replay(name)
 	case dice < 980:
-		s.restart()
-		s.cuts++
-		s.plans = nil
-		s.reload()
+		s.stop()
 	case dice < 985:
 		s.crash()
 	case dice < 990:
@@ -214,37 +255,100 @@ func (s *simulation) step() {
 }
 
 func (s *simulation) publishOne() {
-	typ := []string{"a", "a.x", "b.x", "b.y"}[s.random.IntN(4)]
-	receipt := s.publish(typ, keyed(fmt.Sprintf("k%d", s.random.IntN(5)), 0))
+	s.publish([]string{"a", "a.x", "b.x", "b.y"}[s.random.IntN(4)], keyed(fmt.Sprintf("k%d", s.random.IntN(5)), 0))
+}
+
+// resume makes everything due, once nothing moves at this moment.
+func (s *simulation) resume(name string) {
+	synctest.Wait()
+	s.mu.Lock()
+	before := *s.endpoints[name].witness
+	s.endpoints[name].witness.resumed()
+	s.mu.Unlock()
+	_, err := s.engine.Resume(context.Background(), name)
+	if _, unknown := errors.AsType[*relay.UnknownNameError](err); unknown || errors.Is(err, relay.ErrPausedByConfiguration) {
+		s.mu.Lock()
+		*s.endpoints[name].witness = before
+		s.mu.Unlock()
+	}
+}
+
+// drop gives up what is left. A replay may bring it back, and is not in order then.
+func (s *simulation) drop(name string) {
+	e := s.endpoints[name]
+	s.mu.Lock()
+	for id, to := range s.accepted {
+		if e.got[id] == 0 && slices.Contains(to, name) {
+			e.ended[id] = true
+		}
+	}
+	s.mu.Unlock()
+	_, _ = s.engine.Drop(context.Background(), name)
+}
+
+// recent returns one of the events that were accepted not long ago, or none.
+func (s *simulation) recent() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.accepted[receipt.ID] = receipt.Matched
+	if len(s.ids) == 0 {
+		return ""
+	}
+	return s.ids[len(s.ids)-1-s.random.IntN(min(len(s.ids), 100))]
+}
+
+// replay reopens one delivery, or all those of the last minute or so.
+func (s *simulation) replay(name string) {
+	if s.random.IntN(4) > 0 {
+		err := s.engine.Replay(context.Background(), s.recent(), name)
+		if err == nil {
+			s.replays++
+		}
+		return
+	}
+	job, err := s.engine.StartReplay(relay.ReplayRequest{
+		Subscription: name, Since: time.Now().Add(-time.Duration(s.random.IntN(100)) * time.Second),
+		Select: relay.Selections[s.random.IntN(len(relay.Selections))], Rate: 1 + s.random.IntN(1000),
+	})
+	if err != nil {
+		return // not known yet
+	}
+	for job.State == relay.JobRunning {
+		s.wait(time.Second)
+		if job, err = s.engine.Job(job.ID); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if job.State != relay.JobDone && !strings.Contains(job.Error, "there is no subscription") { // gone for a while
+		s.t.Errorf("%+v", job)
+	}
+	s.replays += job.Replayed
 }
 
 // erase erases one of the accepted events, or only its data, as a crash in the middle does.
 func (s *simulation) erase() {
-	s.mu.Lock()
-	ids := slices.Sorted(maps.Keys(s.accepted))
-	s.mu.Unlock()
-	if len(ids) == 0 {
+	id := s.recent()
+	if id == "" {
 		return
 	}
-	ctx, id := context.Background(), ids[len(ids)-1-s.random.IntN(min(len(ids), 100))]
+	s.mu.Lock()
+	s.erased[id] = true
+	s.mu.Unlock()
 	var err error
 	if s.random.IntN(3) > 0 {
-		err = s.engine.Erase(ctx, id)
+		err = s.engine.Erase(context.Background(), id)
 	} else if seq, _, parseErr := relay.ParseID(id); parseErr == nil {
-		err = s.store.Erase(ctx, seq, nil)
+		err = s.store.Erase(context.Background(), seq, nil)
 	}
 	if err != nil {
 		s.t.Errorf("erasing %s: %v", id, err)
 	}
-	s.erased[id] = true
 }
 
 func (s *simulation) run(steps int) {
 	for range steps {
-		s.step()
+		if s.step(); s.t.Failed() {
+			return
+		}
 	}
 	// At the end everything is well again, and everything must have arrived.
 	s.mu.Lock()
@@ -253,41 +357,41 @@ func (s *simulation) run(steps int) {
 	}
 	s.mu.Unlock()
 	var all []*relay.Subscription
-	for _, name := range s.names {
-		all = append(all, subscription(name, s.endpoints[name]))
+	for i := range s.names {
+		all = append(all, s.subscription(i))
 	}
-	s.plan(all...)
+	s.attach(all)
 	for _, name := range s.names {
-		if _, err := s.engine.Resume(context.Background(), name); err != nil {
-			s.t.Fatal(err)
-		}
+		s.resume(name)
 	}
 	s.wait(24 * time.Hour)
 
 	duplicates := 0
-	for _, id := range slices.Sorted(maps.Keys(s.accepted)) {
+	for _, id := range s.ids {
 		for _, name := range s.accepted[id] {
 			switch n := s.endpoints[name].got[id]; {
-			case n == 0 && s.erased[id]:
-				if got := s.explain(id, name); !strings.HasPrefix(got, "failed (erased)") {
-					s.t.Errorf("%s was erased, and for %s it is %s", id, name, got)
-				}
-			case n == 0:
+			case n == 0 && !s.finished(id, name):
 				s.t.Errorf("%s was accepted for %s and never arrived: %s", id, name, s.explain(id, name))
 			case n > 1:
 				duplicates += n - 1
 			}
 		}
 	}
-	if most := s.cuts * 6 * 8; duplicates > most {
-		s.t.Errorf("%d duplicates after %d stops and crashes; at most %d could be", duplicates, s.cuts, most)
+	if most := s.cuts*6*8 + s.replays; duplicates > most {
+		s.t.Errorf("%d duplicates after %d stops and crashes and %d replays; at most %d could be", duplicates, s.cuts, s.replays, most)
 	}
 	for _, name := range s.names {
 		if got := s.status(name); got.Pending != 0 || got.InFlight != 0 {
 			s.t.Errorf("%s ends with %+v", name, got)
 		}
 	}
-	s.t.Logf("%d events, %d duplicates after %d stops and crashes", len(s.accepted), duplicates, s.cuts)
+	s.t.Logf("%d events, %d duplicates after %d stops and crashes and %d replays", len(s.accepted), duplicates, s.cuts, s.replays)
+}
+
+// finished reports whether somebody has ended a delivery that did not arrive.
+func (s *simulation) finished(id, name string) bool {
+	said := s.explain(id, name)
+	return strings.HasPrefix(said, "failed (dropped)") || s.erased[id] && strings.HasPrefix(said, "failed (erased)")
 }
 
 // explain says what the engine knows of a delivery.

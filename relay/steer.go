@@ -104,6 +104,7 @@ func (l *lane) dropMemory(now time.Time) {
 			l.cur.finish(w.pos)
 		}
 	}
+	l.retries.spilled = time.Time{} // what is only in the store is dropped next
 }
 
 // gaveUp counts deliveries that end without an attempt. The caller holds the lock.
@@ -115,8 +116,10 @@ func (l *lane) gaveUp(kind Kind, n uint64) {
 // dropPage is the number of exceptions that are given up in one transaction.
 const dropPage = 1000
 
-// dropStored gives up the retries that are only in the store.
+// dropStored gives up what is only in the store.
 func (l *lane) dropStored(ctx context.Context) error {
+	since, end := l.watch()
+	defer end()
 	for after := uint64(0); ; {
 		if err := l.engine.Flush(ctx); err != nil {
 			return err
@@ -129,15 +132,15 @@ func (l *lane) dropStored(ctx context.Context) error {
 		l.mu.Lock()
 		for _, x := range open {
 			after = x.From
-			if l.known(x.From) {
+			if l.known(x.From) || since.has(x.From) {
 				continue
 			}
 			x.Kind, x.At, x.Due, x.Reason = Failed, now, time.Time{}, string(ReasonDropped)
 			l.outbox.put(x)
 			l.gaveUp(Failed, 1)
 			l.condition.Open--
+			l.retries.leave(x.From)
 		}
-		l.retries.spilled = time.Time{}
 		l.engine.settler.add(l)
 		l.mu.Unlock()
 	}
