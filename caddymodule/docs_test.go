@@ -130,7 +130,11 @@ func documentation(t *testing.T) []string {
 	if err != nil || len(pages) == 0 {
 		t.Fatalf("no pages: %v", err)
 	}
-	return append([]string{"../README.md"}, pages...)
+	clients, err := filepath.Glob("../docs/clients/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(append([]string{"../README.md"}, pages...), clients...)
 }
 
 // caddyfileBlock is a fenced block of a page.

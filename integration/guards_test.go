@@ -297,3 +297,38 @@ func TestIntakeOverHTTP2(t *testing.T) {
 	c.drained()
 	r.wantExactly(accepted)
 }
+
+// For a sender that cannot send a token, Caddy adds it, by the address that it comes from:
+// as documented for Phraseanet.
+func TestCaddyAddsTheTokenForAnAddress(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	c := prepare(t, withEnv("INTAKE_TOKEN=open-sesame"))
+	port := freePort(t)
+	c.sites = fmt.Sprintf("http://:%d {\n\t@worker remote_ip 127.0.0.2/32\n\trequest_header @worker Authorization \"Bearer {env.INTAKE_TOKEN}\"\n"+
+		"\trelay_intake {\n\t\ttoken {env.INTAKE_TOKEN}\n\t\taccept phraseanet\n\t}\n}\n", port)
+	c.configure(subscribed("archive", r))
+	c.start()
+	from := func(ip string) answer {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+		client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext}}
+		req, err := http.NewRequest(http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/v1/events", port), strings.NewReader(`{"event":"record.created","webhookId":4711,"data":{}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		return do(client, req)
+	}
+	wantProblem(t, from("127.0.0.1"), http.StatusUnauthorized)
+	if got := c.accepted(from("127.0.0.2")); got.Type != "record.created" || got.Duplicate {
+		t.Errorf("%+v", got)
+	}
+	if again := c.accepted(from("127.0.0.2")); !again.Duplicate {
+		t.Errorf("the repeat is answered %+v", again)
+	}
+	c.drained()
+	r.wantExactly(1)
+	if code := c.stop(); code != 0 {
+		t.Errorf("exit code %d; want 0", code)
+	}
+}

@@ -21,7 +21,9 @@ func TestDocumentedCommandsAreTaken(t *testing.T) {
 			for _, command := range curlCommands(block) {
 				found++
 				s := newSetup(t, func(o *Options) {
+					types, keys := AcceptPhraseanet()
 					o.TypeFrom, o.KeyFrom = AcceptContentful()
+					o.TypeFrom, o.KeyFrom = append(o.TypeFrom, types...), append(o.KeyFrom, keys...)
 				})
 				a := parseCurl(t, command)
 				w := s.do(a)
