@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -44,6 +45,7 @@ func (d *doctor) judgeEgress(list *egressAnswer, check *egressCheck) {
 	for i := range check.Addresses {
 		d.address(&check.Addresses[i])
 	}
+	d.overlaps(check.Addresses)
 	d.cutOff(check.Endpoints)
 	for _, g := range check.Gaps {
 		d.gap(g)
@@ -94,6 +96,31 @@ func (d *doctor) address(a *checkedAddress) {
 	default:
 		d.note(gradeFail, check, detail+": "+a.Error, add+"; deliveries that need it are held meanwhile")
 	}
+}
+
+// overlaps tells of what is published twice: a prefix within another one of its region.
+func (d *doctor) overlaps(addresses []checkedAddress) {
+	for i, a := range addresses {
+		for _, b := range addresses[:i] {
+			one, err := publicPrefix(a.Public)
+			other, otherErr := publicPrefix(b.Public)
+			if err != nil || otherErr != nil || a.Region != b.Region || one == other || !one.Overlaps(other) {
+				continue // two addresses behind one NAT are seen as one, and that is fine
+			}
+			small, large := a.Public, b.Public
+			if one.Bits() < other.Bits() {
+				small, large = large, small
+			}
+			d.note(gradeWarn, "egress "+a.Region, small+" is a part of "+large+", and published twice", "leave out the smaller one")
+		}
+	}
+}
+
+func publicPrefix(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	return netip.ParsePrefix(text)
 }
 
 // cutOff tells of the regions whose endpoints have no way, since their addresses are missing.

@@ -108,6 +108,9 @@ func (e *egressAnswer) print(w io.Writer, allTexts bool) error {
 		if !allTexts && !slices.ContainsFunc(e.Planned, func(c plannedChange) bool { return c.Region == r.Name }) {
 			continue
 		}
+		if e.URL == "" {
+			fmt.Fprintln(w, "  the text does not say where the list is; write into relay_egress: url <url of the folder>")
+		}
 		fmt.Fprintf(w, "\n  Subject: %s\n\n", r.Message.Subject)
 		for line := range strings.Lines(r.Message.Body) {
 			if line != "\n" {
