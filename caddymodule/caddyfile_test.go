@@ -162,7 +162,9 @@ func FuzzOption(f *testing.F) {
 	for _, lines := range []string{
 		"subscription crm https://crm.example.com/ a.* {\nsign standard {env.A}\nretry 1s {\njitter 0\n}\n}",
 		"subscription crm https://crm.example.com/ {\nrate_limit 50 1s\norder_by {event.data.a}\nbreaker 0.5 20 1m 10s\ndisable_after 2d\n}",
-		"region eu 192.0.2.1 {\negress ::1\n}", "subscription crm https://crm.example.com/ {\nfilter not a.b in x 1\nfilters `[{\"equals\":[{\"doc\":\"a\"},\"x\"]}]`\nexpression event.data.a > 1\n}",
+		"region eu 192.0.2.1 {\negress ::1\n}",
+		"region eu {\negress 10.0.0.5 as 192.0.2.1 from 2027-01-01T00:00:00Z until 2028-01-01T00:00:00+01:00\negress auto as 2001:db8::/48\nprefer ipv6\nresolvers 192.0.2.53 192.0.2.54:5353\nnetwork_proxy url http://me:pw@proxy.example.com:3128\n}",
+		"subscription crm https://crm.example.com/ {\nfilter not a.b in x 1\nfilters `[{\"equals\":[{\"doc\":\"a\"},\"x\"]}]`\nexpression event.data.a > 1\n}",
 		"storage badger {\n}", "defaults {\nheader -X\n}", "retention {\nfailed 1d\n}",
 	} {
 		f.Add(lines)

@@ -1,10 +1,38 @@
 package caddymodule
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
+
+func TestJSONOfRegionsIsJudgedAsTheCaddyfileIs(t *testing.T) {
+	for _, c := range []struct{ line, field string }{
+		{"egress hooks.example.com", `"egress": [{"address": "hooks.example.com"}]`},
+		{"egress 192.0.2.0/24", `"egress": [{"address": "192.0.2.0/24"}]`},
+		{"egress 192.0.2.1 as 10.0.0.1", `"egress": [{"address": "192.0.2.1", "as": "10.0.0.1"}]`},
+		{"egress 192.0.2.1 as ::1", `"egress": [{"address": "192.0.2.1", "as": "::1"}]`},
+		{"egress auto", `"egress": [{"address": "auto"}]`},
+		{"egress auto as x", `"egress": [{"address": "auto", "as": "x"}]`},
+		{"egress 192.0.2.1 until 0001-01-01T00:00:01Z from 2027-01-01T00:00:00Z", `"egress": [{"address": "192.0.2.1", "from": "2027-01-01T00:00:00Z", "until": "0001-01-01T00:00:01Z"}]`},
+		{"egress 192.0.2.1\nprefer 6", `"egress": [{"address": "192.0.2.1"}], "prefer": "6"`},
+		{"egress 192.0.2.1\nresolvers x", `"egress": [{"address": "192.0.2.1"}], "resolvers": ["x"]`},
+		{"egress 192.0.2.1\nresolvers ::1", `"egress": [{"address": "192.0.2.1"}], "resolvers": ["::1"]`},
+		{"egress 192.0.2.1\nnetwork_proxy url x", `"egress": [{"address": "192.0.2.1"}], "network_proxy": {"from": "url", "url": "x"}`},
+	} {
+		_, inCaddyfile := adapt(option("region eu {\n" + c.line + "\n}"))
+		_, inJSON := provision(t, `{"regions": [{"name": "eu", `+c.field+`}]}`)
+		if inCaddyfile == nil || inJSON == nil {
+			t.Errorf("%s: Caddyfile: %v; JSON: %v", c.line, inCaddyfile, inJSON)
+			continue
+		}
+		text, _, _ := strings.Cut(strings.TrimPrefix(inCaddyfile.Error(), "parsing caddyfile tokens for 'relay': "), ", at Caddyfile:")
+		if text != inJSON.Error() {
+			t.Errorf("the same mistake has two texts:\n%s\n%s", text, inJSON)
+		}
+	}
+}
 
 // What the kernel chooses is up, and marked as not pinned; what it has not is down; and
 // two lines of "auto" are two series of the metric.
