@@ -65,6 +65,18 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			method POST|PUT|PATCH|GET|DELETE
 //			header [+|-]<field> [<value>]
 //			secret_header <field> <value>
+//			auth basic <user> <password>
+//			auth bearer <token>
+//			auth oauth2 {
+//				token_url <url>
+//				client_id <id>
+//				client_secret <secret>
+//				scopes <scope>...
+//				audience <audience>
+//			}
+//			tls_client_auth <certificate file> <key file>
+//			tls_trust_pool <module> ...
+//			tls_server_name <name>
 //			transform template|jq <text> [<content type>]
 //			format data|binary|structured|contentful|phraseanet
 //			sign <scheme> [<secret>] {

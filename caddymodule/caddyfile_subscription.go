@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -33,7 +34,7 @@ func (s *Subscription) declare(args []string) error {
 // settingsWords are the words of a subscription, and of defaults. regionAt is told where
 // the word region stands.
 func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dispenser) vocabulary {
-	return vocabulary{
+	words := vocabulary{
 		"description": {usage: "description <text>", least: 1, most: 1, parse: func(args []string) error {
 			s.Description = args[0]
 			return nil
@@ -57,6 +58,11 @@ func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dis
 		}},
 		"header":        {usage: "header [+|-]<field> [<value>]", least: 1, most: 2, many: true, parse: s.parseHeader},
 		"secret_header": {usage: "secret_header <field> <value>", least: 2, most: 2, many: true, parse: s.parseSecretHeader},
+		"auth": {usage: "auth basic|bearer|oauth2 ...", most: -1, block: true, parse: func(args []string) error {
+			raw, err := parseGuest(d, "auth", authNamespace, "scheme", args)
+			s.AuthRaw = raw
+			return err
+		}},
 		"transform": {usage: "transform template|jq <text> [<content type>]", most: -1, block: true, parse: func(args []string) error {
 			raw, err := parseGuest(d, "transform", transformNamespace, "engine", args)
 			s.TransformRaw = raw
@@ -110,6 +116,8 @@ func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dis
 			return nil
 		}},
 	}
+	maps.Copy(words, tlsWords(d, s))
+	return words
 }
 
 // listWord is a word whose lines add up.

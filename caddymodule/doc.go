@@ -9,6 +9,7 @@
 //	http.handlers.relay_sink      a receiver for trying things out; directive relay_sink
 //	relay.storage.badger          the storage engine built in
 //	relay.signers.*               signatures: standard, standard_ed25519, contentful, github, stripe, hmac
+//	relay.auth.*                  credentials: basic, bearer, oauth2
 //	relay.transforms.*            bodies: template, jq
 //
 // Other modules can add to these namespaces:
@@ -16,6 +17,7 @@
 //	namespace         inline key   Go interface
 //	relay.storage     engine       [StorageOpener]
 //	relay.signers     scheme       [SignerProvider]
+//	relay.auth        scheme       [AuthProvider]
 //	relay.transforms  engine       [TransformProvider]
 //
 // # Lifecycle

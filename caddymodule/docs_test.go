@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,7 +63,7 @@ func TestEveryWordIsDocumented(t *testing.T) {
 	d := caddyfile.NewTestDispenser("")
 	words := []string{
 		"delivered", "failed", "idempotency_keys", "secret", "jitter", "on_status", "give_up_after",
-		"header", "algorithm", "encoding", "prefix", "over",
+		"header", "algorithm", "encoding", "prefix", "over", "token_url", "client_id", "client_secret", "scopes", "audience",
 		"description", "schema", "relay_intake", "token", "max_event_size", "max_batch", "default_source", "type_from", "key_from", "accept", "hosts",
 		"relay_sink", "fail", "delay", "relay_egress",
 	}
@@ -207,6 +208,7 @@ func (b caddyfileBlock) whole() (string, error) {
 
 var (
 	envPlaceholder  = regexp.MustCompile(`\{env\.([A-Z0-9_]+)\}`)
+	certificatePath = regexp.MustCompile(`/etc/caddy/[a-z-]+\.(crt|key|pem)`)
 	filePlaceholder = regexp.MustCompile(`\{file\.(/[^{}]+)\}`)
 	schemaFile      = regexp.MustCompile(`"schema":\s*"(/[^"]+\.json)"`)
 )
@@ -242,6 +244,16 @@ func supply(t *testing.T, input string) string {
 	var paths []string
 	for _, found := range filePlaceholder.FindAllStringSubmatch(input, -1) {
 		paths = append(paths, found[1])
+	}
+	if certificates := certificatePath.FindAllString(input, -1); len(certificates) > 0 {
+		certificate, key := pair(t, time.Now().Add(time.Hour))
+		for _, path := range certificates {
+			with := certificate
+			if strings.HasSuffix(path, ".key") {
+				with = key
+			}
+			input = strings.ReplaceAll(input, path, with)
+		}
 	}
 	slices.Sort(paths)
 	for _, path := range slices.Compact(paths) {

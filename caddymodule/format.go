@@ -35,5 +35,5 @@ func (s *Settings) checkTogether() error {
 	if bodiless && (s.TransformRaw != nil || s.transform != nil) {
 		return fmt.Errorf("transform: it makes a body, and %s has none; leave it out, or write another method", s.Method)
 	}
-	return nil
+	return s.checkCredentials()
 }

@@ -16,6 +16,9 @@ func (s *Settings) loadGuests(ctx caddy.Context) error {
 	if err := s.loadSigners(ctx); err != nil {
 		return err
 	}
+	if err := s.loadAuth(ctx); err != nil {
+		return err
+	}
 	return s.loadTransform(ctx)
 }
 

@@ -40,7 +40,7 @@ func (a *App) newPlan() (*relay.Plan, error) {
 		Retention:     a.Retention.build(),
 		Egress:        published,
 		Notice:        time.Duration(a.Notice),
-		UserAgent:     "caddy-relay/" + version(),
+		UserAgent:     userAgent(),
 		Logger:        a.logger.Named("delivery"),
 		Observer:      a.observer(),
 	})
@@ -79,13 +79,24 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		return nil, s.wrap(err)
 	}
 	maxInFlight := cmp.Or(settings.MaxInFlight, relay.DefaultMaxInFlight)
-	connector := transports.get(route{
+	r := route{
 		region:         region,
 		guard:          guard,
 		rules:          rules,
 		connectTimeout: cmp.Or(time.Duration(settings.ConnectTimeout), relay.DefaultConnectTimeout),
 		maxIdle:        maxInFlight,
-	})
+	}
+	credentials, err := transports.authorizer(settings, r)
+	if err != nil {
+		return nil, s.wrap(err)
+	}
+	if err := transports.tls(a.ctx, settings, &r); err != nil {
+		return nil, s.wrap(err)
+	}
+	if text := certificateWarning(r.tls, time.Now()); text != "" {
+		s.guestWarnings = append(s.guestWarnings, text)
+	}
+	connector := transports.get(r)
 	built := &relay.Subscription{
 		Name:         s.Name,
 		Description:  settings.Description,
@@ -98,6 +109,7 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		URLTemplate:  template,
 		Transform:    settings.transform,
 		Format:       relay.Format(settings.Format),
+		Auth:         credentials,
 		Header:       header,
 		Signers:      settings.signers,
 		Retry:        settings.Retry.policy(),

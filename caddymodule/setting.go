@@ -32,10 +32,12 @@ const (
 	otherwiseRegion   = "the only region; required where there are several"
 	otherwiseUnsigned = "none, with a warning"
 	otherwisePublic   = "only what is public"
+	otherwiseSystem   = "those of the system"
+	otherwiseHost     = "the host of the URL"
 	otherwiseNo       = "no"
 )
 
-var otherwiseInProse = []string{otherwiseNone, otherwiseRegion, otherwiseUnsigned, otherwisePublic, otherwiseNo}
+var otherwiseInProse = []string{otherwiseNone, otherwiseRegion, otherwiseUnsigned, otherwisePublic, otherwiseSystem, otherwiseHost, otherwiseNo}
 
 // allSettings has a row for every word of a subscription, in the order of the fields of
 // [Settings]. From it come what `caddy relay show` prints and the table of the Caddyfile's
@@ -51,6 +53,20 @@ var allSettings = []setting{
 	{"method", []string{"method"}, "POST", shownText(func(s *Settings) string { return s.Method })},
 	{"header", []string{"header"}, otherwiseNone, showHeader},
 	{"secret_header", []string{"secret_header"}, otherwiseNone, showSecretHeader},
+	{"auth", []string{"auth"}, otherwiseNone, func(s *Settings) []string {
+		if s.AuthRaw == nil {
+			return nil
+		}
+		return []string{showGuest(s.AuthRaw, "scheme")}
+	}},
+	{"tls_client_auth", []string{"tls_client_auth"}, otherwiseNone, func(s *Settings) []string {
+		if s.TLSClientAuth == nil {
+			return nil
+		}
+		return []string{s.certificateFile() + " " + s.keyFile()}
+	}},
+	{"tls_trust_pool", []string{"tls_trust_pool"}, otherwiseSystem, func(s *Settings) []string { return lines(compact(s.TLSTrustPoolRaw)) }},
+	{"tls_server_name", []string{"tls_server_name"}, otherwiseHost, shownText(func(s *Settings) string { return s.TLSServerName })},
 	{"transform", []string{"transform"}, otherwiseNone, showTransform},
 	{"format", []string{"format"}, "data", shownText(func(s *Settings) string { return s.Format })},
 	{"sign", []string{"sign"}, otherwiseUnsigned, func(s *Settings) []string { return showGuests(s.SignRaw, "scheme") }},

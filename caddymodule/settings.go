@@ -64,6 +64,22 @@ type Settings struct {
 	// masked wherever they could be seen.
 	SecretHeader []SecretHeader `json:"secret_header,omitempty"`
 
+	// The credentials of each request. Guests are modules that implement [AuthProvider].
+	// Default: none
+	AuthRaw json.RawMessage `json:"auth,omitempty" caddy:"namespace=relay.auth inline_key=scheme"`
+
+	// The certificate that is shown to servers that ask for one. It is read when the
+	// configuration is loaded. Default: none
+	TLSClientAuth *ClientCertificate `json:"tls_client_auth,omitempty"`
+
+	// The authorities that are trusted to certify the server, in the place of those of the
+	// system. Guests are those of Caddy's reverse proxy. Default: those of the system
+	TLSTrustPoolRaw json.RawMessage `json:"tls_trust_pool,omitempty" caddy:"namespace=tls.ca_pool.source inline_key=provider"`
+
+	// The name that the server's certificate must have, and that is sent to the server (SNI).
+	// Default: the host of the URL
+	TLSServerName string `json:"tls_server_name,omitempty"`
+
 	// What makes the body of each request. Guests are modules that implement
 	// [TransformProvider]. Default: it is the event's data
 	TransformRaw json.RawMessage `json:"transform,omitempty" caddy:"namespace=relay.transforms inline_key=engine"`
@@ -119,6 +135,8 @@ type Settings struct {
 	// Why it is paused, for people.
 	PausedReason string `json:"paused_reason,omitempty"`
 
+	auth          AuthProvider
+	authKey       string
 	transform     *relay.Transformation
 	signers       []signature.Signer
 	condition     *expression.Expression
@@ -143,6 +161,10 @@ func (s *Settings) check() error {
 		checkMethod(s.Method),
 		eachOf(s.Header, HeaderChange.check),
 		eachOf(s.SecretHeader, SecretHeader.check),
+		checkInline("auth", authNamespace, "scheme", s.AuthRaw),
+		s.TLSClientAuth.check(),
+		checkTrustPool(s.TLSTrustPoolRaw),
+		checkServerName(s.TLSServerName),
 		checkInline("transform", transformNamespace, "engine", s.TransformRaw),
 		checkFormat(s.Format),
 		checkSchemes(s.SignRaw),
@@ -242,6 +264,13 @@ func (s Settings) over(defaults *Settings) Settings {
 	pick(&s.Method, defaults.Method)
 	pickList(&s.Header, defaults.Header)
 	pickList(&s.SecretHeader, defaults.SecretHeader)
+	pickList(&s.AuthRaw, defaults.AuthRaw)
+	if s.auth == nil {
+		s.auth, s.authKey = defaults.auth, defaults.authKey
+	}
+	pick(&s.TLSClientAuth, defaults.TLSClientAuth)
+	pickList(&s.TLSTrustPoolRaw, defaults.TLSTrustPoolRaw)
+	pick(&s.TLSServerName, defaults.TLSServerName)
 	pickList(&s.TransformRaw, defaults.TransformRaw)
 	pick(&s.transform, defaults.transform)
 	pick(&s.Format, defaults.Format)

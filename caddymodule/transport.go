@@ -1,11 +1,15 @@
 package caddymodule
 
 import (
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyrelay/caddyrelay/relay/auth"
 	"github.com/caddyrelay/caddyrelay/relay/destination"
 	"github.com/caddyrelay/caddyrelay/relay/egress"
 )
@@ -17,6 +21,9 @@ type route struct {
 	rules          destination.Rules
 	connectTimeout time.Duration
 	maxIdle        int
+	// tls is what connections by TLS need beside the default; tlsKey is where it comes from.
+	tls    *tls.Config
+	tlsKey string
 }
 
 // key is equal for routes whose connections may be used for one another. The rules are
@@ -34,7 +41,7 @@ func (r route) key() string {
 	for i, h := range r.rules.AllowHosts {
 		hosts[i] = strings.ToLower(h)
 	}
-	return fmt.Sprintf("%q %q %q %d %d", region, distinct(ips), distinct(hosts), r.connectTimeout, r.maxIdle)
+	return fmt.Sprintf("%q %q %q %d %d %q", region, distinct(ips), distinct(hosts), r.connectTimeout, r.maxIdle, r.tlsKey)
 }
 
 func distinct(list []string) []string {
@@ -46,6 +53,9 @@ func distinct(list []string) []string {
 // whose secrets and rules may differ.
 type transports struct {
 	byKey map[string]connector
+	// authorizers and tlsConfigs are those of equal settings.
+	authorizers map[string]auth.Authorizer
+	tlsConfigs  map[string]*tls.Config
 }
 
 // connector makes the connections of equal routes.
@@ -54,7 +64,26 @@ type connector struct {
 	transport *egress.Transport
 }
 
-func newTransports() *transports { return &transports{byKey: make(map[string]connector)} }
+func newTransports() *transports {
+	return &transports{
+		byKey: make(map[string]connector), authorizers: make(map[string]auth.Authorizer), tlsConfigs: make(map[string]*tls.Config),
+	}
+}
+
+// tls returns the configuration of connections by TLS, and adds it to the route.
+func (t *transports) tls(ctx caddy.Context, s *Settings, r *route) error {
+	r.tlsKey = s.tlsKey()
+	if made, ok := t.tlsConfigs[r.tlsKey]; ok {
+		r.tls = made
+		return nil
+	}
+	made, err := s.clientConfig(ctx)
+	if err != nil {
+		return err
+	}
+	r.tls, t.tlsConfigs[r.tlsKey] = made, made
+	return nil
+}
 
 func (t *transports) get(r route) connector {
 	key := r.key()
@@ -65,7 +94,7 @@ func (t *transports) get(r route) connector {
 	if r.region != nil {
 		dialer.Region, dialer.Resolver, dialer.Proxy = r.region.built, r.region.resolver, r.region.proxy
 	}
-	made := connector{dialer, egress.NewTransport(dialer, egress.TransportOptions{MaxIdlePerHost: r.maxIdle})}
+	made := connector{dialer, egress.NewTransport(dialer, egress.TransportOptions{MaxIdlePerHost: r.maxIdle, TLS: r.tls})}
 	t.byKey[key] = made
 	return made
 }

@@ -35,3 +35,6 @@ func moduleVersion(info *debug.BuildInfo) string {
 	}
 	return unknownVersion
 }
+
+// userAgent is that of the relay's requests.
+func userAgent() string { return "caddy-relay/" + version() }

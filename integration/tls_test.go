@@ -33,6 +33,7 @@ func newAuthority(t testing.TB) *authority {
 	made := a.issue(func(c *x509.Certificate) {
 		c.Subject = pkix.Name{CommonName: "authority of the tests"}
 		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
+		c.ExtKeyUsage = nil // it issues certificates of servers and of clients
 	})
 	a.certificate, a.key = made.Leaf, made.PrivateKey.(*ecdsa.PrivateKey)
 	return a

@@ -58,6 +58,9 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 	}
 	defer resp.Body.Close()
 	a.Status = resp.StatusCode
+	if a.Status == http.StatusUnauthorized && j.sub.Auth != nil {
+		j.sub.Auth.Refused(req.Header)
+	}
 	v = judgeStatus(resp.StatusCode, resp.Header, time.Now())
 	a.Excerpt = excerpt(resp.Body, v.end == endDelivered)
 	return a, v

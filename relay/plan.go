@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddyrelay/caddyrelay/relay/auth"
 	"github.com/caddyrelay/caddyrelay/relay/egress"
 	"github.com/caddyrelay/caddyrelay/relay/egresslist"
 	"github.com/caddyrelay/caddyrelay/relay/expression"
@@ -70,6 +71,8 @@ type Subscription struct {
 	Transform *Transformation
 	// Format says what goes on the wire. Empty: [FormatData].
 	Format Format
+	// Auth puts credentials into each request; nil: there are none.
+	Auth auth.Authorizer
 	// Header is applied in order, after the relay's own fields and before signing.
 	Header []HeaderRule
 	// Signers sign each attempt, in order; none is allowed.

@@ -110,6 +110,11 @@ func (j *job) request(ctx context.Context, a Attempt) (*http.Request, error) {
 			return nil, &requestError{KindTransform, err}
 		}
 	}
+	if s.Auth != nil {
+		if err := s.authorize(ctx, h, a); err != nil {
+			return nil, &requestError{KindAuth, fmt.Errorf("auth: %w", err)}
+		}
+	}
 	if _, ok := h[fieldUserAgent]; !ok {
 		h[fieldUserAgent] = []string{""} // otherwise net/http adds its own
 	}
@@ -131,6 +136,13 @@ func (j *job) request(ctx context.Context, a Attempt) (*http.Request, error) {
 		req.Body = newBody(body)
 	}
 	return req, nil
+}
+
+// authorize adds the credentials. Asking for them is part of the attempt's time.
+func (s *Subscription) authorize(ctx context.Context, h http.Header, a Attempt) error {
+	ctx, cancel := context.WithDeadline(ctx, a.At.Add(s.Timeout))
+	defer cancel()
+	return s.Auth.Authorize(ctx, h)
 }
 
 // bodiless reports whether the method has no body.

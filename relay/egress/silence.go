@@ -11,6 +11,12 @@ import (
 type watch struct {
 	net.Conn
 	heard atomic.Int64 // in nanoseconds since 1970
+
+	// over is the connection by TLS, once the handshake is done; asked says that the server
+	// asked for a certificate, writes counts what was written since.
+	over   atomic.Pointer[tls.Conn]
+	asked  atomic.Bool
+	writes atomic.Int64
 }
 
 // Read implements [net.Conn].

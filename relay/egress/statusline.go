@@ -132,6 +132,7 @@ func (t *Transport) dialTLS(from sources) func(context.Context, string, string) 
 		if config.ServerName == "" {
 			config.ServerName = host
 		}
+		watched.noteAsking(config)
 		conn := tls.Client(watched, config)
 		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 		defer cancel()
@@ -139,6 +140,7 @@ func (t *Transport) dialTLS(from sources) func(context.Context, string, string) 
 			_ = raw.Close()
 			return nil, err
 		}
+		watched.over.Store(conn)
 		if conn.ConnectionState().NegotiatedProtocol == "h2" {
 			return conn, nil
 		}
