@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/caddyrelay/caddyrelay/relay/egress"
 )
 
 // Times of tokens.
@@ -50,7 +52,8 @@ type OAuth2Options struct {
 // next.
 type OAuth2 struct {
 	config clientcredentials.Config
-	client *http.Client
+	// withClient adds the client that asks to a context, where the library looks for it.
+	withClient func(context.Context) context.Context
 
 	mu      sync.Mutex
 	current *oauth2.Token
@@ -79,24 +82,10 @@ func NewOAuth2(o OAuth2Options) *OAuth2 {
 	if o.Audience != "" {
 		config.EndpointParams = url.Values{"audience": {o.Audience}}
 	}
-	return &OAuth2{config: config, client: &http.Client{
-		Transport: agent{o.Transport, o.UserAgent},
-		// Where the secret goes must not depend on an answer.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	client := egress.NewClient(o.Transport, o.UserAgent)
+	return &OAuth2{config: config, withClient: func(ctx context.Context) context.Context {
+		return context.WithValue(ctx, oauth2.HTTPClient, client)
 	}}
-}
-
-// agent names the client of requests.
-type agent struct {
-	http.RoundTripper
-	name string
-}
-
-// RoundTrip implements [http.RoundTripper].
-func (a agent) RoundTrip(req *http.Request) (*http.Response, error) {
-	req = req.Clone(req.Context())
-	req.Header.Set("User-Agent", a.name)
-	return a.RoundTripper.RoundTrip(req)
 }
 
 // String and GoString keep secret and token out of logs and errors.
@@ -170,7 +159,7 @@ func (o *OAuth2) token(ctx context.Context) (*oauth2.Token, error) {
 func (o *OAuth2) fetch(f *fetch) {
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 	defer cancel()
-	token, err := o.config.Token(context.WithValue(ctx, oauth2.HTTPClient, o.client))
+	token, err := o.config.Token(o.withClient(ctx))
 	if err == nil {
 		err = check(token)
 	}
