@@ -35,7 +35,6 @@ var opening = map[string][]string{
 // elsewhere are the files outside of relay/egress that may use such names, and why.
 var elsewhere = map[string]string{
 	"caddymodule/demo_watch.go": "the command demo posts to its own intake on the loopback",
-	"relay/auth/oauth2.go":      "a client over the transport of the subscription, which keeps it from following redirects",
 	"docs/clients/send.go":      "an example for applications; the relay does not have it",
 }
 

@@ -14,14 +14,14 @@ func TestAClientIsNamedAndFollowsNoRedirect(t *testing.T) {
 	var went []string
 	client := NewClient(answering(func(r *http.Request) *http.Response {
 		went = append(went, r.URL.Host+" "+r.Header.Get("User-Agent"))
-		return &http.Response{StatusCode: 307, Header: http.Header{"Location": {"https://elsewhere.example.com/"}}, Body: http.NoBody, Request: r}
+		return &http.Response{StatusCode: http.StatusTemporaryRedirect, Header: http.Header{"Location": {"https://elsewhere.example.com/"}}, Body: http.NoBody, Request: r}
 	}), "caddy-relay/test")
 	resp, err := client.Get("https://login.example.com/")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != 307 || len(went) != 1 || went[0] != "login.example.com caddy-relay/test" {
+	if resp.StatusCode != http.StatusTemporaryRedirect || len(went) != 1 || went[0] != "login.example.com caddy-relay/test" {
 		t.Errorf("%d, %q", resp.StatusCode, went)
 	}
 }
