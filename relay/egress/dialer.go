@@ -83,11 +83,7 @@ func (d *Dialer) dialFrom(ctx context.Context, from sources, scheme, host string
 	}
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(d.ConnectTimeout, DefaultConnectTimeout))
 	defer cancel()
-	targets, err := d.resolve(ctx, host)
-	if err != nil {
-		return nil, err
-	}
-	proxy, err := d.via(ctx, &url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(int(port)))})
+	targets, proxy, err := d.way(ctx, scheme, host, port)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +93,17 @@ func (d *Dialer) dialFrom(ctx context.Context, from sources, scheme, host string
 		}
 		return d.connectFrom(ctx, deadline, from, netip.AddrPortFrom(target, port), d.Guard)
 	})
+}
+
+// way returns the judged addresses of host, and the proxy that a request of that scheme
+// goes by; nil for none.
+func (d *Dialer) way(ctx context.Context, scheme, host string, port uint16) ([]netip.Addr, *via, error) {
+	targets, err := d.resolve(ctx, host)
+	if err != nil {
+		return nil, nil, err
+	}
+	by, err := d.via(ctx, &url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(int(port)))})
+	return targets, by, err
 }
 
 // Check looks host up and judges it as a dial would, without connecting. Its errors are

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay/destination"
@@ -45,11 +43,7 @@ func (d *Dialer) Probe(ctx context.Context, scheme, host string, port uint16, co
 	}
 	within, cancel := context.WithTimeout(ctx, cmp.Or(d.ConnectTimeout, DefaultConnectTimeout))
 	defer cancel()
-	targets, err := d.resolve(within, host)
-	if err != nil {
-		return nil, err
-	}
-	proxy, err := d.via(within, &url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(int(port)))})
+	targets, proxy, err := d.way(within, scheme, host, port)
 	if err != nil {
 		return nil, err
 	}
