@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -119,8 +120,11 @@ func (d *Dialer) tunnel(ctx context.Context, deadline time.Time, from sources, p
 func (v *via) ask(ctx context.Context, conn net.Conn, target netip.AddrPort) (tunnel net.Conn, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
-		if !stop() { // whatever else has become of it
+		switch {
+		case !stop(): // whatever else has become of it
 			err = context.Cause(ctx)
+		case errors.Is(err, os.ErrDeadlineExceeded): // the connection's clock was a moment ahead of the context's
+			err = fmt.Errorf("%w (%w)", context.DeadlineExceeded, err)
 		}
 	}()
 	switch v.scheme {
