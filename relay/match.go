@@ -85,8 +85,17 @@ func (s *Subscription) addressed(e *Event) bool {
 		slices.ContainsFunc(s.Topics, func(p topic.Pattern) bool { return p.Match(e.Type) })
 }
 
-// selects reports whether an event meets the filters and the expression.
-func (p *Plan) selects(s *Subscription, v *eventView) bool {
+// selects reports whether an event meets the filters and the expression. It never panics:
+// an event on which one of them does is not for this subscription, and for the others as
+// ever. To deliver it all the same would show it to somebody who may not see it.
+func (p *Plan) selects(s *Subscription, v *eventView) (selected bool) {
+	defer func() {
+		if thrown := recover(); thrown != nil {
+			selected = false
+			p.logger.Error("matching an event panicked; the subscription does not get it",
+				zap.String("subscription", s.Name), zap.String("type", v.Type), zap.Any("panic", thrown), zap.Stack("stack"))
+		}
+	}()
 	for _, f := range s.Filters {
 		if !f.Match(v.data()) {
 			return false

@@ -229,3 +229,22 @@ func TestOperationalEventsNeedTheirTopicAndMeetFilters(t *testing.T) {
 		}
 	})
 }
+
+// F27: what matching does wrong with an event concerns one subscription, and nobody else.
+func TestPanicInMatchingIsContained(t *testing.T) {
+	run(t, func(w *world) {
+		var well, sick receiver
+		s := subscription("sick", &sick)
+		s.Filters = []*filter.Filter{nil}
+		w.plan(subscription("well", &well), s)
+		for range 3 {
+			if got := w.publish("a", `{}`).Matched; len(got) != 1 || got[0] != "well" {
+				t.Errorf("matched %v; want only the other one", got)
+			}
+		}
+		synctest.Wait()
+		if a, b := len(well.all()), len(sick.all()); a != 3 || b != 0 {
+			t.Errorf("%d and %d requests; want 3 and 0", a, b)
+		}
+	})
+}

@@ -243,6 +243,11 @@ func TestErrorsMeanWhatTheTableSays(t *testing.T) {
 		{errors.New(`net/http: HTTP/1.x transport connection broken: malformed HTTP response "SSH-2.0"`), "retry", KindProtocol},
 		{errors.New("net/http: server response headers exceeded 65536 bytes; aborted"), "retry", KindProtocol},
 
+		{dial(call("socket", syscall.EMFILE)), "no address", KindNone},
+		{dial(call("socket", syscall.ENFILE)), "no address", KindNone},
+		{dial(call("socket", syscall.ENOBUFS)), "no address", KindNone},
+		{dial(call("connect", syscall.EADDRNOTAVAIL)), "no address", KindNone}, // no port is left
+
 		{&egress.UnavailableError{Region: "eu", Reason: "its address 192.0.2.10 is not on this machine"}, "no address", KindNone},
 		{dial(&egress.UnavailableError{Region: "eu"}), "no address", KindNone},
 	} {
