@@ -92,6 +92,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			max_in_flight <number>
 //			rate_limit <events> <window>
 //			order_by <placeholder>
+//			debounce <window> <placeholder>
 //			breaker off|<failure ratio> <least attempts> <window> [<pause>]
 //			disable_after <duration>
 //			allow_ips <prefix>...

@@ -102,6 +102,10 @@ func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dis
 			s.OrderBy = args[0]
 			return checkOrderBy(s.OrderBy)
 		}},
+		"debounce": {usage: "debounce <window> <placeholder>", least: 2, most: 2, parse: func(args []string) error {
+			s.Debounce = new(Debounce)
+			return s.Debounce.parse(args)
+		}},
 		"breaker": {usage: breakerUsage, least: 1, most: 4, parse: func(args []string) error {
 			s.Breaker = new(Breaker)
 			return s.Breaker.parse(args)

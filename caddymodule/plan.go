@@ -132,6 +132,9 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		}
 		built.OrderBy = &placeholder
 	}
+	if built.Debounce, err = settings.Debounce.build(); err != nil {
+		return nil, s.wrap(err)
+	}
 	a.survey.places = append(a.survey.places, surveyed{s.Name, target, connector.dialer, maxInFlight})
 	return built, nil
 }

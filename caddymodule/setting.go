@@ -91,6 +91,12 @@ var allSettings = []setting{
 		return []string{fmt.Sprintf("%d %s", s.RateLimit.Events, spell(time.Duration(s.RateLimit.Window)))}
 	}},
 	{"order_by", []string{"order_by"}, otherwiseNone, shownText(func(s *Settings) string { return s.OrderBy })},
+	{"debounce", []string{"debounce"}, otherwiseNone, func(s *Settings) []string {
+		if s.Debounce == nil {
+			return nil
+		}
+		return []string{spell(time.Duration(s.Debounce.Window)) + " " + s.Debounce.By}
+	}},
 	{"breaker", []string{"breaker"}, spellBreaker(nil), func(s *Settings) []string {
 		if s.Breaker == nil {
 			return nil

@@ -115,6 +115,10 @@ type Settings struct {
 	// those of its key, and no others. Default: no order
 	OrderBy string `json:"order_by,omitempty"`
 
+	// Sends only the last event of a key within a window of time; the others become
+	// superseded. Default: every event is sent
+	Debounce *Debounce `json:"debounce,omitempty"`
+
 	// When an endpoint whose attempts fail is left alone for a while. Default: on
 	Breaker *Breaker `json:"breaker,omitempty"`
 
@@ -174,6 +178,7 @@ func (s *Settings) check() error {
 		checkMaxInFlight(s.MaxInFlight),
 		s.RateLimit.check(),
 		checkOrderBy(s.OrderBy),
+		s.Debounce.check(),
 		s.Breaker.check(),
 		checkOptional("disable_after", s.DisableAfter),
 		eachOf(s.AllowIPs, checkAllowIP),
@@ -282,6 +287,7 @@ func (s Settings) over(defaults *Settings) Settings {
 	pick(&s.MaxInFlight, defaults.MaxInFlight)
 	pick(&s.RateLimit, defaults.RateLimit)
 	pick(&s.OrderBy, defaults.OrderBy)
+	pick(&s.Debounce, defaults.Debounce)
 	pick(&s.Breaker, defaults.Breaker)
 	pick(&s.DisableAfter, defaults.DisableAfter)
 	pickList(&s.AllowIPs, defaults.AllowIPs)

@@ -36,7 +36,10 @@ const (
 	ReasonRetryAfter Reason = "retry_after" // the endpoint asked to wait
 	ReasonEgress     Reason = "egress"      // no usable address of the region
 	ReasonBreaker    Reason = "breaker"     // too many attempts failed
-	ReasonOrder      Reason = "order"       // of one delivery: behind another of its key
+	// Of one delivery: behind another of its key; until a newer one may take its place no
+	// more, or, of a superseded one, because a newer one did.
+	ReasonOrder    Reason = "order"
+	ReasonDebounce Reason = "debounce"
 
 	ReasonSchedule    Reason = "schedule"      // the last retry failed
 	ReasonGiveUpAfter Reason = "give_up_after" // the time allowed is over

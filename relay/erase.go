@@ -100,9 +100,10 @@ func (r *Relay) eraseStored(ctx context.Context, p Placement) error {
 	}
 	l.retries.leave(p.Pos)
 	l.condition.Open--
-	key := unpackKeys(p.Key).order
-	l.order.forget(key, p.Pos)
-	l.end(erasedException(p.Pos, x.Seq, x.Attempts, now), key, now)
+	k := unpackKeys(p.Key)
+	l.order.forget(k.order, p.Pos)
+	l.windows.forget(k.debounce, p.Pos)
+	l.end(erasedException(p.Pos, x.Seq, x.Attempts, now), k.order, now)
 	return nil
 }
 

@@ -83,7 +83,8 @@ type Placement struct {
 	Subscription string
 	// Pos is the ordinal within the subscription's log. It is contiguous from 1.
 	Pos uint64
-	// Key is the event's value of the subscription's ordering key, or empty.
+	// Key is what the subscription takes from the event to order or debounce it, as the
+	// engine packs it; or empty.
 	Key string
 }
 

@@ -50,8 +50,10 @@ type Exception struct {
 	Due time.Time
 	// Since is the time of the first attempt of this run through the schedule.
 	Since time.Time
-	// Key is the value of the ordering or debouncing key, or empty.
+	// Key is the value of the ordering key, or empty; of what is Debounced that of its
+	// [Placement].
 	Key string
-	// Reason is a word for machines, e.g. "schedule" or "dropped"; at most 64 bytes.
+	// Reason is a word for machines, e.g. "schedule" or "dropped"; of an open kind what the
+	// engine has to remember. At most 64 bytes.
 	Reason string
 }

@@ -145,8 +145,14 @@ func (l *lane) stateOf(d *Delivery, x Exception) {
 	default:
 		reason, until := l.condition.shown(l.sub, time.Now())
 		d.Reason, d.NextAttempt = reason, x.Due
-		if reason == ReasonNone && x.Kind == Ordered {
-			reason, until = ReasonOrder, time.Time{}
+		if reason == ReasonNone {
+			switch x.Kind {
+			case Ordered:
+				reason, until = ReasonOrder, time.Time{}
+			case Debounced:
+				reason, until = ReasonDebounce, x.Due
+			default:
+			}
 			d.Reason = reason
 		}
 		if reason != ReasonNone && (until.IsZero() || until.After(x.Due)) {

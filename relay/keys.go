@@ -9,8 +9,8 @@ import (
 // keys are what a subscription takes from an event when it is accepted, once and for all:
 // what is configured later, or edited in between, does not move a delivery.
 type keys struct {
-	// order is the value of order_by, or empty.
-	order string
+	// order is the value of order_by, debounce that of debounce; or empty.
+	order, debounce string
 	// placed says that the event was accepted before: a replay has added it to the log.
 	placed bool
 }
@@ -24,6 +24,9 @@ func (s *Subscription) keysOf(e *Event) keys {
 	var k keys
 	if s.OrderBy != nil {
 		k.order = shortKey(s.OrderBy.Value(e))
+	}
+	if s.Debounce != nil {
+		k.debounce = shortKey(s.Debounce.By.Value(e))
 	}
 	return k
 }
@@ -39,18 +42,26 @@ func shortKey(key string) string {
 	return "sha256:" + hex.EncodeToString(sum[:16])
 }
 
+// keyPlaced is the last part of the packed keys of what was placed.
+const keyPlaced = "p"
+
 // pack returns the keys as they are stored: the order alone where there is nothing else.
 func (k keys) pack() string {
-	if !k.placed {
+	switch {
+	case k.placed:
+		return k.order + keySeparator + k.debounce + keySeparator + keyPlaced
+	case k.debounce != "":
+		return k.order + keySeparator + k.debounce
+	default:
 		return k.order
 	}
-	return k.order + keySeparator + "p"
 }
 
 // unpackKeys is the reverse of [keys.pack].
 func unpackKeys(text string) keys {
-	order, placed, _ := strings.Cut(text, keySeparator)
-	return keys{order: order, placed: placed == "p"}
+	order, rest, _ := strings.Cut(text, keySeparator)
+	debounce, rest, _ := strings.Cut(rest, keySeparator)
+	return keys{order: order, debounce: debounce, placed: rest == keyPlaced}
 }
 
 // packedKeys returns the keys that an event has in a subscription's log.

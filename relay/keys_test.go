@@ -6,14 +6,15 @@ import (
 )
 
 func FuzzKeysArePackedAndUnpacked(f *testing.F) {
-	f.Add("", false)
-	f.Add("customer-1", true)
-	f.Add("a\x1fp", true)
-	f.Add(strings.Repeat("k", maxKeyLength+1), false)
-	f.Fuzz(func(t *testing.T, order string, placed bool) {
-		k := keys{order: shortKey(order), placed: placed}
-		if len(k.order) > maxKeyLength {
-			t.Errorf("%q is kept as %q", order, k.order)
+	f.Add("", "", false)
+	f.Add("customer-1", "", true)
+	f.Add("", "entry-1", true)
+	f.Add("a\x1fp", "\x1f", false)
+	f.Add(strings.Repeat("k", maxKeyLength+1), "p", false)
+	f.Fuzz(func(t *testing.T, order, debounce string, placed bool) {
+		k := keys{order: shortKey(order), debounce: shortKey(debounce), placed: placed}
+		if len(k.order) > maxKeyLength || len(k.debounce) > maxKeyLength {
+			t.Errorf("%q and %q are kept as %+v", order, debounce, k)
 		}
 		if again := unpackKeys(k.pack()); again != k {
 			t.Errorf("%+v comes back as %+v", k, again)

@@ -35,9 +35,11 @@ type lane struct {
 	condition condition
 	pace      pace
 	// slot is when an endpoint that fails may get its next attempt; zero: not asked for.
-	slot   time.Time
-	order  order
-	outbox outbox
+	slot  time.Time
+	order order
+	// windows are those of what is debounced.
+	windows debounceWindows
+	outbox  outbox
 }
 
 func newLane(r *Relay, p Progress) *lane {
@@ -49,6 +51,7 @@ func newLane(r *Relay, p Progress) *lane {
 		cur:       cursor{low: p.Low, done: p.Done},
 		retries:   newRetries(),
 		order:     newOrder(),
+		windows:   newDebounceWindows(),
 		inFlight:  make(map[uint64]*job),
 		condition: condition{Progress: p},
 		outbox:    newOutbox(p),
@@ -82,8 +85,10 @@ func (l *lane) wake() {
 // The caller holds the lock.
 func (l *lane) advance(now time.Time) {
 	l.adopt(now)
-	for j := l.take(now); j != nil; j = l.take(now) {
-		go l.run(j)
+	for closed := true; closed; closed = l.closeWindows(now) {
+		for j := l.take(now); j != nil; j = l.take(now) {
+			go l.run(j)
+		}
 	}
 	reason, until := l.condition.held(l.sub, now)
 	if reason != ReasonNone {
@@ -104,7 +109,7 @@ func (l *lane) advance(now time.Time) {
 	case !due.After(now): // waits for a free place, not for the clock
 		due = time.Time{}
 	}
-	for _, next := range []time.Time{l.pace.next, l.slot} {
+	for _, next := range []time.Time{l.pace.next, l.slot, l.windows.nextEnd()} {
 		if next.After(now) && (due.IsZero() || next.Before(due)) {
 			due = next
 		}
@@ -114,90 +119,6 @@ func (l *lane) advance(now time.Time) {
 		l.refilling = true
 		go l.refill(l.next - 1)
 	}
-}
-
-// take returns the next delivery to attempt, or nil if there is none or it is not the
-// time for it. The caller holds the lock.
-func (l *lane) take(now time.Time) *job {
-	if l.sub == nil || len(l.inFlight) >= l.condition.limit(l.sub) {
-		return nil
-	}
-	r := l.retries.first()
-	if r != nil && r.due.After(now) {
-		r = nil
-	}
-	if r == nil && len(l.queue) == 0 {
-		return nil
-	}
-	if reason, _ := l.condition.held(l.sub, now); reason != ReasonNone {
-		return nil
-	}
-	key := l.clear(now)
-	if r == nil && len(l.queue) == 0 {
-		return nil
-	}
-	if l.turn = !l.turn; l.turn && len(l.queue) > 0 {
-		r = nil // neither a pile of retries nor a stream of events keeps the other waiting
-	}
-	if !l.engine.enter() {
-		return nil
-	}
-	further := len(l.inFlight) > 0
-	if !l.admit(further, now) {
-		l.engine.leave()
-		return nil
-	}
-	j := &job{plan: l.plan, sub: l.sub, further: further}
-	if r != nil {
-		l.retries.remove(r)
-		j.parcel = r.parcel
-	} else {
-		j.parcel = l.pop().parcel(key)
-		if key != "" {
-			l.order.claim(key, behindOf(&j.parcel))
-		}
-	}
-	l.inFlight[j.pos] = j
-	return j
-}
-
-// admit reports whether an attempt may begin now, beside others of the lane or alone. One
-// that is refused its time is let in by the timer, one that is refused a further place
-// when those in flight have ended. The caller holds the lock.
-func (l *lane) admit(further bool, now time.Time) bool {
-	if l.condition.failing() {
-		if l.slot.IsZero() {
-			l.slot = l.engine.ration.slot(now)
-		}
-		if l.slot.After(now) {
-			return false
-		}
-	}
-	if further && !l.engine.ration.place(l.condition.proven()) {
-		return false
-	}
-	if !l.pace.take(now) {
-		if further {
-			l.engine.ration.giveBack()
-		}
-		return false
-	}
-	l.slot = time.Time{}
-	return true
-}
-
-// clear sets aside what stands at the head of the queue behind another delivery of its
-// key, and returns the key of what is at the head then, if it has one. The caller holds
-// the lock.
-func (l *lane) clear(now time.Time) string {
-	for l.sub.OrderBy != nil && len(l.queue) > 0 {
-		key := unpackKeys(l.queue[0].keys).order
-		if key == "" || l.order.free(key, l.queue[0].pos) {
-			return key
-		}
-		l.setAside(l.pop().parcel(key), now)
-	}
-	return ""
 }
 
 // run makes attempts until there is none to make: the goroutine of one delivery goes on

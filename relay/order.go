@@ -156,6 +156,26 @@ func (l *lane) setAside(p parcel, now time.Time) {
 	l.engine.settler.add(l)
 }
 
+// lineUp makes a delivery due that the store knows, in its turn among those of its key. The
+// caller holds the lock.
+func (l *lane) lineUp(p *parcel, now time.Time) {
+	kind := Retry
+	switch {
+	case p.key == "":
+	case l.order.free(p.key, p.pos):
+		l.order.claim(p.key, behindOf(p))
+	default:
+		kind = Ordered
+		l.order.line(p.key).queue(&l.order, behindOf(p))
+	}
+	if kind == Retry {
+		l.retries.add(&retry{parcel: *p, due: now})
+	}
+	l.retries.leave(p.pos)
+	l.outbox.put(p.exception(kind, now))
+	l.engine.settler.add(l)
+}
+
 // release lets the next delivery of a key go, once its head is finished. The caller holds
 // the lock.
 func (l *lane) release(key string, now time.Time) {
@@ -219,7 +239,7 @@ func (l *lane) adopt(now time.Time) {
 
 // restoreOrder takes up what the store knows of a line, when the lane is made.
 func (l *lane) restoreOrder(x Exception) {
-	if x.Key == "" {
+	if x.Key == "" || x.Kind == Debounced {
 		return
 	}
 	line := l.order.line(x.Key)

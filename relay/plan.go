@@ -87,6 +87,8 @@ type Subscription struct {
 	RateLimit RateLimit
 	// OrderBy makes deliveries first-in-first-out for each value of it; nil: no order.
 	OrderBy *Placeholder
+	// Debounce sends only the last event of a key within a window; nil: all of them.
+	Debounce *Debounce
 	// Breaker leaves an endpoint alone whose attempts fail. The zero value is
 	// [DefaultBreaker].
 	Breaker BreakerPolicy

@@ -93,6 +93,9 @@ func (l *lane) loadRetries(ctx context.Context, since *watch, first bool) error 
 			after = x.From
 			if first {
 				l.restoreOrder(x)
+				if x.Kind == Debounced {
+					l.restoreWindow(x)
+				}
 			}
 			if r := l.retryOf(x); r != nil && !since.has(r.pos) {
 				found = append(found, r)

@@ -76,30 +76,10 @@ func (r *Relay) replay(ctx context.Context, e *Event, subscription string) error
 	if l.sub == nil || l.sub.OrderBy != nil { // what is gone may come back in order
 		again.key = unpackKeys(p.Key).order
 	}
-	l.reopen(&again, now)
+	l.condition.Open++
+	l.lineUp(&again, now)
 	l.advance(now)
 	return nil
-}
-
-// reopen makes a finished delivery due, in its turn among those of its key. The caller
-// holds the lock.
-func (l *lane) reopen(p *parcel, now time.Time) {
-	kind := Retry
-	switch {
-	case p.key == "":
-	case l.order.free(p.key, p.pos):
-		l.order.claim(p.key, behindOf(p))
-	default:
-		kind = Ordered
-		l.order.line(p.key).queue(&l.order, behindOf(p))
-	}
-	if kind == Retry {
-		l.retries.add(&retry{parcel: *p, due: now})
-	}
-	l.retries.leave(p.pos)
-	l.condition.Open++
-	l.outbox.put(p.exception(kind, now))
-	l.engine.settler.add(l)
 }
 
 // split takes one position out of a span that was given up.

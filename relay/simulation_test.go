@@ -101,6 +101,9 @@ func (s *simulation) subscription(i int) *relay.Subscription {
 	if i%2 == 1 {
 		sub = ordered(sub.Name, nil)
 	}
+	if i == 4 {
+		sub.Debounce = &relay.Debounce{Window: debounceWindow, By: placeholder("{event.data.key}")}
+	}
 	sub.Breaker = []relay.BreakerPolicy{
 		{}, {Ratio: 0.5, Least: 4, Window: time.Minute, Pause: 10 * time.Second}, {Off: true},
 	}[i%3]
@@ -192,8 +195,13 @@ func (s *simulation) register(e *relay.Event, to []relay.Placement) {
 	}
 	s.accepted[e.ID] = e.Matched()
 	for _, p := range to {
-		if key, _, _ := strings.Cut(p.Key, "\x1f"); key != "" {
-			s.endpoints[p.Subscription].order.accepted(key, e.ID)
+		order, rest, _ := strings.Cut(p.Key, "\x1f")
+		debounce, _, placed := strings.Cut(rest, "\x1f")
+		if order != "" {
+			s.endpoints[p.Subscription].order.accepted(order, e.ID)
+		}
+		if debounce != "" && !placed {
+			s.endpoints[p.Subscription].debounce.accepted(debounce, e)
 		}
 	}
 }
@@ -366,10 +374,15 @@ func (s *simulation) run(steps int) {
 	}
 	s.wait(24 * time.Hour)
 
-	duplicates := 0
+	duplicates, superseded := 0, 0
 	for _, id := range s.ids {
 		for _, name := range s.accepted[id] {
 			switch n := s.endpoints[name].got[id]; {
+			case n == 0 && strings.HasPrefix(s.explain(id, name), "superseded"):
+				superseded++
+				if !s.endpoints[name].debounce.mayBeSuperseded(id) {
+					s.t.Errorf("%s is superseded for %s, and nothing newer came within the window", id, name)
+				}
 			case n == 0 && !s.finished(id, name):
 				s.t.Errorf("%s was accepted for %s and never arrived: %s", id, name, s.explain(id, name))
 			case n > 1:
@@ -385,7 +398,7 @@ func (s *simulation) run(steps int) {
 			s.t.Errorf("%s ends with %+v", name, got)
 		}
 	}
-	s.t.Logf("%d events, %d duplicates after %d stops and crashes and %d replays", len(s.accepted), duplicates, s.cuts, s.replays)
+	s.t.Logf("%d events, %d superseded, %d duplicates after %d stops and crashes and %d replays", len(s.accepted), superseded, duplicates, s.cuts, s.replays)
 }
 
 // finished reports whether somebody has ended a delivery that did not arrive.

@@ -142,7 +142,7 @@ func (l *lane) status(ctx context.Context) (SubscriptionStatus, error) {
 		s.Detail = "the endpoint asked to wait until " + c.HoldUntil.UTC().Format(time.RFC3339)
 	default: // nothing holds it
 	}
-	s.OldestDue = l.retries.nextDue()
+	s.OldestDue = earlier(l.retries.nextDue(), l.windows.nextEnd())
 	for _, j := range l.inFlight {
 		s.OldestDue = earlier(s.OldestDue, j.seq.Time())
 	}

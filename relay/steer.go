@@ -37,6 +37,7 @@ func (r *Relay) Resume(ctx context.Context, name string) (SubscriptionStatus, er
 		}
 		l.condition.resume(now)
 		l.retries.dueAll(now)
+		l.windows.endAll(now)
 		return nil
 	})
 }
@@ -104,6 +105,15 @@ func (l *lane) dropMemory(now time.Time) {
 			l.cur.finish(w.pos)
 		}
 	}
+	for _, w := range l.windows.heap {
+		x := w.newest.exception(Failed, now)
+		x.Due, x.Reason = time.Time{}, string(ReasonDropped)
+		l.outbox.put(x)
+		l.retries.leave(x.From)
+		l.gaveUp(Failed, 1)
+		l.condition.Open--
+	}
+	l.windows = newDebounceWindows()
 	l.retries.spilled = time.Time{} // what is only in the store is dropped next
 }
 

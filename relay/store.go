@@ -119,7 +119,7 @@ func (i *Item) Confirmed(id string, accepted time.Time) []Target {
 // Target is a subscription that an event matched.
 type Target struct {
 	Subscription string
-	// Key is the event's value of the subscription's ordering key, or empty.
+	// Key is that of the [Placement].
 	Key string
 }
 

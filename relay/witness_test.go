@@ -17,10 +17,11 @@ type witness struct {
 	t    *testing.T
 	name string
 
-	breaker breakerWitness
-	ramp    rampWitness
-	pace    paceWitness
-	order   orderWitness
+	breaker  breakerWitness
+	ramp     rampWitness
+	pace     paceWitness
+	order    orderWitness
+	debounce debounceWitness
 	// holdUntil is what the endpoint asked for with Retry-After.
 	holdUntil time.Time
 	inFlight  int
@@ -60,7 +61,7 @@ const (
 )
 
 func newWitness(t *testing.T, name string) *witness {
-	return &witness{t: t, name: name, numbers: make(map[string]number), order: newOrderWitness()}
+	return &witness{t: t, name: name, numbers: make(map[string]number), order: newOrderWitness(), debounce: newDebounceWitness()}
 }
 
 // begins judges that an attempt begins now.
@@ -263,4 +264,30 @@ func (o *orderWitness) passes(v *visit, finished func(id string) bool) (passed [
 		}
 	}
 	return passed
+}
+
+// debounceWindow is that of the simulation.
+const debounceWindow = 2 * time.Second
+
+// debounceWitness knows which events came within a window of one another.
+type debounceWitness struct {
+	last map[string]*relay.Event // by key
+	// next is when the next event of the same key came, by event.
+	next map[string]time.Duration
+}
+
+func newDebounceWitness() debounceWitness {
+	return debounceWitness{last: make(map[string]*relay.Event), next: make(map[string]time.Duration)}
+}
+
+func (d *debounceWitness) accepted(key string, e *relay.Event) {
+	if last := d.last[key]; last != nil {
+		d.next[last.ID] = e.Accepted.Sub(last.Accepted)
+	}
+	d.last[key] = e
+}
+
+func (d *debounceWitness) mayBeSuperseded(id string) bool {
+	after, has := d.next[id]
+	return has && after < debounceWindow
 }
