@@ -44,6 +44,7 @@ var adminRoutes = map[string]adminHandler{
 	"GET /relay/events":           adminEvents,
 	"POST /relay/events":          adminPublish,
 	"GET /relay/events/{id}":      adminEvent,
+	"DELETE /relay/events/{id}":   adminErase,
 	"GET /relay/events/{id}/data": adminEventData,
 	"GET /relay/deliveries":       adminDeliveries,
 	"GET /relay/explain":          adminExplain,

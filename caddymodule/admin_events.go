@@ -2,8 +2,12 @@ package caddymodule
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
+	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/intake"
@@ -56,11 +60,25 @@ func adminEvent(w http.ResponseWriter, r *http.Request, _ *App, engine *relay.Re
 	return writeJSON(w, http.StatusOK, view.NewEvent(e, deliveries))
 }
 
-// adminEventData answers GET /relay/events/{id}/data: the bytes as received.
+// adminErase answers DELETE /relay/events/{id} with what is left of the event. Erasing again
+// changes nothing.
+func adminErase(w http.ResponseWriter, r *http.Request, a *App, engine *relay.Relay) error {
+	if err := engine.Erase(r.Context(), r.PathValue("id")); err != nil {
+		return engineError(fmt.Errorf("erasing %s: %w", r.PathValue("id"), err))
+	}
+	a.logger.Info("an event's data was erased", zap.String("event", r.PathValue("id")))
+	return adminEvent(w, r, a, engine)
+}
+
+// adminEventData answers GET /relay/events/{id}/data: the bytes as received, or 410 where
+// they were erased.
 func adminEventData(w http.ResponseWriter, r *http.Request, _ *App, engine *relay.Relay) error {
 	e, _, err := inspect(r, engine)
 	if err != nil {
 		return err
+	}
+	if !e.Erased.IsZero() {
+		return adminError(http.StatusGone, fmt.Errorf("the data of %s was erased at %s", e.ID, e.Erased.Format(time.RFC3339)))
 	}
 	h := w.Header()
 	h.Set("Content-Type", e.ContentType)

@@ -116,6 +116,9 @@ func showEvent(cmd *cobra.Command, c *client, id string) error {
 	}
 	w := cmd.OutOrStdout()
 	fmt.Fprintf(w, "%s  %s  accepted %s  %d bytes of %s\n", e.ID, e.Type, short(e.Accepted), e.Size, cmp.Or(e.ContentType, "no type"))
+	if !e.Erased.IsZero() {
+		fmt.Fprintf(w, "  data erased %s\n", short(e.Erased))
+	}
 	showAttributes(w, &e)
 	if len(e.Deliveries) == 0 {
 		fmt.Fprintf(w, "no subscription matched; see why with: caddy relay show %s --why <subscription>\n", e.ID)
