@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -89,21 +90,21 @@ func (h *Intake) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// leastToken is how many characters a token should have.
+const leastToken = 16
+
 // build resolves the tokens and makes the handler.
 func (h *Intake) build(app *App, logger *zap.Logger) error {
 	options, err := h.options()
 	if err != nil {
 		return err
 	}
-	for _, token := range h.Tokens {
-		if !hasPlaceholder(token) {
-			logger.Warn("relay_intake: token: " + literalWarning)
-		}
-		resolved, err := resolve(token)
-		if err != nil {
-			return fmt.Errorf("token: %w", err)
-		}
-		options.Tokens = append(options.Tokens, resolved)
+	var warnings []string
+	if options.Tokens, warnings, err = h.resolveTokens(); err != nil {
+		return err
+	}
+	for _, text := range warnings {
+		logger.Warn("relay_intake: " + text)
 	}
 	// The relay's own logger, so that one log collects all that it says.
 	options.Logger = app.logger.Named("intake")
@@ -118,6 +119,24 @@ func (h *Intake) build(app *App, logger *zap.Logger) error {
 	}
 	h.handler, err = newIntake(options)
 	return err
+}
+
+// resolveTokens returns the tokens, and what is allowed but should not be.
+func (h *Intake) resolveTokens() (tokens, warnings []string, err error) {
+	for _, token := range h.Tokens {
+		if !hasPlaceholder(token) {
+			warnings = append(warnings, "token: "+literalWarning)
+		}
+		resolved, err := resolve(token)
+		if err != nil {
+			return nil, nil, fmt.Errorf("token: %w", err)
+		}
+		if n := utf8.RuneCountInString(resolved); n < leastToken {
+			warnings = append(warnings, fmt.Sprintf("token: it has %d characters, which can be found by trying; use at least %d, e.g. what this prints: caddy relay secret", n, leastToken))
+		}
+		tokens = append(tokens, resolved)
+	}
+	return tokens, warnings, nil
 }
 
 // check judges everything but the tokens.

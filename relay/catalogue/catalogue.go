@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -29,12 +30,18 @@ type Catalogue struct {
 	// schemas are by the canonical form of the type; nil if there are none.
 	schemas map[string]*jsonschema.Schema
 	listing []byte
+	// turns bounds how many values are checked at once: in memory a value is many times
+	// the size of its text, and more at once than there are processors go no faster.
+	turns chan struct{}
 }
 
 // New reads the schemas and compiles them. Its errors name the type, the file, and the
 // mend.
 func New(declarations []Declaration) (*Catalogue, error) {
-	c := &Catalogue{types: make([]string, 0, len(declarations))}
+	c := &Catalogue{
+		types: make([]string, 0, len(declarations)),
+		turns: make(chan struct{}, runtime.GOMAXPROCS(0)),
+	}
 	items := make([]item, 0, len(declarations))
 	for _, d := range declarations {
 		if err := Check(d.Type); err != nil {
@@ -122,6 +129,8 @@ func (c *Catalogue) Check(typ string, data []byte) []Fault {
 	if !c.HasSchema(typ) {
 		return nil
 	}
+	c.turns <- struct{}{}
+	defer func() { <-c.turns }()
 	value, fault := decode(data)
 	if fault != nil {
 		return []Fault{*fault}

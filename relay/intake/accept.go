@@ -42,8 +42,13 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, s *submission,
 	}
 	held := hold{budget: h.budget, remote: r.RemoteAddr}
 	defer held.release()
-	if s.body, ref = h.readBody(w, r, h.limit(s), &held); ref != nil {
+	if s.body, ref = h.readBody(w, r, s, &held); ref != nil {
 		return nil, ref
+	}
+	if s.copies {
+		if ref = h.take(&held, int64(len(s.body))); ref != nil {
+			return nil, ref
+		}
 	}
 	events, ref := parse(h, s)
 	if ref != nil || len(events) == 0 {

@@ -136,7 +136,7 @@ func (b *batch) enter(index, line int) {
 // will be stored.
 func (b *batch) add(text []byte, d draft) *refusal {
 	if len(text) > b.h.maxSize {
-		ref := oversized(fmt.Sprintf("has an event of %d bytes", len(text)), int64(b.h.maxSize))
+		ref := oversized(fmt.Sprintf("has an event of %d bytes", len(text)), int64(b.h.maxSize), mendEvent)
 		ref.faults = []fault{{Pointer: b.faults.item, Line: b.faults.line, Detail: "too large"}}
 		return ref
 	}

@@ -223,7 +223,10 @@ func TestLimitsOfABatch(t *testing.T) {
 	s = newSetup(t)
 	large := `{"type":"a","data":"` + strings.Repeat("x", 500<<10) + `"}` + "\n"
 	equal(t, "events", len(s.acceptBatch(t, ask{path: "/v1/events", header: ndjson, body: strings.Repeat(large, 4)})), 4)
-	s.refused(t, ask{path: "/v1/events", header: ndjson, body: strings.Repeat(large, 5)}, 413, "body-too-large")
+	p = s.refused(t, ask{path: "/v1/events", header: ndjson, body: strings.Repeat(large, 5)}, 413, "body-too-large")
+	if !strings.Contains(p.Detail, "in several batches") || strings.Contains(p.Detail, "max_event_size") {
+		t.Errorf("no option raises this limit: %s", p.Detail)
+	}
 }
 
 func TestBatchThatDoesNotFit(t *testing.T) {

@@ -21,12 +21,13 @@ const (
 	bodyRate  = 32 << 10
 )
 
-// readBody returns the whole body, of at most limit bytes, and leaves [http.NoBody] in
-// its place. A sender that only announces too much is refused before it is read. What
-// is set aside for the body is taken from held.
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, limit int, held *hold) ([]byte, *refusal) {
+// readBody returns the whole body and leaves [http.NoBody] in its place. A sender that
+// only announces too much is refused before it is read. What is set aside for the body is
+// taken from held.
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, s *submission, held *hold) ([]byte, *refusal) {
+	limit, mend := h.limit(s)
 	if r.ContentLength > int64(limit) {
-		return nil, oversized(fmt.Sprintf("has %d bytes", r.ContentLength), int64(limit))
+		return nil, oversized(fmt.Sprintf("has %d bytes", r.ContentLength), int64(limit), mend)
 	}
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
@@ -43,7 +44,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, limit int, he
 		n, err := r.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		if len(buf) > limit {
-			return nil, oversized("is larger", int64(limit))
+			return nil, oversized("is larger", int64(limit), mend)
 		}
 		if err == io.EOF {
 			r.Body = http.NoBody
@@ -107,7 +108,7 @@ func unreadable(err error) *refusal {
 	// The limit of a handler before this one.
 	var over *http.MaxBytesError
 	if errors.As(err, &over) {
-		return oversized("is larger", over.Limit)
+		return oversized("is larger", over.Limit, mendOther)
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
@@ -116,14 +117,22 @@ func unreadable(err error) *refusal {
 	return refuse(problemUnreadable, "The body ended early. Nothing was stored; send it again.")
 }
 
-// limit is how large the body of a submission may be, in bytes.
-func (h *Handler) limit(s *submission) int {
+// limit is how large the body of a submission may be, in bytes, and the mend for one
+// that is larger.
+func (h *Handler) limit(s *submission) (bytes int, mend string) {
 	if s.batch {
-		return MaxBatchSize
+		return MaxBatchSize, mendBatch
 	}
-	return h.maxSize
+	return h.maxSize, mendEvent
 }
 
-func oversized(what string, limit int64) *refusal {
-	return refuse(problemTooLarge, fmt.Sprintf("The body %s; at most %d bytes are taken. Send a reference to large content, or raise max_event_size in relay_intake.", what, limit))
+// Mends of what is too large.
+const (
+	mendEvent = "Send a reference to large content, or raise max_event_size in relay_intake (at most 1000KiB)"
+	mendBatch = "Send the events in several batches"
+	mendOther = "Send a reference to large content, or raise the limit of the handler before relay_intake (request_body max_size)"
+)
+
+func oversized(what string, limit int64, mend string) *refusal {
+	return refuse(problemTooLarge, fmt.Sprintf("The body %s; at most %d bytes are taken. %s.", what, limit, mend))
 }

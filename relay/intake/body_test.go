@@ -61,7 +61,7 @@ func TestAnnouncedSizeIsNotSetAside(t *testing.T) {
 	r.ContentLength, r.Body = DefaultMaxEventSize, io.NopCloser(strings.NewReader("1"))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	body, ref := s.readBody(httptest.NewRecorder(), r, DefaultMaxEventSize, &hold{budget: s.budget})
+	body, ref := s.readBody(httptest.NewRecorder(), r, &submission{}, &hold{budget: s.budget})
 	runtime.ReadMemStats(&after)
 	if ref != nil || string(body) != "1" {
 		t.Fatal(ref)
@@ -90,7 +90,7 @@ func TestForeignLimit(t *testing.T) {
 	w := httptest.NewRecorder()
 	r.Body = http.MaxBytesReader(w, r.Body, 10)
 	s.ServeHTTP(w, r)
-	if p := problemOf(t, w); p.Status != 413 || !strings.Contains(p.Detail, "10 bytes") {
+	if p := problemOf(t, w); p.Status != 413 || !strings.Contains(p.Detail, "10 bytes") || !strings.Contains(p.Detail, "request_body") {
 		t.Error(p)
 	}
 }

@@ -159,3 +159,26 @@ func TestBudgetIsChargedWhileTheEventIsStored(t *testing.T) {
 		t.Errorf("%d bytes are charged for a body of %d", during, size)
 	}
 }
+
+// An event of a batch, and data that came encoded, is a copy: it is charged beside the
+// body.
+func TestBudgetIsChargedForCopies(t *testing.T) {
+	const size = 200 << 10
+	data := fmt.Sprintf("%0*d", size, 0)
+	for header, body := range map[string]string{
+		"Content-Type: application/x-ndjson":               `{"type":"a","data":"` + data + `"}`,
+		"Content-Type: application/cloudevents-batch+json": `[{"specversion":"1.0","id":"1","source":"/s","type":"a","data":"` + data + `"}]`,
+		"Content-Type: application/cloudevents+json":       `{"specversion":"1.0","id":"1","source":"/s","type":"a","data_base64":"` + data + `"}`,
+	} {
+		s := newSetup(t)
+		var during int64
+		s.engine.publishing = func() { during = s.budget.used.Load() }
+		if w := s.do(ask{path: "/v1/events", header: header, body: body}); w.Code != http.StatusAccepted {
+			t.Fatal(header, w.Body)
+		}
+		if during < requestCost+2*size {
+			t.Errorf("%s: %d bytes are charged for a body and a copy of %d", header, during, size)
+		}
+		equal(t, "held after it", s.budget.used.Load(), int64(0))
+	}
+}

@@ -24,6 +24,9 @@ type submission struct {
 	trace traceContext
 	body  []byte
 
+	// copies says that events may get copies of what they need of the body, so that both
+	// are in memory at once.
+	copies bool
 	// batch says that the body is many events. The answer is a list then, and whole is the
 	// idempotency key of all of them, or nil.
 	batch bool
@@ -109,16 +112,17 @@ func (s *submission) chooseFormat() (format, *refusal) {
 func (s *submission) chooseOpen(media string, binary bool) (format, *refusal) {
 	switch {
 	case media == mediaEvent:
+		s.copies = true // data that came as text or base64
 		return (*Handler).parseStructured, nil
 	case media == mediaEvents:
-		s.batch = true
+		s.batch, s.copies = true, true
 		return (*Handler).parseArray, nil
 	case strings.HasPrefix(media, "application/cloudevents"):
 		return nil, s.wrongMedia(fmt.Sprintf("CloudEvents are taken in JSON, not as %.100q.", media))
 	case binary && !isSafelisted(media):
 		return (*Handler).parseBinary, nil
 	case media == mediaLines:
-		s.batch = true
+		s.batch, s.copies = true, true
 		return (*Handler).parseLines, nil
 	case isJSON(media):
 		return (*Handler).parseOpen, nil

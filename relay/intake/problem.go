@@ -106,7 +106,7 @@ var problemTypes = [problemCount]ProblemType{
 	},
 	problemTooLarge: {
 		"body-too-large", "Body too large", http.StatusRequestEntityTooLarge,
-		"The body is larger than `max_event_size`, or a batch larger than 2 MiB. Send a reference to large content, or raise the limit.",
+		"The body is larger than `max_event_size`, or a batch larger than 2 MiB. Send a reference to large content, or raise `max_event_size` (at most 1000KiB); send what is too large for one batch in several.",
 	},
 	problemTooSlow: {
 		"body-too-slow", "Body too slow", http.StatusRequestTimeout,
