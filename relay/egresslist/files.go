@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"path"
@@ -13,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay/problem"
 )
 
 // Content types of the files.
@@ -60,19 +61,19 @@ func (f *Files) Serve(w http.ResponseWriter, r *http.Request) bool {
 	s, err := f.State(r.Context())
 	if err != nil {
 		w.Header().Set("Retry-After", "1")
-		writeProblem(w, http.StatusServiceUnavailable, "The list is not ready: "+err.Error()+".")
+		problem.Write(w, http.StatusServiceUnavailable, "The list is not ready: "+err.Error()+".")
 		return true
 	}
 	regions := r.URL.Query()["region"]
 	for _, name := range regions {
 		if s.region(name) == nil {
-			writeProblem(w, http.StatusNotFound, fmt.Sprintf("There is no region %q; there %s.", name, s.names()))
+			problem.Write(w, http.StatusNotFound, fmt.Sprintf("There is no region %q; there %s.", name, s.names()))
 			return true
 		}
 	}
 	body, err := file.render(s, r, regions)
 	if err != nil {
-		writeProblem(w, http.StatusInternalServerError, "The list cannot be written: "+err.Error()+".")
+		problem.Write(w, http.StatusInternalServerError, "The list cannot be written: "+err.Error()+".")
 		return true
 	}
 	h := w.Header()
@@ -107,21 +108,4 @@ func (s *State) names() string {
 	}
 	slices.Sort(names)
 	return "are " + strings.Join(names, ", ")
-}
-
-// problem is an error in HTTP's own form (RFC 9457). Its type is about:blank, which means
-// that the status says it all.
-type problem struct {
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-}
-
-func writeProblem(w http.ResponseWriter, status int, detail string) {
-	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(problem{http.StatusText(status), status, detail}) // the client is gone
 }

@@ -10,6 +10,8 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+
+	"github.com/caddyrelay/caddyrelay/relay/problem"
 )
 
 var (
@@ -62,7 +64,7 @@ func (s *Sink) show(w http.ResponseWriter, r *http.Request) {
 		err = page.Execute(&out, v)
 	}
 	if err != nil {
-		writeProblem(w, http.StatusInternalServerError, err.Error())
+		problem.Write(w, http.StatusInternalServerError, err.Error())
 		return
 	}
 	_, _ = out.WriteTo(w) // a reader that is gone needs no answer

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddyrelay/caddyrelay/relay/problem"
 	"github.com/caddyrelay/caddyrelay/relay/signature"
 )
 
@@ -50,7 +51,7 @@ func (s *Sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.show(w, r)
 			return
 		}
-		writeProblem(w, http.StatusNotFound, "this is a sink for webhooks: / shows what came, and any other path takes POST")
+		problem.Write(w, http.StatusNotFound, "this is a sink for webhooks: / shows what came, and any other path takes POST")
 		return
 	}
 	s.receive(w, r)
@@ -82,7 +83,7 @@ func (s *Sink) receive(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		_, _ = io.WriteString(w, "received\n") // a sender that is gone needs no answer
 	default:
-		writeProblem(w, record.Status, detail)
+		problem.Write(w, record.Status, detail)
 	}
 }
 

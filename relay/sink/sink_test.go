@@ -77,12 +77,19 @@ func last(t testing.TB, s *Sink) Record {
 	return list[0]
 }
 
-func problemOf(t testing.TB, w *httptest.ResponseRecorder) problem {
+// occurrence is a problem as it was answered.
+type occurrence struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+func problemOf(t testing.TB, w *httptest.ResponseRecorder) occurrence {
 	t.Helper()
 	if got := w.Header().Get("Content-Type"); got != "application/problem+json" {
 		t.Errorf("Content-Type: %s", got)
 	}
-	var p problem
+	var p occurrence
 	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
 		t.Fatal(err)
 	}
