@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/arrival"
 	"github.com/caddyrelay/caddyrelay/relay/catalogue"
 )
 
@@ -85,7 +86,7 @@ type Handler struct {
 	typeFrom  []finder
 	keyFrom   []finder
 	catalogue *catalogue.Catalogue
-	hosts     map[string]bool
+	hosts     arrival.Hosts
 	logger    *zap.Logger
 	observer  Observer
 	failures  pacer
@@ -127,17 +128,10 @@ func New(o Options) (*Handler, error) {
 		}
 		h.tokens = append(h.tokens, sha256.Sum256([]byte(token)))
 	}
-	for _, name := range o.Hosts {
-		host, err := parseHostName(name)
-		if err != nil {
-			return nil, fmt.Errorf("intake: hosts: %w", err)
-		}
-		if h.hosts == nil {
-			h.hosts = make(map[string]bool, len(o.Hosts))
-		}
-		h.hosts[host] = true
-	}
 	var err error
+	if h.hosts, err = arrival.ParseHosts(o.Hosts); err != nil {
+		return nil, fmt.Errorf("intake: hosts: %w", err)
+	}
 	if h.typeFrom, err = compile(o.TypeFrom); err != nil {
 		return nil, fmt.Errorf("intake: type_from: %w", err)
 	}
