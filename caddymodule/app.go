@@ -58,6 +58,8 @@ type App struct {
 	survey     survey
 	watch      addressWatch
 	events     *caddyevents.App
+	// series are the subscriptions whose metrics this configuration holds.
+	series []string
 	// warned are the warnings of the configuration itself.
 	warned []string
 	// listURL is where receivers find the egress list, if a relay_egress says so.

@@ -100,6 +100,7 @@ func (a *App) Stop() error {
 func (a *App) Cleanup() error {
 	a.running.settle(nil, errNotStarted)
 	a.detach()
+	a.releaseSeries()
 	for _, t := range a.transports {
 		t.CloseIdleConnections() // attempts in flight go on with theirs
 	}

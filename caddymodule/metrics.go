@@ -7,7 +7,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/intake"
 )
 
@@ -26,6 +25,9 @@ type collectors struct {
 	deliveries      *prometheus.CounterVec
 	latency         *prometheus.HistogramVec
 	storageErrors   *prometheus.CounterVec
+
+	// named are the subscriptions that have series.
+	named holders
 }
 
 const (
@@ -67,6 +69,7 @@ func newCollectors() *collectors {
 			histogram("delivery_latency_seconds", "Time from acceptance to a delivery's success.", latencyBuckets), []string{"subscription"}),
 		storageErrors: prometheus.NewCounterVec(
 			counter("storage_errors_total", "Operations of the storage that failed."), []string{"operation"}),
+		named: holders{count: make(map[string]int)},
 	}
 }
 
@@ -97,101 +100,6 @@ func (a *App) registerMetrics(registry *prometheus.Registry) error {
 	}
 	return nil
 }
-
-// deliveryMetrics are those of one subscription, looked up once.
-type deliveryMetrics struct {
-	duration, latency prometheus.Observer
-	delivered         prometheus.Counter
-	// attempted counts the usual attempt: one that delivered.
-	attempted prometheus.Counter
-}
-
-// planObserver tells the metrics what one configuration's plan sees.
-type planObserver struct {
-	bySubscription map[string]*deliveryMetrics
-	// emit and emitEgress make a Caddy event of an operational one.
-	emit       func(relay.Notice)
-	emitEgress func(relay.EgressNotice)
-}
-
-// observer returns what the engine tells about this configuration's deliveries. Every
-// subscription has its series from the start, at 0.
-func (a *App) observer() relay.Observer {
-	o := &planObserver{emit: a.emit, emitEgress: a.emitEgress, bySubscription: make(map[string]*deliveryMetrics, len(a.Subscriptions))}
-	for _, s := range a.Subscriptions {
-		for _, result := range relay.States {
-			if result.Finished() {
-				metrics.deliveries.WithLabelValues(s.Name, string(result))
-			}
-		}
-		o.bySubscription[s.Name] = &deliveryMetrics{
-			duration:  metrics.attemptDuration.WithLabelValues(s.Name),
-			latency:   metrics.latency.WithLabelValues(s.Name),
-			delivered: metrics.deliveries.WithLabelValues(s.Name, string(relay.StateDelivered)),
-			attempted: metrics.attempts.WithLabelValues(s.Name, a.regionNameOf(s), string(relay.OutcomeDelivered), ""),
-		}
-	}
-	return o
-}
-
-// regionNameOf returns the name of the region that a subscription's attempts leave from,
-// empty if there is none.
-func (a *App) regionNameOf(s *Subscription) string {
-	region, err := a.regionOf(s.effective.Region)
-	if err != nil || region == nil {
-		return ""
-	}
-	return region.Name
-}
-
-// Accepted implements [relay.Observer].
-func (*planObserver) Accepted(deliveries int) {
-	metrics.accepted.Inc()
-	if deliveries == 0 {
-		metrics.unmatched.Inc()
-	}
-}
-
-// Duplicate implements [relay.Observer].
-func (*planObserver) Duplicate() { metrics.duplicate.Inc() }
-
-// Attempted implements [relay.Observer].
-func (o *planObserver) Attempted(s *relay.Subscription, outcome relay.Outcome, kind relay.ErrorKind, took time.Duration) {
-	m := o.bySubscription[s.Name]
-	m.duration.Observe(took.Seconds())
-	if outcome == relay.OutcomeDelivered {
-		m.attempted.Inc()
-		return
-	}
-	metrics.attempts.WithLabelValues(s.Name, s.Region, string(outcome), string(kind)).Inc()
-}
-
-// Settled implements [relay.Observer].
-func (o *planObserver) Settled(subscription string, state relay.State, n uint64) {
-	if m := o.bySubscription[subscription]; state == relay.StateDelivered && m != nil {
-		m.delivered.Add(float64(n))
-		return
-	}
-	metrics.deliveries.WithLabelValues(subscription, string(state)).Add(float64(n))
-}
-
-// Arrived implements [relay.Observer].
-func (o *planObserver) Arrived(subscription string, latency time.Duration) {
-	if m := o.bySubscription[subscription]; m != nil {
-		m.latency.Observe(latency.Seconds())
-	}
-}
-
-// StoreFailed implements [relay.Observer].
-func (*planObserver) StoreFailed(operation string) {
-	metrics.storageErrors.WithLabelValues(operation).Inc()
-}
-
-// Noticed implements [relay.Observer].
-func (o *planObserver) Noticed(n relay.Notice) { o.emit(n) }
-
-// EgressNoticed implements [relay.Observer].
-func (o *planObserver) EgressNoticed(n relay.EgressNotice) { o.emitEgress(n) }
 
 // requestObserver tells the metrics what intake handlers see.
 type requestObserver struct{}

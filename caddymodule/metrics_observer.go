@@ -1,0 +1,110 @@
+package caddymodule
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// deliveryMetrics are those of one subscription, looked up once.
+type deliveryMetrics struct {
+	duration, latency prometheus.Observer
+	delivered         prometheus.Counter
+	// attempted counts the usual attempt: one that delivered.
+	attempted prometheus.Counter
+}
+
+// planObserver tells the metrics what one configuration's plan sees.
+type planObserver struct {
+	bySubscription map[string]*deliveryMetrics
+	// emit and emitEgress make a Caddy event of an operational one.
+	emit       func(relay.Notice)
+	emitEgress func(relay.EgressNotice)
+}
+
+// observer returns what the engine tells about this configuration's deliveries. Every
+// subscription has its series from the start, at 0, until Cleanup.
+func (a *App) observer() relay.Observer {
+	o := &planObserver{emit: a.emit, emitEgress: a.emitEgress, bySubscription: make(map[string]*deliveryMetrics, len(a.Subscriptions))}
+	a.series = make([]string, len(a.Subscriptions))
+	for i, s := range a.Subscriptions {
+		a.series[i] = s.Name
+	}
+	metrics.hold(a.series)
+	for _, s := range a.Subscriptions {
+		o.bySubscription[s.Name] = &deliveryMetrics{
+			duration:  metrics.attemptDuration.WithLabelValues(s.Name),
+			latency:   metrics.latency.WithLabelValues(s.Name),
+			delivered: metrics.deliveries.WithLabelValues(s.Name, string(relay.StateDelivered)),
+			attempted: metrics.attempts.WithLabelValues(s.Name, a.regionNameOf(s), string(relay.OutcomeDelivered), ""),
+		}
+	}
+	return o
+}
+
+// releaseSeries gives back what observer took; it may be called at any time, and again.
+func (a *App) releaseSeries() {
+	metrics.release(a.series)
+	a.series = nil
+}
+
+// regionNameOf returns the name of the region that a subscription's attempts leave from,
+// empty if there is none.
+func (a *App) regionNameOf(s *Subscription) string {
+	region, err := a.regionOf(s.effective.Region)
+	if err != nil || region == nil {
+		return ""
+	}
+	return region.Name
+}
+
+// Accepted implements [relay.Observer].
+func (*planObserver) Accepted(deliveries int) {
+	metrics.accepted.Inc()
+	if deliveries == 0 {
+		metrics.unmatched.Inc()
+	}
+}
+
+// Duplicate implements [relay.Observer].
+func (*planObserver) Duplicate() { metrics.duplicate.Inc() }
+
+// Attempted implements [relay.Observer].
+func (o *planObserver) Attempted(s *relay.Subscription, outcome relay.Outcome, kind relay.ErrorKind, took time.Duration) {
+	m := o.bySubscription[s.Name]
+	m.duration.Observe(took.Seconds())
+	if outcome == relay.OutcomeDelivered {
+		m.attempted.Inc()
+		return
+	}
+	metrics.count(metrics.attempts, 1, s.Name, s.Region, string(outcome), string(kind))
+}
+
+// Settled implements [relay.Observer].
+func (o *planObserver) Settled(subscription string, state relay.State, n uint64) {
+	if m := o.bySubscription[subscription]; state == relay.StateDelivered && m != nil {
+		m.delivered.Add(float64(n))
+		return
+	}
+	metrics.count(metrics.deliveries, float64(n), subscription, string(state))
+}
+
+// Arrived implements [relay.Observer].
+func (o *planObserver) Arrived(subscription string, latency time.Duration) {
+	if m := o.bySubscription[subscription]; m != nil {
+		m.latency.Observe(latency.Seconds())
+	}
+}
+
+// StoreFailed implements [relay.Observer].
+func (*planObserver) StoreFailed(operation string) {
+	metrics.storageErrors.WithLabelValues(operation).Inc()
+}
+
+// Noticed implements [relay.Observer].
+func (o *planObserver) Noticed(n relay.Notice) { o.emit(n) }
+
+// EgressNoticed implements [relay.Observer].
+func (o *planObserver) EgressNoticed(n relay.EgressNotice) { o.emitEgress(n) }
