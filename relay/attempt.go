@@ -51,8 +51,12 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 			return a, judgeStatus(status, nil, time.Now())
 		}
 		v = judgeError(ctx, err)
-		if v.kind == KindTimeout {
+		switch v.kind {
+		case KindTimeout:
 			egress.CloseIfSilent(conn, a.At)
+		case KindProtocol:
+			v.message = unquoted(v.message)
+		default:
 		}
 		return a, j.judgeLost(a.Local, v)
 	}

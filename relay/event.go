@@ -98,6 +98,16 @@ func (e *Event) Matched() []string {
 	return names
 }
 
+// TraceID returns the trace that the event belongs to, in 32 hexadecimal digits, or an
+// empty text if the sender named none.
+func (e *Event) TraceID() string {
+	const from, to = 3, 35 // version-traceid-parentid-flags
+	if len(e.TraceParent) < to {
+		return ""
+	}
+	return e.TraceParent[from:to]
+}
+
 // When returns the sender's time of the event, or that of its acceptance.
 func (e *Event) When() time.Time {
 	if e.Time.IsZero() {

@@ -40,6 +40,9 @@ type lane struct {
 	// windows are those of what is debounced.
 	windows debounceWindows
 	outbox  outbox
+
+	// failures and losses bound what is logged of attempts and of deliveries that failed.
+	failures, losses logPace
 }
 
 func newLane(r *Relay, p Progress) *lane {
@@ -133,7 +136,7 @@ func (l *lane) run(j *job) {
 		next := l.take(now)
 		l.advance(now)
 		l.mu.Unlock()
-		result.report(j, a)
+		result.report(l, j, a)
 		for _, n := range result.notices(j) {
 			l.engine.announcer.announce(n)
 		}

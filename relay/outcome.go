@@ -105,6 +105,19 @@ func judgeError(ctx context.Context, err error) verdict {
 	return failure(errorKind(ctx, err), err.Error())
 }
 
+// unquoted cuts what an error of the protocol shows of the answer. A server that sends back
+// what it got would bring secrets of the request into records and logs.
+func unquoted(text string) string {
+	if at := strings.IndexByte(text, '"'); at >= 0 {
+		text = text[:at]
+	}
+	const line = "malformed MIME header line"
+	if at := strings.Index(text, line); at >= 0 {
+		text = text[:at+len(line)]
+	}
+	return strings.TrimRight(text, " :=(")
+}
+
 // lacking reports an error of this machine, not of the receiver: no descriptor is left
 // (raise the limit of open files), no memory, or no port of the source address.
 func lacking(err error) bool {

@@ -92,6 +92,8 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 	go r.settler.run(r.stop)
 	go r.announcer.run(r.stop)
 	r.background.Go(func() { r.publisher.run(r.attempts) })
+	asOpened := r.summary()
+	r.background.Go(func() { r.summarize(r.attempts, asOpened) })
 	go r.retain()
 	return r, nil
 }

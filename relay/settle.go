@@ -9,6 +9,8 @@ type settled struct {
 	state   State
 	message string
 	now     time.Time
+	// due is when the next attempt will be made; zero if none will.
+	due time.Time
 	// What happened to the subscription with it.
 	tripped, recovered, disabled bool
 	// attempted says that something was sent, or could have been: looking for an address in
@@ -69,6 +71,7 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 			result.outcome, result.state = OutcomeFailed, StateFailed
 		} else {
 			l.retries.add(&retry{parcel: p, due: due})
+			result.due = due
 		}
 		l.outbox.put(x)
 	}
@@ -123,7 +126,7 @@ func next(j *job, v verdict, now time.Time) (kind Kind, due time.Time, reason Re
 }
 
 // report tells the observer of the plan under which the attempt began.
-func (r settled) report(j *job, a Attempt) {
+func (r settled) report(l *lane, j *job, a Attempt) {
 	if r.attempted {
 		j.plan.observer.Attempted(j.sub, r.outcome, a.ErrorKind, a.Duration)
 	}
@@ -133,5 +136,5 @@ func (r settled) report(j *job, a Attempt) {
 	if r.state == StateDelivered && !j.replayed {
 		j.plan.observer.Arrived(j.sub.Name, r.now.Sub(j.event.Accepted))
 	}
-	j.plan.logAttempt(j, r, a)
+	l.logAttempt(j, r, a)
 }

@@ -38,7 +38,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) {
 		h.observer.Rejected(p.Slug)
 	}
 	if r.Context().Err() == nil { // otherwise it is the sender who has gone
-		h.log(ref)
+		h.log(r, ref)
 	}
 	header := w.Header()
 	header.Set("Content-Type", "application/problem+json")
@@ -75,12 +75,12 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) {
 }
 
 // log tells the operator of failures of the relay, and on the debug level of what
-// senders did wrong: they are told themselves.
-func (h *Handler) log(ref *refusal) {
+// senders did wrong: they are told themselves, in words that may quote what they sent.
+func (h *Handler) log(r *http.Request, ref *refusal) {
 	p := &problemTypes[ref.kind]
 	if p.Status < http.StatusInternalServerError {
 		if e := h.logger.Check(zap.DebugLevel, "refused"); e != nil {
-			e.Write(zap.String("problem", p.Slug), zap.String("detail", ref.detail))
+			e.Write(zap.String("problem", p.Slug), zap.Int("status", p.Status), zap.String("remote", r.RemoteAddr))
 		}
 		return
 	}
