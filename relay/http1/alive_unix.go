@@ -32,6 +32,7 @@ func (c *conn) alive() bool {
 		return true // the request will find out
 	}
 	// An old deadline would keep it from looking.
+	c.until = never
 	if c.SetReadDeadline(never) != nil {
 		return false
 	}

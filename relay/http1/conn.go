@@ -29,10 +29,15 @@ type conn struct {
 	left int64 // bytes that may be read before it is too much
 	// heard says that something was read since the request began.
 	heard bool
-	// stop ends the watch over the request's context.
-	stop func() bool
+	// watched is the context whose end ends the request, and stop ends the watch over it.
+	watched context.Context
+	stop    func() bool
+	// shared says that the next request may have the same context.
+	shared bool
 	// since is when it became idle.
 	since time.Time
+	// until is the deadline that the connection has; zero: none, or not known.
+	until time.Time
 }
 
 func newConn(t *Transport, raw net.Conn, address string) *conn {
@@ -60,14 +65,55 @@ func (r reader) Read(b []byte) (int, error) {
 // Deadlines of a connection that is to be given up, and of one that may be used.
 var past, never = time.Unix(1, 0), time.Time{}
 
+// errSpent means that the context of the last request ended, and with it the connection.
+var errSpent = errors.New("the connection ended with the last request's context")
+
+// spent reports whether that is so.
+func (c *conn) spent() bool { return c.watched != nil && c.watched.Err() != nil }
+
 // begin puts the connection under a request's context and deadline.
-func (c *conn) begin(ctx context.Context, deadline time.Time) error {
-	if err := c.SetDeadline(deadline); err != nil {
+func (c *conn) begin(ctx context.Context, deadline time.Time, shared bool) error {
+	if err := c.extend(deadline); err != nil {
 		return err
 	}
-	c.heard = false
-	c.stop = context.AfterFunc(ctx, func() { _ = c.SetDeadline(past) })
-	return nil
+	c.heard, c.shared = false, shared
+	if c.watched == nil || c.watched != ctx {
+		if !c.unwatch() {
+			return errSpent
+		}
+		c.watched, c.stop = ctx, context.AfterFunc(ctx, func() { _ = c.SetDeadline(past) })
+	}
+	// If it ended before, the deadline that it set may be lost.
+	return ctx.Err()
+}
+
+// unwatch ends the watch over the last request's context. It reports false if that has
+// ended: then the connection is of no use.
+func (c *conn) unwatch() bool {
+	if c.watched == nil {
+		return true
+	}
+	c.watched = nil
+	return c.stop()
+}
+
+// leeway is by how much, at most, a request may end after its deadline: the 64th part of
+// the time that it has, within reason.
+const leeway = 50 * time.Millisecond
+
+// extend gives the connection a deadline, or leaves it the one that it has if that is near
+// enough: to set one costs as much as to read from the socket.
+func (c *conn) extend(deadline time.Time) error {
+	if deadline.IsZero() {
+		c.until = never
+		return c.SetDeadline(never)
+	}
+	spare := min(time.Until(deadline)/64, leeway)
+	if over := c.until.Sub(deadline); over >= 0 && over <= spare {
+		return nil
+	}
+	c.until = deadline.Add(max(spare, 0))
+	return c.SetDeadline(c.until)
 }
 
 // readHeader reads up to the body of the final answer. Interim answers (1xx) are passed
@@ -75,8 +121,11 @@ func (c *conn) begin(ctx context.Context, deadline time.Time) error {
 func (c *conn) readHeader(req *http.Request) (*http.Response, error) {
 	limit := cmp.Or(c.transport.MaxHeaderBytes, DefaultMaxHeaderBytes)
 	c.left = limit
+	resp, err := c.readPlain(req)
 	for {
-		resp, err := http.ReadResponse(c.r, req)
+		if resp == nil && err == nil {
+			resp, err = http.ReadResponse(c.r, req)
+		}
 		if err != nil {
 			switch {
 			case c.left <= 0:
@@ -93,6 +142,7 @@ func (c *conn) readHeader(req *http.Request) (*http.Response, error) {
 			c.left = math.MaxInt64 // of the body the caller reads as much as it likes
 			return resp, nil
 		}
+		resp = nil
 	}
 }
 
@@ -108,8 +158,9 @@ func (c *conn) release(resp *http.Response) {
 
 // done ends a request. The connection is kept if it can be used again.
 func (c *conn) done(reusable bool) {
-	if !c.stop() || !reusable || c.r.Buffered() > 0 {
-		_ = c.Conn.Close()
+	alone := c.shared || c.unwatch()
+	if !alone || !reusable || c.r.Buffered() > 0 {
+		_ = c.Close()
 		return
 	}
 	c.transport.idle.put(c)
@@ -149,8 +200,6 @@ func (b *body) Close() error {
 
 // Close closes the connection.
 func (c *conn) Close() error {
-	if c.stop != nil {
-		c.stop()
-	}
+	c.unwatch()
 	return c.Conn.Close()
 }

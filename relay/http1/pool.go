@@ -24,7 +24,7 @@ const fresh = 100 * time.Millisecond
 func (p *pool) take(address string) *conn {
 	for {
 		c := p.pop(address)
-		if c == nil || time.Since(c.since) < fresh || c.alive() {
+		if c == nil || !c.spent() && (time.Since(c.since) < fresh || c.alive()) {
 			return c
 		}
 		_ = c.Close()

@@ -2,9 +2,11 @@ package http1
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -154,4 +156,80 @@ func TestIdleConnectionsGrowOld(t *testing.T) {
 			t.Error("the sweep goes on with nothing to do")
 		}
 	})
+}
+
+// The context of Do is watched over from one request to the next: its end closes idle
+// connections too, and no request of another context meets one of those.
+func TestConnectionsEndWithTheContextThatTheyShare(t *testing.T) {
+	r := newReceiver(t, replying(fine))
+	tr := newTransport(t)
+	do := func(ctx context.Context) error {
+		resp, _, err := tr.Do(ctx, time.Now().Add(patience), r.request("data"))
+		if err == nil {
+			io.Copy(io.Discard, resp.Body)
+			err = resp.Body.Close()
+		}
+		return err
+	}
+	first, end := context.WithCancel(t.Context())
+	for range 3 {
+		if err := do(first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.wantCounts(3, 1)
+	end()
+	if err := do(first); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end: %v", err)
+	}
+	for range 3 {
+		if err := do(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.wantCounts(6, 2)
+	// A context of its own is the request's alone.
+	if status, _, err := exchange(tr, r.request("data")); status != 200 || err != nil {
+		t.Error(status, err)
+	}
+	if err := do(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.wantCounts(8, 2)
+}
+
+// Whenever the context ends, the request does.
+func TestContextThatEndsAsTheRequestBegins(t *testing.T) {
+	var met sync.Map
+	r := newReceiver(t, func(c net.Conn, _ int) bool {
+		if _, again := met.LoadOrStore(c, true); !again {
+			_, err := io.WriteString(c, fine)
+			return err == nil
+		}
+		<-t.Context().Done() // it never answers
+		return false
+	})
+	for i := range 200 {
+		tr := newTransport(t)
+		ctx, end := context.WithCancel(t.Context())
+		resp, _, err := tr.Do(ctx, time.Now().Add(patience), r.request("data"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		began := make(chan struct{})
+		go func() {
+			<-began
+			for range i * 50 {
+				runtime.Gosched()
+			}
+			end()
+		}()
+		close(began)
+		if _, _, err := tr.Do(ctx, time.Now().Add(patience), r.request("data")); !errors.Is(err, context.Canceled) {
+			t.Fatalf("round %d: %v", i, err)
+		}
+		tr.CloseIdleConnections()
+	}
 }

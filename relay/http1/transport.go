@@ -63,18 +63,27 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	deadline, _ := ctx.Deadline()
 	_, repeatable := req.Header["Idempotency-Key"]
-	resp, _, err := t.do(ctx, deadline, req, repeatable || req.Method == http.MethodGet)
+	resp, _, err := t.do(ctx, deadline, req, manner{repeatable: repeatable || req.Method == http.MethodGet})
 	return resp, err
 }
 
 // Do is RoundTrip of a request that may be repeated, with the deadline beside the context,
 // which saves a timer, and with the connection that was used last; nil if there was none.
-// The request's own context is not looked at. A zero deadline is none.
+// The request's own context is not looked at; ctx should be one that many requests share,
+// since an idle connection keeps it for the next. A zero deadline is none.
 func (t *Transport) Do(ctx context.Context, deadline time.Time, req *http.Request) (*http.Response, net.Conn, error) {
-	return t.do(ctx, deadline, req, true)
+	return t.do(ctx, deadline, req, manner{repeatable: true, shared: true})
 }
 
-func (t *Transport) do(ctx context.Context, deadline time.Time, req *http.Request, repeatable bool) (*http.Response, net.Conn, error) {
+// manner is how a request is made.
+type manner struct {
+	// repeatable says that it may be made again, on a new connection.
+	repeatable bool
+	// shared says that others have the same context.
+	shared bool
+}
+
+func (t *Transport) do(ctx context.Context, deadline time.Time, req *http.Request, how manner) (*http.Response, net.Conn, error) {
 	defer closeBody(req)
 	if err := check(req); err != nil {
 		return nil, nil, err
@@ -89,12 +98,12 @@ func (t *Transport) do(ctx context.Context, deadline time.Time, req *http.Reques
 			}
 			reused = false
 		}
-		resp, err := c.roundTrip(ctx, deadline, req)
+		resp, err := c.roundTrip(ctx, deadline, req, how.shared)
 		if err == nil {
 			return resp, c.Conn, nil
 		}
 		_ = c.Close() // it is of no use, whatever is wrong with it
-		if !reused || c.heard || !repeatable || !closedByPeer(err) || !rewind(req) {
+		if !reused || c.heard || !how.repeatable || !closedBefore(err) || !rewind(req) {
 			return nil, c.Conn, ended(ctx, deadline, err)
 		}
 		c = nil
@@ -118,8 +127,8 @@ func (t *Transport) connect(ctx context.Context, deadline time.Time, address str
 }
 
 // roundTrip writes the request and reads the header of its answer.
-func (c *conn) roundTrip(ctx context.Context, deadline time.Time, req *http.Request) (*http.Response, error) {
-	if err := c.begin(ctx, deadline); err != nil {
+func (c *conn) roundTrip(ctx context.Context, deadline time.Time, req *http.Request, shared bool) (*http.Response, error) {
+	if err := c.begin(ctx, deadline, shared); err != nil {
 		return nil, err
 	}
 	wrote := c.write(req)
@@ -153,9 +162,10 @@ func ended(ctx context.Context, deadline time.Time, err error) error {
 	return err
 }
 
-// closedByPeer reports an error of a connection that the other side has closed.
-func closedByPeer(err error) bool {
-	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+// closedBefore reports an error of a connection that was closed before the request, by the
+// other side or by the end of the last request's context.
+func closedBefore(err error) bool {
+	return errors.Is(err, errSpent) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // rewind makes the request ready to be made again. It reports whether that is possible.
