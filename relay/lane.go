@@ -90,7 +90,7 @@ func (l *lane) advance(now time.Time) {
 	l.adopt(now)
 	for closed := true; closed; closed = l.closeWindows(now) {
 		for j := l.take(now); j != nil; j = l.take(now) {
-			go l.run(j)
+			l.engine.runners.start(task{l, j})
 		}
 	}
 	reason, until := l.condition.held(l.sub, now)
@@ -124,8 +124,8 @@ func (l *lane) advance(now time.Time) {
 	}
 }
 
-// run makes attempts until there is none to make: the goroutine of one delivery goes on
-// with the next.
+// run makes attempts until there is none to make: who carries one delivery goes on with
+// the next.
 func (l *lane) run(j *job) {
 	for j != nil {
 		a, v := l.engine.attempt(j)

@@ -33,6 +33,7 @@ type Relay struct {
 
 	schedule *schedule
 	ration   *ration
+	runners  *runners
 	settler  *settler
 	gate     *gate
 	stalled  atomic.Bool
@@ -66,7 +67,7 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 	if r.logger == nil {
 		r.logger = zap.NewNop()
 	}
-	r.schedule, r.ration = newSchedule(), newRation()
+	r.schedule, r.ration, r.runners = newSchedule(), newRation(), newRunners(r.stop)
 	r.settler = newSettler(r)
 	r.announcer = newAnnouncer(r)
 	r.publisher = newPublisher(r)
