@@ -146,6 +146,24 @@ func (p *caddyProcess) stop(ctx context.Context) {
 	p.terminate(stopPatience)
 }
 
+// steer pauses or resumes the subscription through the admin API.
+func (p *caddyProcess) steer(ctx context.Context, verb string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1/relay/subscriptions/s0/"+verb, http.NoBody)
+	if err != nil {
+		return err
+	}
+	answer, err := p.admin.Do(request)
+	if err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(answer.Body)
+		return fmt.Errorf("%s: %s: %s", verb, answer.Status, bytes.TrimSpace(text))
+	}
+	return nil
+}
+
 // contentionVariable makes a Caddy that is this program record where goroutines wait
 // for each other, which no other Caddy does.
 const contentionVariable = "RELAY_BENCH_CONTENTION"

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -71,15 +72,21 @@ func (f *figures) problem(format string, args ...any) {
 	f.Problems = append(f.Problems, fmt.Sprintf("%s, round %d: ", f.System, f.Round)+fmt.Sprintf(format, args...))
 }
 
+// window is the time in which things are counted.
+type window struct {
+	from   int64
+	length time.Duration
+}
+
 // count fills in what load and sink have seen.
-func (f *figures) count(m *measurement, posted *Posted, arrivals []int64, seen *Counts) {
-	from := posted.Start + int64(m.o.warmup)
-	to := from + int64(m.o.duration)
+func (f *figures) count(m *measurement, w window, posted *Posted, arrivals []int64, seen *Counts) {
+	from := w.from
+	to := from + int64(w.length)
 	in := func(t int64) bool { return from <= t && t < to }
 
 	var accept, endToEnd, afterAnswer, late []int64
 	accepted, delivered := 0, 0
-	f.DeliveredBySecond = make([]int, int(m.o.duration/time.Second))
+	f.DeliveredBySecond = make([]int, int(w.length/time.Second))
 	for event, begin := range posted.Begins {
 		end := posted.Ends[event]
 		if end == 0 {
@@ -116,8 +123,11 @@ func (f *figures) count(m *measurement, posted *Posted, arrivals []int64, seen *
 			}
 		}
 	}
-	f.Accepted = float64(accepted) / m.o.duration.Seconds()
-	f.Delivered = float64(delivered) / m.o.duration.Seconds()
+	f.Accepted = float64(accepted) / w.length.Seconds()
+	f.Delivered = float64(delivered) / w.length.Seconds()
+	if m.s.backlog { // it was accepted before the window
+		f.Accepted = float64(f.Events) / time.Duration(slices.Max(append(posted.Ends, posted.Start+1))-posted.Start).Seconds()
+	}
 	f.Accept, f.EndToEnd, f.AfterAnswer, f.Late = newLatency(accept), newLatency(endToEnd), newLatency(afterAnswer), newLatency(late)
 	f.Refused, f.Duplicates = posted.Refused, seen.Duplicates
 	f.judge(m, posted, seen)

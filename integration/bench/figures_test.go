@@ -78,7 +78,7 @@ func TestLossAndDuplicatesFailTheRun(t *testing.T) {
 	}
 	arrivals := []int64{second + 4, second + 4, second + 4, 0, 0, 0, 0, 0, 2 * second, 2*second - 1}
 	f := &figures{System: relay.name, Round: 1}
-	f.count(m, &posted, arrivals, &Counts{Delivered: 5, Duplicates: 1, Foreign: 1, Signed: 5})
+	f.count(m, window{second, o.duration}, &posted, arrivals, &Counts{Delivered: 5, Duplicates: 1, Foreign: 1, Signed: 5})
 	if f.Events != 3 || f.Deliveries != 5 || f.Lost != 1 {
 		t.Errorf("%d events, %d deliveries, %d lost; want 3, 5, 1", f.Events, f.Deliveries, f.Lost)
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,8 @@ type LoadOrder struct {
 	// Rate is in events a second; 0: each poster posts again when it is answered.
 	Rate   float64
 	Length time.Duration
+	// Events is how many are posted, if the length is enough; 0: as many as come.
+	Events uint64
 	Size   int
 
 	Address string // host:port that is posted to
@@ -120,7 +123,11 @@ type posting struct {
 // unpaced posts as fast as answers come. Events are numbered so that posters need not
 // agree on the next one.
 func (r *posting) unpaced(i int, p poster) {
-	for event := uint64(i); now() < r.stop; event += uint64(r.order.Posters) {
+	last := r.order.Events
+	if last == 0 {
+		last = math.MaxUint64
+	}
+	for event := uint64(i); event < last && now() < r.stop; event += uint64(r.order.Posters) {
 		r.one(i, p, event)
 	}
 }

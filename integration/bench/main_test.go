@@ -55,6 +55,12 @@ func TestOptionsAreJudgedBeforeAnythingIsStarted(t *testing.T) {
 		"-rate -1":                  "-rate",
 		"-systems relay,rely":       `"rely"`,
 		"-systems proxy -fanout 2":  "cannot fan out",
+		"-others -1":                "-others",
+		"-backlog -1":               "-backlog",
+		"-tls h3":                   "-help",
+		"-backlog 5 -fanout 2":      "do not go together",
+		"-systems relay-backlog":    "needs -backlog",
+		"-systems client -tls h1":   "does not speak TLS",
 		"now":                       `"now"`,
 		"-unknown":                  "-help",
 		"-systems relay -rounds no": "-help",
@@ -72,6 +78,9 @@ func TestModesCompareWhatTheyAreAbout(t *testing.T) {
 		"":                       "relay proxy relay-defaults proxy-defaults",
 		"-rate 100":              "relay proxy commit",
 		"-fanout 10":             "relay relay-defaults client",
+		"-others 10":             "relay relay-alone",
+		"-backlog 10":            "relay relay-backlog",
+		"-tls h2":                "relay proxy",
 		"-systems client,commit": "client commit",
 	}
 	for args, want := range tests {

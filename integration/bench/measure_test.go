@@ -102,6 +102,45 @@ func TestFanOutReachesEverySubscription(t *testing.T) {
 	}
 }
 
+func TestOtherSubscriptionsGetNothing(t *testing.T) {
+	o := shortOptions(t)
+	o.others = 50
+	r, err := measure(t.Context(), choose(t, o, ""), t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkReport(t, r)
+	if len(r.Runs) != 2 || len(r.Ratios) != 2 {
+		t.Errorf("%d runs and %d ratios; want 2 of each", len(r.Runs), len(r.Ratios))
+	}
+}
+
+func TestBacklogIsDeliveredOnceItIsWhole(t *testing.T) {
+	o := shortOptions(t)
+	o.backlog = 500
+	r, err := measure(t.Context(), choose(t, o, ""), t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkReport(t, r)
+	f := r.of("relay-backlog")[0]
+	if f.Events != 500 || f.Deliveries != 500 {
+		t.Errorf("%d events and %d deliveries; want 500 of each", f.Events, f.Deliveries)
+	}
+}
+
+func TestDeliveriesOverTLS(t *testing.T) {
+	for _, w := range []wire{wireHTTP1, wireHTTP2} { // of which the sink speaks no other
+		o := shortOptions(t)
+		o.tls = w
+		r, err := measure(t.Context(), choose(t, o, ""), t.Logf)
+		if err != nil {
+			t.Fatal(w, err)
+		}
+		checkReport(t, r)
+	}
+}
+
 func TestProfilesAreWritten(t *testing.T) {
 	o := shortOptions(t)
 	o.profile = filepath.Join(t.TempDir(), "p")

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,6 +21,9 @@ type options struct {
 	size     int
 	rate     float64
 	fanout   int
+	others   int
+	backlog  int
+	tls      wire
 	systems  []system
 	caddy    string
 	dir      string
@@ -32,6 +36,8 @@ const (
 	maxPosters = 4096
 	maxFanout  = 1000
 	maxSize    = 500 << 10 // intake takes 512 KiB by default
+	maxOthers  = 100_000
+	maxBacklog = 20_000_000 // the sink's memory: 8 bytes for each
 )
 
 func defaultOptions() options {
@@ -52,6 +58,9 @@ func parseOptions(args []string) (options, error) {
 	flags.IntVar(&o.size, "size", o.size, "bytes of each event's body")
 	flags.Float64Var(&o.rate, "rate", o.rate, "post so many events a second by the clock, answered or not (0: as fast as answers come)")
 	flags.IntVar(&o.fanout, "fanout", o.fanout, "subscriptions that each event is delivered to")
+	flags.IntVar(&o.others, "others", o.others, "further subscriptions, to which no event is delivered")
+	flags.IntVar(&o.backlog, "backlog", o.backlog, "post so many events while the subscription is paused; the window is then the time in which they are delivered")
+	flags.Var(&o.tls, "tls", "deliveries over TLS with this protocol, h1 or h2, connections kept (default: without TLS)")
 	flags.StringVar(&names, "systems", "", "what is measured, by commas: "+systemNames()+" (default: what the mode compares)")
 	flags.StringVar(&o.caddy, "caddy", o.caddy, "Caddy built by ./xcaddy.sh; if it is missing or the value empty, this program is Caddy itself")
 	flags.StringVar(&o.dir, "dir", o.dir, "where the temporary folder with the stores is made; the disk counts")
@@ -86,6 +95,25 @@ func (o *options) check() error {
 		return fmt.Errorf("-fanout must be from 1 to %d", maxFanout)
 	case o.rate < 0:
 		return errors.New("-rate must be positive, or 0 for no pacing")
+	case o.others < 0 || o.others > maxOthers:
+		return fmt.Errorf("-others must be from 0 to %d", maxOthers)
+	case o.backlog < 0 || o.backlog > maxBacklog:
+		return fmt.Errorf("-backlog must be from 0 to %d", maxBacklog)
+	}
+	return o.checkModes()
+}
+
+// checkModes refuses modes that do not go together: what would be compared is one thing.
+func (o *options) checkModes() error {
+	var modes []string
+	for name, on := range map[string]bool{"-rate": o.rate > 0, "-fanout": o.fanout > 1, "-others": o.others > 0, "-backlog": o.backlog > 0} {
+		if on {
+			modes = append(modes, name)
+		}
+	}
+	if len(modes) > 1 {
+		slices.Sort(modes)
+		return fmt.Errorf("%s do not go together; give one of them", strings.Join(modes, " and "))
 	}
 	return nil
 }
@@ -98,6 +126,12 @@ func (o *options) choose(names string) error {
 			names = "relay,relay-defaults,client"
 		case o.rate > 0:
 			names = "relay,proxy,commit"
+		case o.others > 0:
+			names = "relay,relay-alone"
+		case o.backlog > 0:
+			names = "relay,relay-backlog"
+		case o.tls != wirePlain:
+			names = "relay,proxy"
 		default:
 			names = "relay,proxy,relay-defaults,proxy-defaults"
 		}
@@ -109,6 +143,10 @@ func (o *options) choose(names string) error {
 			return fmt.Errorf("-systems: %q is none of %s", name, systemNames())
 		case o.fanout > 1 && s.kind == kindProxy:
 			return fmt.Errorf("-systems: %s delivers to one receiver and cannot fan out", s.name)
+		case o.tls != wirePlain && s.kind == kindClient:
+			return fmt.Errorf("-systems: %s does not speak TLS", s.name)
+		case o.backlog == 0 && s.backlog:
+			return fmt.Errorf("-systems: %s needs -backlog, the number of events", s.name)
 		}
 		o.systems = append(o.systems, s)
 	}

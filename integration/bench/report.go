@@ -34,6 +34,9 @@ type facts struct {
 	Size     int      `json:"size"`
 	Rate     float64  `json:"rate"`
 	Fanout   int      `json:"fanout"`
+	Others   int      `json:"others,omitempty"`
+	Backlog  int      `json:"backlog,omitempty"`
+	TLS      wire     `json:"tls,omitempty"`
 	Systems  []string `json:"systems"`
 }
 
@@ -41,6 +44,7 @@ func (o *options) facts() facts {
 	f := facts{
 		Rounds: o.rounds, Duration: o.duration.String(), Warmup: o.warmup.String(),
 		Posters: o.posters, Size: o.size, Rate: o.rate, Fanout: o.fanout,
+		Others: o.others, Backlog: o.backlog, TLS: o.tls,
 	}
 	for _, s := range o.systems {
 		f.Systems = append(f.Systems, s.name)
@@ -80,6 +84,15 @@ func (r *report) printMachine(w io.Writer) {
 	fmt.Fprintf(w, "%d rounds of %s after %s, %d posters, %d bytes, fan-out %d", o.Rounds, o.Duration, o.Warmup, o.Posters, o.Size, o.Fanout)
 	if o.Rate > 0 {
 		fmt.Fprintf(w, ", %g events/s by the clock", o.Rate)
+	}
+	if o.Others > 0 {
+		fmt.Fprintf(w, ", %d subscriptions beside it", o.Others)
+	}
+	if o.Backlog > 0 {
+		fmt.Fprintf(w, ", a backlog of %d", o.Backlog)
+	}
+	if o.TLS != wirePlain {
+		fmt.Fprintf(w, ", to the sink over TLS with %s", o.TLS)
 	}
 	fmt.Fprintf(w, " · load average before: %.2f\n", m.Load)
 	if warning := m.warning(); warning != "" {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,7 +18,9 @@ import (
 
 const (
 	drainPatience = 30 * time.Second
-	drainPoll     = 20 * time.Millisecond
+	// backlogPatience bounds how long a backlog may take to be posted, and to be delivered.
+	backlogPatience = 30 * time.Minute
+	drainPoll       = 20 * time.Millisecond
 	// settleTime is what the system gets after its last delivery to note it, which
 	// belongs to the cost of an event; duplicates, if any, have time to come.
 	settleTime = 250 * time.Millisecond
@@ -45,11 +48,15 @@ func run(ctx context.Context, o *options, s system, round int, workdir string) (
 	m := &measurement{o: o, s: s, round: round, sink: sink, load: load, subject: load.process, secret: signature.NewStandardSecret()}
 
 	var address string
-	if err := sink.call(ctx, "Listen", SinkOrder{Size: o.size, Fanout: o.fanout}, &address); err != nil {
+	roots, err := filepath.Abs(filepath.Join(folder, "sink.crt"))
+	if err != nil {
+		return nil, err
+	}
+	if err := sink.call(ctx, "Listen", SinkOrder{Size: o.size, Fanout: o.fanout, TLS: o.tls, Roots: roots}, &address); err != nil {
 		return nil, err
 	}
 	if s.isCaddy() {
-		c := site{sink: address, secret: m.secret, fanout: o.fanout}
+		c := site{sink: address, secret: m.secret, fanout: o.fanout, others: o.others, tls: o.tls, roots: roots}
 		if m.caddy, err = startCaddy(ctx, o, s, c, folder); err != nil {
 			return nil, err
 		}
@@ -65,6 +72,9 @@ func run(ctx context.Context, o *options, s system, round int, workdir string) (
 		Kind: s.kind, Posters: o.posters, Rate: o.rate, Length: o.warmup + o.duration, Size: o.size,
 		Address: address, Status: s.status(), Secret: m.secret, Fanout: o.fanout,
 		Directory: filepath.Join(folder, "badger"),
+	}
+	if s.backlog {
+		order.Events, order.Length = uint64(o.backlog), backlogPatience
 	}
 	if s.kind == kindCommit {
 		order.Posters = 1 // one goroutine, that is what it is compared for
@@ -96,7 +106,16 @@ func (m *measurement) measure(ctx context.Context) (*figures, error) {
 	watch := watchMemory(ctx, m.subject.pid())
 	profiled := m.profile(ctx)
 	var posted Posted
-	err = m.load.call(ctx, "Run", None{}, &posted)
+	if m.s.backlog {
+		err = m.caddy.steer(ctx, "pause")
+	}
+	if err == nil {
+		err = m.load.call(ctx, "Run", None{}, &posted)
+	}
+	resumed := now()
+	if err == nil && m.s.backlog {
+		err = m.caddy.steer(ctx, "resume")
+	}
 	if err == nil {
 		err = m.drain(ctx, &posted)
 	}
@@ -137,7 +156,11 @@ func (m *measurement) measure(ctx context.Context) (*figures, error) {
 	if m.caddy != nil {
 		f.LoggedError, f.LoggedErrors = m.caddy.stderr.errors()
 	}
-	f.count(m, &posted, arrivals, &seen)
+	w := window{from: posted.Start + int64(m.o.warmup), length: m.o.duration}
+	if m.s.backlog {
+		w = window{from: resumed, length: time.Duration(slices.Max(append(arrivals, resumed+1)) - resumed)}
+	}
+	f.count(m, w, &posted, arrivals, &seen)
 	f.spend(before, after)
 	return f, nil
 }
@@ -152,7 +175,11 @@ func (m *measurement) drain(ctx context.Context, posted *Posted) error {
 			}
 		}
 	}
-	for until := time.Now().Add(drainPatience); ; {
+	patience := drainPatience
+	if m.s.backlog {
+		patience = backlogPatience
+	}
+	for until := time.Now().Add(patience); ; {
 		var seen Counts
 		if err := m.sink.call(ctx, "Count", None{}, &seen); err != nil {
 			return err

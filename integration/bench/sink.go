@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -68,6 +69,9 @@ func newSink() *sink {
 // SinkOrder says what deliveries look like.
 type SinkOrder struct {
 	Size, Fanout int
+	// TLS is what it speaks; Roots is the file that its certificate is written to.
+	TLS   wire
+	Roots string
 }
 
 // Counts are what the sink has seen.
@@ -100,8 +104,20 @@ func (s *sink) Listen(order SinkOrder, address *string) error {
 			}
 		},
 	}
-	go func() { _ = server.Serve(listener) }() // it ends with the process
 	*address = listener.Addr().String()
+	if order.TLS != wirePlain {
+		certificate, err := newCertificate(order.Roots)
+		if err != nil {
+			return fmt.Errorf("making a certificate: %w", err)
+		}
+		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*certificate}, NextProtos: order.TLS.protocols()}
+		server.Protocols = new(http.Protocols)
+		server.Protocols.SetHTTP1(order.TLS == wireHTTP1)
+		server.Protocols.SetHTTP2(order.TLS == wireHTTP2)
+		go func() { _ = server.ServeTLS(listener, "", "") }()
+		return nil
+	}
+	go func() { _ = server.Serve(listener) }() // it ends with the process
 	return nil
 }
 

@@ -42,13 +42,16 @@ const mebibyte = 1 << 20
 // columns of the table, and of the medians.
 func columns(o *options) []column {
 	delivers := func(s system) bool { return s.delivers() }
+	// What waited to be resumed has no latency that means anything.
+	accepts := func(s system) bool { return !s.backlog }
+	hands := func(s system) bool { return s.delivers() && !s.backlog }
 	list := []column{
 		{"accepted_per_second", "accepted/s", func(f *figures) float64 { return f.Accepted }, "%.0f", nil},
 		{"delivered_per_second", "delivered/s", func(f *figures) float64 { return f.Delivered }, "%.0f", delivers},
-		{"accept_p50_ms", "accept p50", func(f *figures) float64 { return f.Accept.P50 }, "%.2f", nil},
-		{"accept_p99_ms", "p99 ms", func(f *figures) float64 { return f.Accept.P99 }, "%.2f", nil},
-		{"end_to_end_p50_ms", "e2e p50", func(f *figures) float64 { return f.EndToEnd.P50 }, "%.2f", delivers},
-		{"end_to_end_p99_ms", "p99 ms", func(f *figures) float64 { return f.EndToEnd.P99 }, "%.2f", delivers},
+		{"accept_p50_ms", "accept p50", func(f *figures) float64 { return f.Accept.P50 }, "%.2f", accepts},
+		{"accept_p99_ms", "p99 ms", func(f *figures) float64 { return f.Accept.P99 }, "%.2f", accepts},
+		{"end_to_end_p50_ms", "e2e p50", func(f *figures) float64 { return f.EndToEnd.P50 }, "%.2f", hands},
+		{"end_to_end_p99_ms", "p99 ms", func(f *figures) float64 { return f.EndToEnd.P99 }, "%.2f", hands},
 	}
 	if o.rate > 0 {
 		relays := func(s system) bool { return s.kind == kindRelay }
@@ -87,6 +90,7 @@ type ratio struct {
 // ratios are those that mean something for the options.
 func ratios(o *options) []*ratio {
 	var (
+		accepted  = func(f *figures) float64 { return f.Accepted }
 		delivered = func(f *figures) float64 { return f.Delivered }
 		cpu       = func(f *figures) float64 { return f.CPU }
 		accept50  = func(f *figures) float64 { return f.Accept.P50 }
@@ -110,6 +114,20 @@ func ratios(o *options) []*ratio {
 			{Figure: "CPU per delivery", System: "relay", To: "client", value: each, toValue: each},
 			{Figure: "deliveries/s", System: "relay-defaults", To: "client", value: delivered, toValue: delivered},
 			{Figure: "CPU per delivery", System: "relay-defaults", To: "client", value: each, toValue: each},
+		}
+	case o.others > 0:
+		return []*ratio{
+			{Figure: "accepted/s", System: "relay", To: "relay-alone", value: accepted, toValue: accepted, Goal: "≥ 0.95"},
+			{Figure: "CPU per event", System: "relay", To: "relay-alone", value: cpu, toValue: cpu},
+		}
+	case o.backlog > 0:
+		return []*ratio{
+			{Figure: "delivered/s", System: "relay-backlog", To: "relay", value: delivered, toValue: delivered, Goal: "≥ 1"},
+		}
+	case o.tls != wirePlain:
+		return []*ratio{
+			{Figure: "delivered/s", System: "relay", To: "proxy", value: delivered, toValue: delivered, Goal: "≥ 1"},
+			{Figure: "CPU per event", System: "relay", To: "proxy", value: cpu, toValue: cpu, Goal: "≤ 1"},
 		}
 	default:
 		return []*ratio{

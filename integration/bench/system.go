@@ -29,6 +29,8 @@ type system struct {
 	name     string
 	kind     kind
 	defaults bool // nothing is set for speed
+	alone    bool // without the further subscriptions of -others
+	backlog  bool // delivers nothing before all of -backlog is accepted
 }
 
 var systems = []system{
@@ -36,6 +38,8 @@ var systems = []system{
 	{name: "proxy", kind: kindProxy},
 	{name: "relay-defaults", kind: kindRelay, defaults: true},
 	{name: "proxy-defaults", kind: kindProxy, defaults: true},
+	{name: "relay-alone", kind: kindRelay, alone: true},
+	{name: "relay-backlog", kind: kindRelay, backlog: true},
 	{name: "client", kind: kindClient},
 	{name: "commit", kind: kindCommit},
 }
@@ -87,6 +91,10 @@ type site struct {
 	store  string // directory
 	secret string
 	fanout int
+	others int
+	// tls and roots, the path of a certificate, say how the sink is spoken to.
+	tls   wire
+	roots string
 }
 
 // caddyfile returns the configuration of a system in Caddy.
@@ -94,26 +102,47 @@ func (s system) caddyfile(c site) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "{\n\tadmin \"unix/%s\"\n\tpersist_config off\n\tauto_https off\n\tlog {\n\t\tlevel ERROR\n\t}\n", c.admin)
 	if s.kind == kindRelay {
-		fmt.Fprintf(&b, "\trelay {\n\t\tstorage badger %q\n\t\tregion bench 127.0.0.1\n", c.store)
-		for i := range c.fanout {
-			fmt.Fprintf(&b, "\t\tsubscription s%d http://%s%s%d {\n", i, c.sink, subscriptionPath, i)
-			fmt.Fprintf(&b, "\t\t\tsign standard %s\n\t\t\tallow_ips 127.0.0.0/8\n", c.secret)
-			if !s.defaults {
-				fmt.Fprintf(&b, "\t\t\tmax_in_flight %d\n", maxInFlight)
-			}
-			b.WriteString("\t\t}\n")
-		}
-		b.WriteString("\t}\n")
+		s.writeRelay(&b, c)
 	}
 	fmt.Fprintf(&b, "}\n\nhttp://:%d {\n\tbind 127.0.0.1\n", c.port)
-	switch {
-	case s.kind == kindRelay:
-		b.WriteString("\trelay_intake\n")
-	case s.defaults:
-		fmt.Fprintf(&b, "\treverse_proxy %s\n", c.sink)
-	default:
-		fmt.Fprintf(&b, "\treverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host %d\n\t\t}\n\t}\n", c.sink, maxInFlight)
+	if s.kind == kindRelay {
+		b.WriteString("\trelay_intake\n}\n")
+	} else {
+		s.writeProxy(&b, c)
+		b.WriteString("}\n")
 	}
-	b.WriteString("}\n")
 	return b.String()
+}
+
+func (s system) writeRelay(b *strings.Builder, c site) {
+	fmt.Fprintf(b, "\trelay {\n\t\tstorage badger %q\n\t\tregion bench 127.0.0.1\n", c.store)
+	for i := range c.fanout {
+		fmt.Fprintf(b, "\t\tsubscription s%d %s://%s%s%d {\n", i, c.tls.scheme(), c.sink, subscriptionPath, i)
+		fmt.Fprintf(b, "\t\t\tsign standard %s\n\t\t\tallow_ips 127.0.0.0/8\n", c.secret)
+		if c.tls != wirePlain {
+			fmt.Fprintf(b, "\t\t\ttls_trust_pool file %q\n", c.roots)
+		}
+		if !s.defaults {
+			fmt.Fprintf(b, "\t\t\tmax_in_flight %d\n", maxInFlight)
+		}
+		b.WriteString("\t\t}\n")
+	}
+	if !s.alone {
+		for i := range c.others {
+			fmt.Fprintf(b, "\t\tsubscription other%d %s://%s/other other%d.* {\n\t\t\tsign standard %s\n\t\t\tallow_ips 127.0.0.0/8\n\t\t}\n",
+				i, c.tls.scheme(), c.sink, i, c.secret)
+		}
+	}
+	b.WriteString("\t}\n")
+}
+
+func (s system) writeProxy(b *strings.Builder, c site) {
+	fmt.Fprintf(b, "\treverse_proxy %s://%s {\n\t\ttransport http {\n", c.tls.scheme(), c.sink)
+	if !s.defaults {
+		fmt.Fprintf(b, "\t\t\tkeepalive_idle_conns_per_host %d\n", maxInFlight)
+	}
+	if c.tls != wirePlain {
+		fmt.Fprintf(b, "\t\t\ttls_trust_pool file %q\n", c.roots)
+	}
+	b.WriteString("\t\t}\n\t}\n")
 }
