@@ -53,7 +53,7 @@ func relayCommand(cmd *cobra.Command) {
 	flags.Bool("json", false, "print JSON")
 	for _, sub := range []*cobra.Command{
 		demoCommand(), sendCommand(), listCommand(), showCommand(), egressCommand(), doctorCommand(),
-		pauseCommand(), resumeCommand(), dropCommand(), replayCommand(), secretCommand(), verifyCommand(),
+		pauseCommand(), resumeCommand(), dropCommand(), replayCommand(), secretCommand(), verifyCommand(), healthCommand(),
 	} {
 		sub.SilenceUsage = true
 		cmd.AddCommand(sub)

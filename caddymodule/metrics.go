@@ -42,6 +42,9 @@ var (
 	latencyBuckets = []float64{.001, .005, .01, .05, .1, .5, 1, 5, 30, 60, 300, 1800, 7200, 21600, 86400, 345600}
 )
 
+// storageOperations are those of which relay.Observer is told that they failed.
+var storageOperations = []string{"append", "commit", "read", "trim"}
+
 func newCollectors() *collectors {
 	counter := func(name, help string) prometheus.CounterOpts {
 		return prometheus.CounterOpts{Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help}
@@ -92,7 +95,7 @@ func (a *App) registerMetrics(registry *prometheus.Registry) error {
 			return err
 		}
 	}
-	for _, operation := range []string{"append", "commit", "read", "trim"} {
+	for _, operation := range storageOperations {
 		metrics.storageErrors.WithLabelValues(operation)
 	}
 	for _, p := range intake.ProblemTypes() {

@@ -21,7 +21,7 @@ var (
 	descOldestDue   = gauge("oldest_due_timestamp_seconds", "When the first unfinished delivery was or will be due, as Unix time; 0 if there is none.", "subscription")
 	descLastSuccess = gauge("last_success_timestamp_seconds", "When an attempt last succeeded, as Unix time; 0 if none has.", "subscription")
 	descState       = gauge("subscription_state", "1 for the state that the subscription is in, 0 for the others.", "subscription", "state")
-	descEgressUp    = gauge("egress_up", "Whether sockets can be bound to the address.", "region", "address")
+	descEgressUp    = gauge("egress_up", "Whether sockets can be bound to an address that is in use now.", "region", "address")
 	descStorageSize = gauge("storage_size_bytes", "Size of the stored records, by part.", "part")
 	descStorageFree = gauge("storage_free_bytes", "Room left on the volume of the storage; -1 if unknown.")
 )
@@ -43,6 +43,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, r := range g.app.regionStatus() {
 		for _, address := range r.Addresses {
+			if !address.Active {
+				continue // it is planned, or was in use
+			}
 			label := address.Address
 			if !address.Pinned {
 				label = address.Public // "auto" may stand in both families

@@ -114,12 +114,15 @@ func TestLogHoldsNoPayloadSecretOrURL(t *testing.T) {
 	loggers := make(map[string]bool)
 	kinds := make(map[string]bool)
 	for line := range strings.Lines(log) {
-		var record struct{ Logger, Msg, Error_kind string }
+		var record struct {
+			Logger, Msg string
+			ErrorKind   string `json:"error_kind"`
+		}
 		if err := json.Unmarshal([]byte(line), &record); err != nil {
 			t.Errorf("no record: %s", line)
 		}
 		loggers[record.Logger] = true
-		kinds[record.Error_kind] = true
+		kinds[record.ErrorKind] = true
 		if record.Msg == "forged" {
 			t.Errorf("forged: %s", line)
 		}
