@@ -47,6 +47,7 @@ var adminRoutes = map[string]adminHandler{
 	"DELETE /relay/events/{id}":   adminErase,
 	"GET /relay/events/{id}/data": adminEventData,
 	"GET /relay/deliveries":       adminDeliveries,
+	"GET /relay/stream":           adminStream,
 	"GET /relay/explain":          adminExplain,
 	"GET /relay/egress":           adminEgress,
 	"GET /relay/egress/check":     adminEgressCheck,

@@ -41,17 +41,22 @@ func adminSubscription(w http.ResponseWriter, r *http.Request, a *App, engine *r
 	}
 	i := slices.IndexFunc(all, func(s relay.SubscriptionStatus) bool { return s.Name == name })
 	if i < 0 {
-		known := make([]string, len(all))
-		for i := range all {
-			known[i] = all[i].Name
-		}
-		return adminError(http.StatusNotFound, fmt.Errorf("there is no subscription named %q%s", name, didYouMean(name, known)))
+		return unknownSubscription(name, all)
 	}
 	details := subscriptionDetails{subscriptionStatus: a.showSubscription(&all[i]), Settings: []effectiveSetting{}}
 	if i := slices.IndexFunc(a.Subscriptions, func(s *Subscription) bool { return s.Name == name }); i >= 0 {
 		details.URL, details.Settings = a.Subscriptions[i].URL, a.effective(a.Subscriptions[i])
 	}
 	return writeJSON(w, http.StatusOK, details)
+}
+
+// unknownSubscription is the error for a name that none of them has.
+func unknownSubscription(name string, all []relay.SubscriptionStatus) error {
+	known := make([]string, len(all))
+	for i := range all {
+		known[i] = all[i].Name
+	}
+	return adminError(http.StatusNotFound, fmt.Errorf("there is no subscription named %q%s", name, didYouMean(name, known)))
 }
 
 // effective returns every word of a subscription with where it comes from.

@@ -80,7 +80,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
-	a.running.ready = make(chan struct{})
+	a.running.ready, a.running.over = make(chan struct{}), make(chan struct{})
 	if err := a.check(); err != nil {
 		return err
 	}

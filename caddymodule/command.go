@@ -52,7 +52,7 @@ func relayCommand(cmd *cobra.Command) {
 	flags.StringP("adapter", "a", "", "the adapter of the configuration file; default: by its name")
 	flags.Bool("json", false, "print JSON")
 	for _, sub := range []*cobra.Command{
-		demoCommand(), sendCommand(), listCommand(), showCommand(), egressCommand(), doctorCommand(),
+		demoCommand(), sendCommand(), tailCommand(), listCommand(), showCommand(), egressCommand(), doctorCommand(),
 		pauseCommand(), resumeCommand(), dropCommand(), replayCommand(), secretCommand(), verifyCommand(), healthCommand(),
 	} {
 		sub.SilenceUsage = true

@@ -154,5 +154,5 @@ func (w *watcher) verified(ctx context.Context, id string, attempt int) bool {
 }
 
 func (w *watcher) line(at time.Time, typ, who, what, next string) {
-	fmt.Fprintf(w.out, "%s  %-12s  %-20s  %-14s  %s\n", at.Local().Format(time.TimeOnly), typ, who, what, next)
+	fmt.Fprintln(w.out, eventLine(at, typ, who, what, next))
 }

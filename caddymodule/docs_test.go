@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/spf13/cobra"
 
 	"github.com/caddyrelay/caddyrelay/relay/signature"
 )
@@ -88,6 +89,8 @@ func TestEveryWordIsDocumented(t *testing.T) {
 	}
 }
 
+var longFlag = regexp.MustCompile(`--[a-z][a-z0-9-]*`)
+
 // TestDocumentedNames: the page for operators shows each route of the admin API and each
 // subcommand.
 func TestDocumentedNames(t *testing.T) {
@@ -102,9 +105,16 @@ func TestDocumentedNames(t *testing.T) {
 			t.Errorf("operations.md does not show %s %s", method, path)
 		}
 	}
-	for _, sub := range knownCommands() {
-		if !strings.Contains(operations, "caddy relay "+sub) {
-			t.Errorf("operations.md does not show caddy relay %s", sub)
+	all := new(cobra.Command)
+	relayCommand(all)
+	for _, sub := range all.Commands() {
+		if !strings.Contains(operations, "\n### caddy relay "+sub.Name()+"\n") {
+			t.Errorf("operations.md has no section about caddy relay %s", sub.Name())
+		}
+		for _, flag := range longFlag.FindAllString(sub.NonInheritedFlags().FlagUsages(), -1) {
+			if !strings.Contains(operations, flag) {
+				t.Errorf("operations.md does not tell of %s of caddy relay %s", flag, sub.Name())
+			}
 		}
 	}
 }

@@ -33,6 +33,10 @@ type lifecycle struct {
 	engine *engine
 	err    error
 
+	// over is closed when the configuration is no longer active, or never will be.
+	over     chan struct{}
+	overOnce sync.Once
+
 	// key is that of the reference to be released; empty if there is none.
 	key      string
 	attached bool
@@ -44,6 +48,15 @@ func (l *lifecycle) settle(e *engine, err error) {
 		l.engine, l.err = e, err
 		if l.ready != nil {
 			close(l.ready)
+		}
+	})
+}
+
+// finish lets go those that stay as long as the configuration is active.
+func (l *lifecycle) finish() {
+	l.overOnce.Do(func() {
+		if l.over != nil {
+			close(l.over)
 		}
 	})
 }
@@ -80,6 +93,7 @@ func (a *App) start() error {
 // reload waits for receivers; only where the process exits are attempts in flight given
 // time to end.
 func (a *App) Stop() error {
+	a.running.finish() // before the admin endpoint is stopped, which waits for its requests
 	a.detach()
 	if a.running.engine == nil || !exiting() {
 		return nil
@@ -99,6 +113,7 @@ func (a *App) Stop() error {
 // where Start, Stop or even Provision did not happen or failed.
 func (a *App) Cleanup() error {
 	a.running.settle(nil, errNotStarted)
+	a.running.finish()
 	a.detach()
 	a.releaseSeries()
 	for _, t := range a.transports {
@@ -135,7 +150,23 @@ func (a *App) grace() time.Duration {
 var (
 	errNotStarted = errors.New("the relay was not started")
 	errStarting   = errors.New("the relay is still starting")
+	errReplaced   = errors.New("this configuration is no longer active")
 )
+
+// WhileActive returns a context that ends with ctx, and when this configuration is stopped or
+// another has taken its place: for what stays as long as a client does, so that no reload
+// waits for it.
+func (a *App) WhileActive(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-a.running.over:
+			cancel(errReplaced)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
 
 // Relay returns the engine as soon as this configuration has started, or an error if it
 // could not, or when ctx ends or ten seconds have passed.

@@ -60,6 +60,19 @@ func (c *steeredCaddy) post(typ string) string {
 	return answer.ID
 }
 
+// postLines publishes a batch of envelopes.
+func (c *steeredCaddy) postLines(envelopes []string) {
+	c.t.Helper()
+	request, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, "http://localhost/relay/events", strings.NewReader(strings.Join(envelopes, "\n")))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/x-ndjson")
+	if status, body := do(c.t, c.client, request); status != http.StatusAccepted {
+		c.t.Fatalf("%d %s", status, body)
+	}
+}
+
 // ask makes a request of the admin API, "METHOD path". After a reload the admin server of
 // the configuration before may still take a connection, and close it unanswered.
 func (c *steeredCaddy) ask(request, body string) (int, http.Header, []byte) {

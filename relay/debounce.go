@@ -98,10 +98,9 @@ func (l *lane) debounce(k keys, now time.Time) bool {
 func (l *lane) supersede(p *parcel, now time.Time) {
 	x := p.exception(Superseded, now)
 	x.Due, x.Reason = time.Time{}, string(ReasonDebounce)
-	l.outbox.put(x)
 	l.retries.leave(p.pos)
 	l.condition.Open--
-	l.gaveUp(Superseded, 1)
+	l.gaveUp(x)
 }
 
 // closeWindows lets go what is newest in the windows that have ended. It reports whether

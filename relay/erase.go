@@ -110,10 +110,9 @@ func (r *Relay) eraseStored(ctx context.Context, p Placement) error {
 // end records that a delivery which is not under way is over, and failed. The caller holds
 // the lock.
 func (l *lane) end(x Exception, key string, now time.Time) {
-	l.outbox.put(x)
 	l.cur.finish(x.From)
 	l.next = l.cur.skip(l.next)
-	l.gaveUp(x.Kind, 1)
+	l.gaveUp(x)
 	l.engine.settler.add(l)
 	if line := l.order.lines[key]; key != "" && line != nil && line.head.pos == x.From {
 		l.release(key, now)

@@ -105,6 +105,11 @@ func (r *Relay) waitingFor(ctx context.Context, d *Delivery, p Placement) error 
 func (l *lane) stateInMemory(d *Delivery, pos uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.recall(d, pos)
+}
+
+// recall is stateInMemory for who holds the lock.
+func (l *lane) recall(d *Delivery, pos uint64) bool {
 	if l.sub != nil {
 		d.Region = l.sub.Region
 	}

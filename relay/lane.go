@@ -132,6 +132,7 @@ func (l *lane) run(j *job) {
 		now := time.Now()
 		l.mu.Lock()
 		result := l.settle(j, a, v, now)
+		l.engine.feed.attempted(l, j, &a, result)
 		l.engine.leave()
 		next := l.take(now)
 		l.advance(now)

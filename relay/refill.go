@@ -63,9 +63,8 @@ func (l *lane) quarantine(s Span, seq Seq, err error) {
 		}
 		l.engine.logger.Error("deliveries cannot be read and are set aside as failed",
 			zap.String("subscription", l.name), zap.Uint64("from", from), zap.Uint64("to", to), zap.Error(err))
-		l.outbox.put(Exception{From: from, To: to, Seq: seq, Kind: Quarantined, At: time.Now(), Reason: string(ReasonQuarantined)})
+		l.gaveUp(Exception{From: from, To: to, Seq: seq, Kind: Quarantined, At: time.Now(), Reason: string(ReasonQuarantined)})
 		l.cur.finishSpan(Span{from, to})
-		l.gaveUp(Quarantined, to-from+1)
 		l.engine.settler.add(l)
 	}
 	l.next = l.cur.skip(l.next)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -22,6 +23,7 @@ type Options struct {
 type Relay struct {
 	store  Store
 	logger *zap.Logger
+	opened time.Time
 
 	// matching is the plan that new events are matched with: the active one, or the last
 	// one there was, so that events accepted during a stop find their subscriptions.
@@ -44,6 +46,7 @@ type Relay struct {
 	cut      context.CancelCauseFunc
 
 	jobs      jobs
+	feed      feed
 	announcer *announcer
 	publisher *publisher
 	// background are goroutines that end with attempts' context.
@@ -60,6 +63,7 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 	r := &Relay{
 		store:  store,
 		logger: o.Logger,
+		opened: time.Now(),
 		lanes:  make(map[string]*lane),
 		gate:   newGate(),
 		stop:   make(chan struct{}),
@@ -263,6 +267,7 @@ func (r *Relay) Close() error {
 		end()
 		r.Drain(ended)
 		r.cut(errDraining)
+		r.feed.close()
 		r.background.Wait()
 		r.schedule.close()
 		if err := r.Flush(context.Background()); err != nil {

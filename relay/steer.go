@@ -82,8 +82,7 @@ func (l *lane) dropLog(now time.Time) {
 		for to < l.head && !busy.has(to+1) {
 			to++
 		}
-		l.outbox.put(Exception{From: from, To: to, Kind: Failed, At: now, Reason: string(ReasonDropped)})
-		l.gaveUp(Failed, to-from+1)
+		l.gaveUp(Exception{From: from, To: to, Kind: Failed, At: now, Reason: string(ReasonDropped)})
 		l.cur.finishSpan(Span{from, to})
 		busy.finishSpan(Span{from, to})
 	}
@@ -95,10 +94,9 @@ func (l *lane) dropMemory(now time.Time) {
 	for len(l.retries.heap) > 0 {
 		w := l.retries.first()
 		l.retries.remove(w)
-		l.outbox.put(Exception{
+		l.gaveUp(Exception{
 			From: w.pos, To: w.pos, Seq: w.seq, Kind: Failed, Attempts: w.attempts, At: now, Reason: string(ReasonDropped),
 		})
-		l.gaveUp(Failed, 1)
 		if w.stored {
 			l.condition.Open--
 		} else {
@@ -108,19 +106,22 @@ func (l *lane) dropMemory(now time.Time) {
 	for _, w := range l.windows.heap {
 		x := w.newest.exception(Failed, now)
 		x.Due, x.Reason = time.Time{}, string(ReasonDropped)
-		l.outbox.put(x)
+		l.gaveUp(x)
 		l.retries.leave(x.From)
-		l.gaveUp(Failed, 1)
 		l.condition.Open--
 	}
 	l.windows = newDebounceWindows()
 	l.retries.spilled = time.Time{} // what is only in the store is dropped next
 }
 
-// gaveUp counts deliveries that end without an attempt. The caller holds the lock.
-func (l *lane) gaveUp(kind Kind, n uint64) {
-	l.condition.count(kind, int64(n))
-	l.engine.observer().Settled(l.name, kind.state(), n)
+// gaveUp records that deliveries end without an attempt, by a closed exception. The caller
+// holds the lock.
+func (l *lane) gaveUp(x Exception) {
+	l.outbox.put(x)
+	n := x.To - x.From + 1
+	l.condition.count(x.Kind, int64(n))
+	l.engine.observer().Settled(l.name, x.Kind.state(), n)
+	l.engine.feed.ended(l, x)
 }
 
 // dropPage is the number of exceptions that are given up in one transaction.
@@ -146,8 +147,7 @@ func (l *lane) dropStored(ctx context.Context) error {
 				continue
 			}
 			x.Kind, x.At, x.Due, x.Reason = Failed, now, time.Time{}, string(ReasonDropped)
-			l.outbox.put(x)
-			l.gaveUp(Failed, 1)
+			l.gaveUp(x)
 			l.condition.Open--
 			l.retries.leave(x.From)
 		}

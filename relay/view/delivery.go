@@ -53,6 +53,13 @@ func NewListedDelivery(d *relay.Delivery) Delivery {
 
 // Attempt is one try to make a delivery.
 type Attempt struct {
+	AttemptResult
+	// ResponseExcerpt has U+FFFD in the place of each byte that is not UTF-8.
+	ResponseExcerpt string `json:"response_excerpt"`
+}
+
+// AttemptResult is how an attempt went, without what was answered.
+type AttemptResult struct {
 	Number int  `json:"number"`
 	At     Time `json:"at"`
 	// DurationMS is in whole milliseconds.
@@ -64,22 +71,23 @@ type Attempt struct {
 	ErrorKind     relay.ErrorKind `json:"error_kind"`
 	LocalAddress  string          `json:"local_address"`
 	RemoteAddress string          `json:"remote_address"`
-	// ResponseExcerpt has U+FFFD in the place of each byte that is not UTF-8.
-	ResponseExcerpt string `json:"response_excerpt"`
 }
 
 // NewAttempt shows an attempt.
 func NewAttempt(a *relay.Attempt) Attempt {
-	return Attempt{
-		Number:          a.Number,
-		At:              Time{a.At},
-		DurationMS:      a.Duration.Milliseconds(),
-		Status:          a.Status,
-		Error:           a.Error,
-		ErrorKind:       a.ErrorKind,
-		LocalAddress:    a.Local,
-		RemoteAddress:   a.Remote,
-		ResponseExcerpt: excerpt(a.Excerpt),
+	return Attempt{AttemptResult: newAttemptResult(a), ResponseExcerpt: excerpt(a.Excerpt)}
+}
+
+func newAttemptResult(a *relay.Attempt) AttemptResult {
+	return AttemptResult{
+		Number:        a.Number,
+		At:            Time{a.At},
+		DurationMS:    a.Duration.Milliseconds(),
+		Status:        a.Status,
+		Error:         a.Error,
+		ErrorKind:     a.ErrorKind,
+		LocalAddress:  a.Local,
+		RemoteAddress: a.Remote,
 	}
 }
 
