@@ -1,0 +1,126 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// day counts the days since 1970, in UTC. Each has a partition of events and one of
+// attempts, by the time of acceptance, and one of keys, if there are any.
+type day int64
+
+// seqsPerDay is how many positions a day has: 20 bits count within a millisecond.
+const seqsPerDay = 24 * 60 * 60 * 1000 << 20
+
+func dayOf(s relay.Seq) day { return day(s / seqsPerDay) }
+
+func (d day) first() int64 { return int64(d) * seqsPerDay }
+
+// partition is the name of a table's partition. The prefix is followed by the date.
+func (d day) partition(table string) string {
+	return table + "_" + relay.Seq(d.first()).Time().Format("20060102")
+}
+
+// dayOfPartition is the reverse of partition.
+func dayOfPartition(bound string) (day, bool) {
+	// FOR VALUES FROM ('1869169767219200000') TO ('1869260365258752000')
+	_, rest, _ := strings.Cut(bound, "FROM ('")
+	number, _, found := strings.Cut(rest, "')")
+	var first int64
+	if n, err := fmt.Sscan(number, &first); !found || n != 1 || err != nil {
+		return 0, false
+	}
+	return dayOf(relay.Seq(first)), true
+}
+
+// tables are those that have partitions.
+var tables = []string{"events", "attempts", "keys"}
+
+// partitions are those that there are, by table.
+type partitions map[string]map[day]bool
+
+const listPartitions = `select parent.relname, pg_get_expr(child.relpartbound, child.oid)
+	from pg_inherits i join pg_class parent on parent.oid = i.inhparent join pg_class child on child.oid = i.inhrelid
+	where parent.relnamespace = (select oid from pg_namespace where nspname = $1)
+	and parent.relname = any($2)`
+
+func loadPartitions(ctx context.Context, conn *pgx.Conn, schema string) (partitions, error) {
+	all := make(partitions)
+	for _, table := range tables {
+		all[table] = make(map[day]bool)
+	}
+	rows, err := conn.Query(ctx, listPartitions, schema, tables)
+	if err != nil {
+		return nil, err
+	}
+	var table, bound string
+	_, err = pgx.ForEachRow(rows, []any{&table, &bound}, func() error {
+		if d, ok := dayOfPartition(bound); ok {
+			all[table][d] = true
+		}
+		return nil
+	})
+	return all, err
+}
+
+// makeRoom makes the partitions that the group needs. It is done before the group, apart
+// from it: what is made and not used does no harm.
+func (c *committer) makeRoom(ctx context.Context) error {
+	events, keys := c.group.days()
+	for _, d := range events {
+		for _, table := range []string{"events", "attempts"} {
+			if err := c.makePartition(ctx, table, d); err != nil {
+				return err
+			}
+		}
+	}
+	for _, d := range keys {
+		if err := c.makePartition(ctx, "keys", d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *committer) makePartition(ctx context.Context, table string, d day) error {
+	if c.partitions[table][d] {
+		return nil
+	}
+	_, err := c.conn.Exec(ctx, fmt.Sprintf("create table if not exists %s partition of %s for values from (%d) to (%d)",
+		d.partition(table), table, d.first(), (d+1).first()))
+	if err != nil {
+		return fmt.Errorf("making the partition %s: %w", d.partition(table), err)
+	}
+	c.partitions[table][d] = true
+	return nil
+}
+
+// dropPartition drops one that is empty, unless another relay has the lease.
+func (c *committer) dropPartition(ctx context.Context, table string, d day) error {
+	name := d.partition(table)
+	var occupied bool
+	if err := c.conn.QueryRow(ctx, "select exists (select 1 from "+name+")").Scan(&occupied); err != nil || occupied {
+		return err
+	}
+	tx, err := c.conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(ctx) }()
+	if _, err := tx.Exec(ctx, renewLease, c.epoch, c.s.options.times.lease); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, "drop table "+name); err != nil {
+		return fmt.Errorf("dropping the partition %s: %w", name, err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	delete(c.partitions[table], d)
+	return nil
+}

@@ -1,0 +1,87 @@
+package postgres
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/postgres/postgrestest"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
+)
+
+func TestDays(t *testing.T) {
+	at := relay.SeqAt(time.Date(2026, 3, 1, 23, 59, 59, 999e6, time.UTC))
+	d := dayOf(at)
+	if d.partition("events") != "events_20260301" || dayOf(at+1<<20) != d+1 || dayOf(relay.Seq(d.first())) != d || dayOf(relay.Seq(d.first()-1)) != d-1 {
+		t.Fatalf("the day of %d is %d, %s, from %d", at, d, d.partition("events"), d.first())
+	}
+	for bound, want := range map[string]day{
+		"FOR VALUES FROM ('" + "1861637738496000000" + "') TO ('1')": dayOf(1861637738496000000),
+		"DEFAULT": 0, "FOR VALUES FROM (MINVALUE) TO ('1')": 0, "": 0,
+	} {
+		if got, ok := dayOfPartition(bound); got != want || ok != (want != 0) {
+			t.Errorf("%q is of the day %d, %v; want %d", bound, got, ok, want)
+		}
+	}
+}
+
+// partitionsOf lists the partitions that the server has.
+func partitionsOf(t *testing.T, o Options) string {
+	t.Helper()
+	return strings.ReplaceAll(postgrestest.Shared(t).Query(t, "postgres",
+		"select tablename from pg_tables where schemaname = '"+o.Schema+"' and tablename ~ '_[0-9]{8}$' order by 1"), "\n", " ")
+}
+
+// TestEmptyDaysAreDropped: retention gives the room of a day back to the system, and a day
+// that still has something stays.
+func TestEmptyDaysAreDropped(t *testing.T) {
+	clock := storagetest.NewClock(storagetest.Start)
+	o := options(t)
+	o.Clock = clock.Now
+	s := openWith(t, o)
+	commit := func(low uint64, put ...relay.Exception) {
+		t.Helper()
+		if err := s.Commit(t.Context(), []relay.Update{{Progress: relay.Progress{Subscription: "crm", Low: low}, Put: put}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 3 {
+		mustAppend(t, s, keyed("1", string(rune('a'+i)), "crm"))
+		clock.Advance(24 * time.Hour)
+	}
+	commit(3, relay.Exception{From: 2, To: 2, Kind: relay.Failed})
+	policy := func(delivered, failed, keys time.Duration) {
+		t.Helper()
+		p := relay.TrimPolicy{DeliveredBefore: clock.Now().Add(-delivered), FailedBefore: clock.Now().Add(-failed), KeysBefore: clock.Now().Add(-keys)}
+		for range 2 { // what is empty is dropped by the walk after the one that emptied it
+			if _, err := s.Trim(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const days = 24 * time.Hour
+	policy(30*days, 30*days, 30*days)
+	if got, want := partitionsOf(t, o), "attempts_20260301 attempts_20260302 attempts_20260303 events_20260301 events_20260302 events_20260303 keys_20260301 keys_20260302 keys_20260303"; got != want {
+		t.Fatalf("partitions: %s\nwant %s", got, want)
+	}
+	policy(0, 30*days, 36*time.Hour)
+	// The last day is still that of the store; the second has a delivery that failed.
+	if got, want := partitionsOf(t, o), "attempts_20260302 attempts_20260303 events_20260302 events_20260303 keys_20260303"; got != want {
+		t.Fatalf("partitions: %s\nwant %s", got, want)
+	}
+	// An attempt that comes late makes room for itself.
+	first := relay.SeqAt(storagetest.Start)
+	if err := s.Commit(t.Context(), []relay.Update{{
+		Progress: relay.Progress{Subscription: "crm", Low: 3}, Attempts: []relay.AttemptRecord{{Seq: first, Attempt: relay.Attempt{Number: 1}}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	s.abandon()
+	s = openWith(t, o)
+	mustAppend(t, s, one("1", "crm"))
+	policy(0, 0, 0)
+	if got := partitionsOf(t, o); strings.Contains(got, "events_20260302") || !strings.Contains(got, "events_20260304") {
+		t.Fatalf("partitions: %s", got)
+	}
+}

@@ -1,0 +1,63 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// known is what is kept of an idempotency key.
+type known struct {
+	sum      [32]byte
+	receipts []receipt
+}
+
+const selectKeys = `select hash, sum, receipts from keys where hash = any($1)`
+
+func (c *committer) loadKeys(ctx context.Context, hashes [][]byte) error {
+	rows, err := c.conn.Query(ctx, selectKeys, hashes)
+	if err != nil {
+		return fmt.Errorf("looking up idempotency keys: %w", err)
+	}
+	var h, sum, raw []byte
+	_, err = pgx.ForEachRow(rows, []any{&h, &sum, &raw}, func() error {
+		k := new(known)
+		if len(h) != len(hash{}) || len(sum) != len(k.sum) {
+			return errors.New("a digest has a wrong length")
+		}
+		copy(k.sum[:], sum)
+		c.known[hash(h)] = k
+		return json.Unmarshal(raw, &k.receipts)
+	})
+	if err != nil {
+		return fmt.Errorf("looking up idempotency keys: %w", err)
+	}
+	return nil
+}
+
+// repeated is the receipt of an event that was stored before.
+func (c *committer) repeated(r *receipt) (relay.Receipt, error) {
+	matched := make([]string, len(r.Matched))
+	for i, id := range r.Matched {
+		u, err := c.byID(id)
+		if err != nil {
+			return relay.Receipt{}, err
+		}
+		matched[i] = u.name
+	}
+	return relay.Receipt{
+		ID: relay.FormatID(r.Seq, c.s.identity.tag), Type: string(r.Type), Matched: matched, Duplicate: true,
+	}, nil
+}
+
+// remember adds an idempotency key to the group.
+func (c *committer) remember(k *relay.Key, stored relay.Seq, receipts []receipt) error {
+	h := hashKey(k)
+	c.known[h] = &known{k.Sum, receipts}
+	return c.group.addKey(h, stored, c.known[h])
+}

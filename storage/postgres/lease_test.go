@@ -1,0 +1,151 @@
+package postgres
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
+)
+
+func one(data string, subscriptions ...string) relay.Batch {
+	return relay.Batch{Items: []relay.Item{{
+		Event:   &relay.Event{Type: "order.paid", ContentType: "application/json", Data: []byte(data)},
+		Targets: storagetest.Targets(subscriptions...),
+	}}}
+}
+
+func keyed(data, key string, subscriptions ...string) relay.Batch {
+	b := one(data, subscriptions...)
+	b.Items[0].Key = &relay.Key{Kind: relay.KeyHeader, Text: key, Sum: [32]byte{1}}
+	return b
+}
+
+func mustAppend(t *testing.T, s *Store, b relay.Batch) relay.Receipt {
+	t.Helper()
+	receipts, err := s.Append(t.Context(), b, nil)
+	if err != nil {
+		t.Fatalf("Append: %v", err)
+	}
+	return receipts[0]
+}
+
+func TestSecondRelayIsRefusedByName(t *testing.T) {
+	o := options(t)
+	o.Owner = "process 1 on alpha"
+	first := openWith(t, o)
+	second := o
+	second.Owner = "process 2 on beta"
+	_, err := Open(second)
+	inUse, ok := errors.AsType[*InUseError](err)
+	if !ok || inUse.Owner != o.Owner || !strings.Contains(err.Error(), "alpha") || !strings.Contains(err.Error(), o.Schema) {
+		t.Fatalf("Open: %v", err)
+	}
+	mustAppend(t, first, one("1", "crm"))
+	// Another schema of the same database is another store.
+	other := options(t)
+	mustAppend(t, openWith(t, other), one("1", "crm"))
+	// Given back, the lease is free at once.
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, openWith(t, second), one("2", "crm"))
+}
+
+func TestDeadRelayIsTakenOver(t *testing.T) {
+	o := options(t)
+	first := openWith(t, o)
+	mustAppend(t, first, one("1", "crm"))
+	first.abandon()
+	second := openWith(t, o)
+	if got := mustAppend(t, second, one("2", "crm")); got.ID == "" {
+		t.Fatal("no id")
+	}
+	if p := second.subs.progress(); len(p) != 1 || p[0].Head != 2 {
+		t.Fatalf("Progress: %+v", p)
+	}
+}
+
+// TestFrozenRelayIsFenced: a relay that slept while another one took over changes nothing
+// any more, and says why.
+func TestFrozenRelayIsFenced(t *testing.T) {
+	o := options(t)
+	o.times.renew = time.Hour // asleep: it renews nothing
+	o.Owner = "the frozen one"
+	frozen := openWith(t, o)
+	mustAppend(t, frozen, one("1", "crm"))
+	next := o
+	next.Owner = "the next one"
+	next.times.lease, next.times.renew = o.times.lease, quick.renew
+	// The lease ends.
+	if _, err := frozen.pool.Exec(t.Context(), "update tail set until = clock_timestamp() - interval '1 second'"); err != nil {
+		t.Fatal(err)
+	}
+	second := openWith(t, next)
+	mustAppend(t, second, one("2", "crm"))
+
+	calls := 0
+	_, err := frozen.Append(t.Context(), one("lost", "crm"), func([]*relay.Event) { calls++ })
+	taken, ok := errors.AsType[*TakenOverError](err)
+	if !ok || taken.Owner != "the next one" || !errors.Is(err, relay.ErrBroken) || calls != 0 {
+		t.Fatalf("Append by the frozen relay: %v, stored was called %d times", err, calls)
+	}
+	if err := frozen.Commit(t.Context(), []relay.Update{{Progress: relay.Progress{Subscription: "crm", Low: 9}}}); !errors.Is(err, relay.ErrBroken) {
+		t.Fatalf("Commit by the frozen relay: %v", err)
+	}
+	if err := frozen.Err(); !errors.Is(err, relay.ErrBroken) {
+		t.Fatalf("Err: %v", err)
+	}
+	mustAppend(t, second, one("3", "crm"))
+	entries, err := second.Read(t.Context(), "crm", 0, 10, 1000)
+	if err != nil || len(entries) != 3 || string(entries[2].Event.Data) != "3" {
+		t.Fatalf("Read: %d entries, %v", len(entries), err)
+	}
+	// It stays so, even when the other one is gone: its memory is out of date.
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := frozen.Append(t.Context(), one("lost", "crm"), nil); !errors.Is(err, relay.ErrBroken) {
+		t.Fatalf("Append: %v", err)
+	}
+}
+
+// TestFrozenInTheMiddle: a relay that froze while it held the row of the lease does not stop
+// the one that takes over.
+func TestFrozenInTheMiddle(t *testing.T) {
+	o := options(t)
+	// It is not the server that ends what it began.
+	o.times.renew, o.times.commit, o.times.lease = time.Hour, time.Hour, 500*time.Millisecond
+	frozen := openWith(t, o)
+	mustAppend(t, frozen, one("1", "crm"))
+	held, release := make(chan struct{}), make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() { frozen.requests <- &holding{held: held, release: release} })
+	<-held
+	defer func() { close(release); wait.Wait() }()
+	next := o
+	next.times = quick
+	next.times.commit = time.Second // its half is how long it waits for a lock
+	second := openWith(t, expired(t, next, frozen))
+	mustAppend(t, second, one("2", "crm"))
+}
+
+// expired waits until the lease that is held has ended by itself.
+func expired(t *testing.T, o Options, held *Store) Options {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		var over bool
+		if err := held.pool.QueryRow(t.Context(), "select until < clock_timestamp() from tail").Scan(&over); err != nil {
+			t.Fatal(err)
+		}
+		if over {
+			return o
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the lease does not end")
+		}
+	}
+}

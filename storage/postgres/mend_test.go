@@ -1,0 +1,292 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/postgres/postgrestest"
+)
+
+// eventually waits for what will happen.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(40 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("this does not happen: " + what)
+		}
+	}
+}
+
+// TestServerIsKilled: while the database is away everything is refused within a bounded
+// time; when it is back, everything that was acknowledged is there.
+func TestServerIsKilled(t *testing.T) {
+	server := postgrestest.New(t)
+	o := Options{DSN: server.DSN("postgres"), times: quick}
+	s := openWith(t, o)
+	var reopened atomic.Int64
+	s.OnReopen(func() { reopened.Add(1) })
+
+	var mu sync.Mutex
+	acknowledged := make(map[string]string)
+	stop := make(chan struct{})
+	var wait sync.WaitGroup
+	for w := range 8 {
+		wait.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				data := fmt.Sprintf("%d-%d", w, i)
+				receipts, err := s.Append(context.Background(), one(data, "crm"), nil)
+				switch {
+				case err == nil:
+					mu.Lock()
+					acknowledged[receipts[0].ID] = data
+					mu.Unlock()
+				case !errors.Is(err, relay.ErrBroken):
+					t.Errorf("Append: %v", err)
+					return
+				default:
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+		})
+	}
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(acknowledged)
+	}
+	for round := range 3 {
+		before := count()
+		eventually(t, "events are acknowledged", func() bool { return count() > before+50 })
+		server.Kill()
+		eventually(t, "the store says that it is broken", func() bool { return errors.Is(s.Err(), relay.ErrBroken) })
+		if _, err := s.Stats(t.Context()); !errors.Is(err, relay.ErrBroken) {
+			t.Errorf("Stats without a database: %v", err)
+		}
+		server.Start(t)
+		eventually(t, "the store is open again", func() bool { return s.Err() == nil })
+		if n := reopened.Load(); n < int64(round+1) {
+			t.Errorf("nobody was told that the store is open again: %d times", n)
+		}
+	}
+	before := count()
+	eventually(t, "events are acknowledged again", func() bool { return count() > before+50 })
+	close(stop)
+	wait.Wait()
+
+	for id, data := range acknowledged {
+		seq, err := s.Find(t.Context(), id)
+		if err != nil {
+			t.Fatalf("%s was acknowledged and is lost: %v", id, err)
+		}
+		e, err := s.Event(t.Context(), seq)
+		if err != nil || string(e.Data) != data {
+			t.Fatalf("%s: %+v, %v; want %s", id, e, err, data)
+		}
+	}
+	checkLog(t, s, "crm", len(acknowledged))
+}
+
+// checkLog fails the test unless a log has no gaps, and at least so many entries.
+func checkLog(t *testing.T, s *Store, name string, least int) {
+	t.Helper()
+	after := uint64(0)
+	for {
+		entries, err := s.Read(t.Context(), name, after, 1000, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(entries) == 0 {
+			break
+		}
+		for _, e := range entries {
+			if e.Pos != after+1 {
+				t.Fatalf("position %d follows %d", e.Pos, after)
+			}
+			after = e.Pos
+		}
+	}
+	if after < uint64(least) {
+		t.Fatalf("the log has %d entries, %d were acknowledged", after, least)
+	}
+}
+
+// wire is a connection to a server whose answers can be lost.
+type wire struct {
+	listener net.Listener
+	target   string
+	deaf     atomic.Bool
+	stuck    atomic.Bool
+	mu       sync.Mutex
+	open     []net.Conn
+}
+
+func newWire(t *testing.T, server *postgrestest.Server) *wire {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{listener: l, target: fmt.Sprintf("127.0.0.1:%d", server.Port)}
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			upstream, err := net.Dial("tcp", w.target)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			w.mu.Lock()
+			w.open = append(w.open, client, upstream)
+			w.mu.Unlock()
+			wait.Go(func() { w.copy(upstream, client, false) })
+			wait.Go(func() { w.copy(client, upstream, true) })
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); w.cut(); wait.Wait() })
+	return w
+}
+
+// copy hands on what comes, unless the wire is deaf to answers.
+func (w *wire) copy(to, from net.Conn, answers bool) {
+	defer to.Close()
+	defer from.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		if answers && w.deaf.Load() {
+			if !w.stuck.Load() {
+				return // the answer is lost, with the connection
+			}
+			_, _ = io.Copy(io.Discard, from) // it is lost, and nothing says so
+			return
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.open {
+		_ = c.Close()
+	}
+	w.open = nil
+}
+
+func (w *wire) dsn() string {
+	return fmt.Sprintf("postgres://relay@%s/postgres?sslmode=disable", w.listener.Addr())
+}
+
+// TestAnswerOfCommitIsLost: nobody knows whether the group was committed. It is refused, and
+// who asks again with the same key gets the one event that there is.
+func TestAnswerOfCommitIsLost(t *testing.T) {
+	for _, stuck := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stuck %v", stuck), func(t *testing.T) {
+			o := options(t)
+			w := newWire(t, postgrestest.Shared(t))
+			o.DSN = w.dsn()
+			s := openWith(t, o)
+			var offered []uint64
+			var mu sync.Mutex
+			s.OnReopen(func() {
+				for p, err := range s.Progress(context.Background()) {
+					if err != nil {
+						t.Errorf("Progress: %v", err)
+					}
+					mu.Lock()
+					offered = append(offered, p.Head)
+					mu.Unlock()
+				}
+			})
+			mustAppend(t, s, keyed("1", "first", "crm"))
+			mustAppend(t, s, one("1", "crm")) // the server knows all statements by now
+			w.stuck.Store(stuck)
+			w.deaf.Store(true)
+			// Without a key there is no question before the group.
+			_, err := s.Append(t.Context(), one("doubtful", "crm"), func([]*relay.Event) { t.Error("stored was called") })
+			if !errors.Is(err, relay.ErrBroken) {
+				t.Fatalf("Append: %v", err)
+			}
+			w.deaf.Store(false)
+			eventually(t, "the store is open again", func() bool { return s.Err() == nil })
+			mu.Lock()
+			if len(offered) != 1 || offered[0] != 3 {
+				t.Errorf("after opening again the heads are %v, want 3: the group was committed", offered)
+			}
+			mu.Unlock()
+			a, b := mustAppend(t, s, keyed("2", "second", "crm")), mustAppend(t, s, keyed("2", "second", "crm"))
+			if a.ID != b.ID || a.Duplicate || !b.Duplicate {
+				t.Fatalf("%+v and %+v", a, b)
+			}
+			if again := mustAppend(t, s, keyed("1", "first", "crm")); !again.Duplicate {
+				t.Fatalf("the first event is not known any more: %+v", again)
+			}
+			checkLog(t, s, "crm", 4)
+		})
+	}
+}
+
+// TestLostEventsAreSaid: a database that has less than was acknowledged is not gone on with.
+func TestLostEventsAreSaid(t *testing.T) {
+	o := options(t)
+	s := openWith(t, o)
+	for range 3 {
+		mustAppend(t, s, one("1", "crm"))
+	}
+	// As where a standby is promoted that had not got the last two.
+	if _, err := s.pool.Exec(t.Context(), "update tail set ordinal = 1"); err != nil {
+		t.Fatal(err)
+	}
+	s.requests <- killing{}
+	eventually(t, "the loss is said", func() bool {
+		lost, ok := errors.AsType[*LostError](s.Err())
+		return ok && lost.Events == 2
+	})
+	_, err := s.Append(t.Context(), one("2", "crm"), nil)
+	if !errors.Is(err, relay.ErrBroken) {
+		t.Fatalf("Append: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, openWith(t, o), one("2", "crm"))
+}
+
+// TestCloseWithoutDatabase ends, though nothing answers.
+func TestCloseWithoutDatabase(t *testing.T) {
+	o := options(t)
+	w := newWire(t, postgrestest.Shared(t))
+	o.DSN = w.dsn()
+	s := openWith(t, o)
+	mustAppend(t, s, one("1", "crm"))
+	w.stuck.Store(true)
+	w.deaf.Store(true)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); !errors.Is(err, relay.ErrClosed) {
+		t.Fatalf("Close again: %v", err)
+	}
+}

@@ -1,0 +1,101 @@
+package postgres
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Options are those of a store.
+type Options struct {
+	// DSN says where the database is: a URL or a list of words, as libpq has them.
+	DSN string
+	// Schema is the one that the tables lie in; it is made if it is not there. Default:
+	// [DefaultSchema].
+	Schema string
+	// MaxConns is the largest number of connections, at least [LeastConns]. Default:
+	// [DefaultConns].
+	MaxConns int
+	// Logger gets what opening and mending have to say. Default: none.
+	Logger *zap.Logger
+	// Clock is where acceptance times come from. Default: time.Now.
+	Clock func() time.Time
+	// Owner names this relay to others that want the lease. Default: host and process.
+	Owner string
+
+	// times are shorter in tests.
+	times times
+}
+
+const (
+	// DefaultSchema is the schema if none is named.
+	DefaultSchema = "caddyrelay"
+	// LeastConns is the least number of connections: one that writes, and one that reads.
+	LeastConns = 2
+	// DefaultConns is the largest number of connections if none is given.
+	DefaultConns = 8
+)
+
+// times bound what happens with the database. The lease is the longest of them: whoever
+// does not get an answer knows that before others may take over.
+type times struct {
+	// lease is how long others leave alone what was not renewed; renew how often it is
+	// renewed at least; vanished how long what was not renewed is left alone if the
+	// connection that held it is gone.
+	lease, renew, vanished time.Duration
+	// commit bounds a group, read everything that reads, connect a new connection.
+	commit, read, connect time.Duration
+	// mendFirst and mendMost are the shortest and longest pause before connecting anew.
+	mendFirst, mendMost time.Duration
+}
+
+var defaultTimes = times{
+	lease: 10 * time.Second, renew: time.Second, vanished: 2 * time.Second,
+	commit: 6 * time.Second, read: 15 * time.Second, connect: 5 * time.Second,
+	mendFirst: 250 * time.Millisecond, mendMost: 2 * time.Second,
+}
+
+func (o *Options) setDefaults() {
+	if o.Schema == "" {
+		o.Schema = DefaultSchema
+	}
+	if o.MaxConns == 0 {
+		o.MaxConns = DefaultConns
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Owner == "" {
+		o.Owner = ownName()
+	}
+	if o.times == (times{}) {
+		o.times = defaultTimes
+	}
+}
+
+var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
+
+// CheckSchema says why a name cannot be that of a schema, or returns nil.
+func CheckSchema(name string) error {
+	switch {
+	case !schemaName.MatchString(name):
+		return fmt.Errorf("%q is no name of a schema here: write lower-case letters, digits and underscores, e.g. %s", name, DefaultSchema)
+	case strings.HasPrefix(name, "pg_") || name == "information_schema":
+		return fmt.Errorf("the schema %q is PostgreSQL's own; write another name, e.g. %s", name, DefaultSchema)
+	}
+	return nil
+}
+
+// CheckMaxConns says why a store cannot do with n connections, or returns nil.
+func CheckMaxConns(n int) error {
+	if n < LeastConns || n > 1000 {
+		return fmt.Errorf("%d connections are not possible: write %d to 1000, e.g. %d", n, LeastConns, DefaultConns)
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// Store is a [relay.Store] in a schema of a PostgreSQL database.
+type Store struct {
+	options  Options
+	location string
+	log      *zap.Logger
+	gate     gate
+	pool     *pgxpool.Pool
+	identity identity
+	subs     table
+
+	mu       sync.Mutex
+	tail     tail  // as committed
+	fail     error // why nothing is written at present, or nil
+	reopened []func()
+
+	requests chan request
+	stop     chan struct{} // closed when Close begins
+	stopped  chan struct{} // closed when the committer has ended
+	stopOnce sync.Once
+
+	trim trimmer
+}
+
+var (
+	_ relay.Store    = (*Store)(nil)
+	_ relay.Reopener = (*Store)(nil)
+)
+
+// queueLength is how many requests may wait for the committer. It only has to hold what
+// comes in during one commit.
+const queueLength = 1024
+
+// Open opens the store that the options name, and makes its schema if it is not there.
+//
+// It waits for a relay that used the schema and has died. An error that is an [InUseError]
+// means that another one uses it, [ErrOtherSchema] that it is not one of this program or a
+// newer one, [ErrReadOnly] that the server is a standby, [ErrUnsafe] that it does not keep
+// what it commits. No error holds the password.
+func Open(o Options) (*Store, error) {
+	o.setDefaults()
+	target, err := ParseDSN(o.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	for _, err := range []error{CheckSchema(o.Schema), CheckMaxConns(o.MaxConns)} {
+		if err != nil {
+			return nil, fmt.Errorf("opening the store in %s: %w", target.Location, err)
+		}
+	}
+	s, err := open(&o, target.Location)
+	if err != nil {
+		return nil, fmt.Errorf("opening the store in %s, schema %s: %w", target.Location, o.Schema, err)
+	}
+	return s, nil
+}
+
+func open(o *Options, location string) (s *Store, err error) {
+	ctx := context.Background()
+	s = &Store{
+		options:  *o,
+		location: location,
+		log:      o.Logger,
+		subs:     table{byName: make(map[string]*sub)},
+		requests: make(chan request, queueLength),
+		stop:     make(chan struct{}),
+		stopped:  make(chan struct{}),
+	}
+	c := &committer{s: s}
+	if err := c.connect(ctx); err != nil {
+		return nil, err
+	}
+	config, err := o.poolConfig()
+	if err == nil {
+		s.pool, err = pgxpool.NewWithConfig(ctx, config)
+	}
+	if err != nil {
+		c.disconnect()
+		return nil, err
+	}
+	go c.run()
+	return s, nil
+}
+
+// Close implements [relay.Store]. It must not be called from stored.
+func (s *Store) Close() error {
+	s.stopOnce.Do(func() { close(s.stop) })
+	if !s.gate.close() {
+		return relay.ErrClosed
+	}
+	close(s.requests)
+	<-s.stopped
+	s.pool.Close()
+	return nil
+}
+
+// Err implements [relay.Store].
+func (s *Store) Err() error {
+	if s.gate.isShut() {
+		return relay.ErrClosed
+	}
+	return s.failure()
+}
+
+// OnReopen implements [relay.Reopener].
+func (s *Store) OnReopen(fn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reopened = append(s.reopened, fn)
+}
+
+// Schema returns the schema that the store lies in.
+func (s *Store) Schema() string { return s.options.Schema }
+
+// MaxConns returns the largest number of its connections.
+func (s *Store) MaxConns() int { return s.options.MaxConns }
+
+func (s *Store) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fail
+}
+
+func (s *Store) setFailure(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
+}
+
+func (s *Store) committed() tail {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tail
+}
+
+// submit hands r to the committer and waits for its answer.
+func (s *Store) submit(ctx context.Context, r request) error {
+	if !s.gate.enter() {
+		return relay.ErrClosed
+	}
+	defer s.gate.leave()
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case s.requests <- r:
+	default: // only now, since some contexts set a timer when they are waited for
+		select {
+		case s.requests <- r:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return <-r.answer()
+}
+
+// read runs fn with a connection that reads, within the gate and bounded in time.
+func (s *Store) read(ctx context.Context, fn func(ctx context.Context, conn *pgx.Conn) error) error {
+	if !s.gate.enter() {
+		return relay.ErrClosed
+	}
+	defer s.gate.leave()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	bounded, cancel := context.WithTimeout(ctx, s.options.times.read)
+	defer cancel()
+	conn, err := s.pool.Acquire(bounded)
+	if err != nil {
+		return s.readError(ctx, explainConnect(err))
+	}
+	defer conn.Release()
+	return s.readError(ctx, fn(bounded, conn.Conn()))
+}
+
+// readError says which errors of reading are the database's.
+func (s *Store) readError(ctx context.Context, err error) error {
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return err
+	case errors.Is(err, relay.ErrNotFound), isUnreadable(err):
+		return err
+	}
+	return fmt.Errorf("%w: reading from the database: %w", relay.ErrBroken, err)
+}
+
+func isUnreadable(err error) bool {
+	_, ok := errors.AsType[*relay.UnreadableError](err)
+	return ok
+}
+
+// check returns what a call that reads nothing has to answer.
+func (s *Store) check(ctx context.Context) error {
+	if s.gate.isShut() {
+		return relay.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// closePatience is how long Close waits for the server.
+const closePatience = 3 * time.Second

@@ -1,0 +1,89 @@
+package postgres
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/postgres/postgrestest"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	postgrestest.Stop()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// quick are times that leave no test waiting.
+var quick = times{
+	lease: 5 * time.Second, renew: 200 * time.Millisecond, vanished: time.Millisecond,
+	commit: 3 * time.Second, read: 10 * time.Second, connect: 2 * time.Second,
+	mendFirst: 10 * time.Millisecond, mendMost: 100 * time.Millisecond,
+}
+
+var schemas atomic.Int64
+
+// options are those of a store in a new schema of the shared server.
+func options(t testing.TB) Options {
+	t.Helper()
+	server := postgrestest.Shared(t)
+	o := Options{
+		DSN: server.SocketDSN("postgres"), Schema: fmt.Sprint("test", schemas.Add(1)), Logger: zap.NewNop(),
+		Owner: t.Name(), times: quick,
+	}
+	t.Cleanup(func() {
+		server.Query(t, "postgres", "set client_min_messages = warning; drop schema if exists "+o.Schema+" cascade")
+	})
+	return o
+}
+
+// openWith opens a store that is closed at the end of the test, if it was not before.
+func openWith(t testing.TB, o Options) *Store {
+	t.Helper()
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestConformance(t *testing.T) {
+	storagetest.Run(t, func(t *testing.T) storagetest.Harness {
+		o := options(t)
+		clock := storagetest.NewClock(storagetest.Start)
+		o.Clock = clock.Now
+		store := openWith(t, o)
+		return storagetest.Harness{
+			Store: store,
+			Clock: clock,
+			Reopen: func(t *testing.T) relay.Store {
+				t.Helper()
+				if err := store.Close(); err != nil {
+					t.Fatal(err)
+				}
+				store = openWith(t, o)
+				return store
+			},
+			Kill: func(t *testing.T) relay.Store {
+				t.Helper()
+				store.abandon()
+				store = openWith(t, o)
+				return store
+			},
+		}
+	})
+}

@@ -1,0 +1,203 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// Bounds of one step of trimming.
+const (
+	trimEvents = 500
+	trimKeys   = 2000
+)
+
+// trimmer walks the events from the oldest on, a step at a time, and begins again when it
+// has come to what is too young.
+type trimmer struct {
+	mu     sync.Mutex // one step at a time
+	cursor relay.Seq  // next to be looked at
+	// kept are the days of which the walk left events.
+	kept map[day]bool
+}
+
+// Trim implements [relay.Store]. When a walk has come to its end, partitions in which nothing
+// is left are dropped.
+func (s *Store) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, error) {
+	if err := s.check(ctx); err != nil {
+		return relay.Trimmed{}, err
+	}
+	s.trim.mu.Lock()
+	defer s.trim.mu.Unlock()
+	r := &trimRequest{policy: p, walk: &s.trim, done: make(chan error, 1)}
+	if err := s.submit(ctx, r); err != nil {
+		s.trim.cursor, s.trim.kept = 0, nil
+		return relay.Trimmed{}, err
+	}
+	return r.trimmed, nil
+}
+
+// trimRequest is one step.
+type trimRequest struct {
+	policy relay.TrimPolicy
+	walk   *trimmer
+	done   chan error
+
+	trimmed relay.Trimmed
+	next    relay.Seq
+}
+
+func (r *trimRequest) keys(func(*relay.Key)) {}
+func (r *trimRequest) alone() bool           { return true }
+func (r *trimRequest) answer() chan error    { return r.done }
+
+// trimmable is an event that is looked at.
+type trimmable struct {
+	seq       relay.Seq
+	size      int
+	subs      []int32
+	positions []int64
+}
+
+const (
+	selectOldest = `select seq, size, subscriptions, positions from events where seq >= $1 and seq < $2 order by seq limit $3`
+	// selectConcerning finds the exceptions of single deliveries, and all spans and replays of
+	// their subscriptions.
+	selectConcerning = `select x.subscription, x.first, x.last, x.replay, x.open
+		from unnest($1::integer[], $2::bigint[]) as p (subscription, pos)
+		join exceptions x on x.subscription = p.subscription and x.first = p.pos and x.last = x.first and not x.replay
+		union all
+		select subscription, first, last, replay, open from exceptions
+		where subscription = any($1) and (last > first or replay)`
+	trimLog = `delete from log l using unnest($1::integer[], $2::bigint[]) as p (subscription, pos)
+		where l.subscription = p.subscription and l.pos = p.pos`
+	trimExceptions = `delete from exceptions x using unnest($1::integer[], $2::bigint[]) as p (subscription, pos)
+		where x.subscription = p.subscription and x.first = p.pos and x.last = x.first and not x.replay`
+	// Spans of deliveries that are over go when none of their positions is left.
+	trimSpans = `delete from exceptions x where last > first and not open and not replay
+		and not exists (select 1 from log l where l.subscription = x.subscription and l.pos between x.first and x.last)`
+	trimOldKeys = `delete from keys k using (select stored, hash from keys where stored < $1 order by stored limit $2) old
+		where k.stored = old.stored and k.hash = old.hash and exists (select 1 from tail where epoch = $3)`
+)
+
+// plan implements request.
+func (r *trimRequest) plan(ctx context.Context, c *committer) error {
+	if err := r.trimEvents(ctx, c); err != nil {
+		return c.spoil(fmt.Errorf("trimming events: %w", err))
+	}
+	tag, err := c.conn.Exec(ctx, trimOldKeys, min(int64(seqFrom(r.policy.KeysBefore)), math.MaxInt64), trimKeys, c.epoch)
+	if err != nil {
+		return c.spoil(fmt.Errorf("trimming idempotency keys: %w", err))
+	}
+	r.trimmed.Keys = int(tag.RowsAffected())
+	r.trimmed.More = r.trimmed.More || r.trimmed.Keys == trimKeys
+	if r.next > 0 || r.trimmed.More {
+		return nil
+	}
+	if err := r.dropEmpty(ctx, c); err != nil {
+		// They are in use just now: the next walk comes to them again.
+		c.s.log.Debug("partitions that are empty stay for now: " + err.Error())
+	}
+	return nil
+}
+
+// trimEvents looks at the next events and puts the removal of some into the group.
+func (r *trimRequest) trimEvents(ctx context.Context, c *committer) error {
+	excess := int64(0)
+	if r.policy.MaxBytes > 0 {
+		excess = max(c.tail.live-r.policy.MaxBytes, 0)
+	}
+	latest := max(seqFrom(r.policy.DeliveredBefore), seqFrom(r.policy.FailedBefore))
+	if excess > 0 {
+		latest = math.MaxInt64
+	}
+	found, err := r.oldest(ctx, c, latest)
+	if err != nil {
+		return err
+	}
+	if r.next, r.trimmed.More = 0, len(found) == trimEvents; r.trimmed.More {
+		r.next = found[len(found)-1].seq + 1
+	}
+	j, err := newJudge(ctx, c, found)
+	if err != nil {
+		return err
+	}
+	var seqs, positions []int64
+	var subs []int32
+	for i := range found {
+		t := &found[i]
+		if !j.allows(t, &r.policy, excess > 0) {
+			r.walk.keep(t.seq)
+			continue
+		}
+		excess -= liveSize(t.size)
+		c.tail.live -= min(c.tail.live, liveSize(t.size))
+		seqs = append(seqs, int64(t.seq))
+		subs = append(subs, t.subs...)
+		positions = append(positions, t.positions...)
+	}
+	if r.trimmed.Events = len(seqs); len(seqs) > 0 {
+		c.group.add(trimLog, subs, positions)
+		c.group.add(trimExceptions, subs, positions)
+		c.group.add("delete from attempts where seq = any($1)", seqs)
+		c.group.add("delete from events where seq = any($1)", seqs)
+		c.group.add(trimSpans)
+	}
+	return nil
+}
+
+func (r *trimRequest) oldest(ctx context.Context, c *committer, below relay.Seq) (found []trimmable, err error) {
+	rows, err := c.conn.Query(ctx, selectOldest, int64(r.walk.cursor), int64(below), trimEvents)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (t trimmable, err error) {
+		var seq int64
+		err = row.Scan(&seq, &t.size, &t.subs, &t.positions)
+		t.seq = relay.Seq(seq)
+		return t, err
+	})
+}
+
+func (w *trimmer) keep(s relay.Seq) {
+	if w.kept == nil {
+		w.kept = make(map[day]bool)
+	}
+	w.kept[dayOf(s)] = true
+}
+
+// settle implements request. The walk goes on behind what was looked at.
+func (r *trimRequest) settle(err error) {
+	if err != nil {
+		return
+	}
+	if r.walk.cursor = r.next; r.next == 0 {
+		r.walk.kept = nil
+	}
+}
+
+// dropEmpty drops the partitions of days that are over and of which nothing is left.
+func (r *trimRequest) dropEmpty(ctx context.Context, c *committer) error {
+	today := dayOf(c.tail.last)
+	limit := dayOf(min(max(seqFrom(r.policy.DeliveredBefore), seqFrom(r.policy.FailedBefore)), math.MaxInt64))
+	for _, table := range tables {
+		for d := range c.partitions[table] {
+			switch {
+			case d >= today, table == "keys" && (d+1).first() > int64(seqFrom(r.policy.KeysBefore)),
+				table != "keys" && (d >= limit || r.walk.kept[d]),
+				// Attempts go behind their events.
+				table == "attempts" && c.partitions["events"][d]:
+				continue
+			}
+			if err := c.dropPartition(ctx, table, d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
