@@ -81,10 +81,11 @@ func runDemo(ctx context.Context, out io.Writer, once bool) (err error) {
 	}
 	defer func() { err = errors.Join(err, caddy.Stop()) }()
 
-	fmt.Fprintf(out, `relay demo: nothing here is for production; data in %s
-  intake    http://%s/v1/events
-  receiver  http://%s/  fails the first attempt of each event on purpose
-  admin     --address %s
+	fmt.Fprintf(out, `relay demo: nothing here is for production; data in %[1]s
+  intake    http://%[2]s/v1/events
+  console   http://%[2]s/
+  receiver  http://%[3]s/  fails the first attempt of each event on purpose
+  admin     --address %[4]s
 
 `, folder, d.intake, d.sink, d.admin())
 
@@ -138,11 +139,11 @@ func (d *demo) admin() string { return "unix/" + filepath.Join(d.folder, "admin.
 // config is the whole configuration, kept in memory.
 func (d *demo) config() []byte {
 	persist := false
-	site := func(listen string, handler map[string]any) map[string]any {
+	site := func(listen string, handlers ...any) map[string]any {
 		return map[string]any{
 			"listen":          []string{listen},
 			"automatic_https": map[string]any{"disable": true},
-			"routes":          []any{map[string]any{"handle": []any{handler}}},
+			"routes":          []any{map[string]any{"handle": handlers}},
 		}
 	}
 	app := &App{
@@ -170,7 +171,7 @@ func (d *demo) config() []byte {
 		AppsRaw: caddy.ModuleMap{
 			"relay": caddyconfig.JSON(app, nil),
 			"http": caddyconfig.JSON(map[string]any{"servers": map[string]any{
-				"intake":   site(d.intake, map[string]any{"handler": "relay_intake"}),
+				"intake":   site(d.intake, map[string]any{"handler": "relay_console"}, map[string]any{"handler": "relay_intake"}),
 				"receiver": site(d.sink, map[string]any{"handler": "relay_sink", "secret": d.secret, "fail_first": true}),
 			}}, nil),
 		},

@@ -9,6 +9,7 @@ func init() {
 		name  string
 		parse httpcaddyfile.UnmarshalHandlerFunc
 	}{
+		{"relay_console", parseConsole},
 		{"relay_egress", parseEgressList},
 		{"relay_sink", parseSink},
 		{"relay_intake", parseIntake},

@@ -51,7 +51,10 @@ const (
 
 // Delivery is one event for one subscription, as users see it.
 type Delivery struct {
-	Event        string
+	Event string
+	// EventType and Accepted are those of the event.
+	EventType    string
+	Accepted     time.Time
 	Subscription string
 	Region       string
 	State        State
@@ -62,7 +65,8 @@ type Delivery struct {
 	WaitingFor string
 	// AttemptCount counts attempts made, also those no longer kept.
 	AttemptCount int
-	// Attempts are those kept, ascending; only where one event is shown.
+	// Attempts are those kept, ascending; only where one event is shown, or the last one
+	// alone where a list was asked for it.
 	Attempts []Attempt
 }
 

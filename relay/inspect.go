@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -35,6 +36,57 @@ func (r *Relay) Inspect(ctx context.Context, id string) (*Event, []Delivery, err
 	return e, deliveries, nil
 }
 
+// Event returns an event with its data, or [ErrNotFound].
+func (r *Relay) Event(ctx context.Context, id string) (*Event, error) {
+	seq, err := r.store.Find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return r.store.Event(ctx, seq)
+}
+
+// DeliveriesOf returns deliveries of one event with the last attempt of each: those whose
+// places are given, which are some of the event's own.
+func (r *Relay) DeliveriesOf(ctx context.Context, e *Event, places []Placement) ([]Delivery, error) {
+	r.flushForReading(ctx)
+	deliveries := make([]Delivery, len(places))
+	for i, p := range places {
+		d, err := r.delivery(ctx, e, p)
+		if err == nil {
+			err = r.lastAttempt(ctx, &d, e.Seq)
+		}
+		if err != nil {
+			return nil, err
+		}
+		deliveries[i] = d
+	}
+	return deliveries, nil
+}
+
+// Delivery returns one delivery of an event with its attempts, or [ErrNoDelivery].
+func (r *Relay) Delivery(ctx context.Context, e *Event, subscription string) (Delivery, error) {
+	i := slices.IndexFunc(e.Deliveries, func(p Placement) bool { return p.Subscription == subscription })
+	if i < 0 {
+		return Delivery{}, ErrNoDelivery
+	}
+	d, err := r.delivery(ctx, e, e.Deliveries[i])
+	if err != nil {
+		return d, err
+	}
+	r.flushForReading(ctx) // after the state: it is not shown without the attempt that led to it
+	d.Attempts, err = r.store.Attempts(ctx, e.Seq, subscription)
+	d.countAttempts()
+	return d, err
+}
+
+// lastAttempt fills in the last attempt, where there was one, and with it the number.
+func (r *Relay) lastAttempt(ctx context.Context, d *Delivery, s Seq) error {
+	attempts, err := r.store.Attempts(ctx, s, d.Subscription)
+	d.Attempts = attempts[max(0, len(attempts)-1):]
+	d.countAttempts()
+	return err
+}
+
 // flushForReading makes the store have every attempt that states and counts speak of. If
 // it cannot, readers see attempts a little later: that is better than no answer.
 func (r *Relay) flushForReading(ctx context.Context) {
@@ -57,7 +109,7 @@ func (d *Delivery) countAttempts() {
 // delivery returns what a delivery is in, without its attempts. Its AttemptCount is 0 if
 // only the attempts' records know it.
 func (r *Relay) delivery(ctx context.Context, e *Event, p Placement) (Delivery, error) {
-	d := Delivery{Event: e.ID, Subscription: p.Subscription}
+	d := Delivery{Event: e.ID, EventType: e.Type, Accepted: e.Accepted, Subscription: p.Subscription}
 	l := r.lane(p.Subscription)
 	if l.stateInMemory(&d, p.Pos) {
 		return d, r.waitingFor(ctx, &d, p)

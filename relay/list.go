@@ -30,7 +30,7 @@ func (r *Relay) Events(ctx context.Context, q EventQuery) ([]ListedEvent, Seq, e
 	for i, e := range page.Events {
 		listed[i].Event = e
 		for _, p := range e.Deliveries {
-			if listed[i].Deliveries, err = r.list(ctx, listed[i].Deliveries, e, p, ""); err != nil {
+			if listed[i].Deliveries, err = r.list(ctx, listed[i].Deliveries, e, p, &DeliveryQuery{}); err != nil {
 				return nil, 0, err
 			}
 		}
@@ -40,9 +40,12 @@ func (r *Relay) Events(ctx context.Context, q EventQuery) ([]ListedEvent, Seq, e
 
 // DeliveryQuery selects deliveries for a list, newest first.
 type DeliveryQuery struct {
-	// Subscription and State are exact; empty: all.
+	// Subscription and State are exact, Type is compared without regard to case; empty: all.
 	Subscription string
 	State        State
+	Type         string
+	// LastAttempt asks for the last attempt of each delivery.
+	LastAttempt bool
 	// Since is inclusive and Until exclusive, on acceptance time; zero: open.
 	Since, Until time.Time
 	// Cursor is Next of the page before; empty: from the newest.
@@ -53,7 +56,7 @@ type DeliveryQuery struct {
 
 // DeliveryPage is one page of a list.
 type DeliveryPage struct {
-	// Deliveries come without their attempts.
+	// Deliveries come without their attempts, but for the last one where it was asked for.
 	Deliveries []Delivery
 	// Next is the Cursor of the next page, empty at the end. A page may hold fewer
 	// deliveries than asked for, even none, while there is a next one.
@@ -107,11 +110,11 @@ func (r *Relay) deliveriesOf(ctx context.Context, q DeliveryQuery) (DeliveryPage
 		if err != nil {
 			return page, err
 		}
-		if e == nil {
+		if e == nil || q.Type != "" && !strings.EqualFold(e.Type, q.Type) {
 			continue
 		}
 		p := Placement{Subscription: q.Subscription, Pos: entry.Pos, Key: packedKeys(e, q.Subscription)}
-		if page.Deliveries, err = r.list(ctx, page.Deliveries, e, p, q.State); err != nil {
+		if page.Deliveries, err = r.list(ctx, page.Deliveries, e, p, &q); err != nil {
 			return page, err
 		}
 	}
@@ -150,7 +153,7 @@ func (r *Relay) deliveriesOfAll(ctx context.Context, q DeliveryQuery) (DeliveryP
 		before = Seq(n) + 1 // the event at n again, without its first deliveries
 	}
 	for scanned := 0; scanned < scanBound; {
-		events, err := r.store.Events(ctx, EventQuery{Since: q.Since, Until: q.Until, Before: before, Limit: q.Limit})
+		events, err := r.store.Events(ctx, EventQuery{Type: q.Type, Since: q.Since, Until: q.Until, Before: before, Limit: q.Limit})
 		if err != nil {
 			return page, err
 		}
@@ -164,7 +167,7 @@ func (r *Relay) deliveriesOfAll(ctx context.Context, q DeliveryQuery) (DeliveryP
 					page.Next = fmt.Sprintf("s%d.%d", e.Seq, i)
 					return page, nil
 				}
-				if page.Deliveries, err = r.list(ctx, page.Deliveries, e, p, q.State); err != nil {
+				if page.Deliveries, err = r.list(ctx, page.Deliveries, e, p, &q); err != nil {
 					return page, err
 				}
 			}
@@ -176,22 +179,26 @@ func (r *Relay) deliveriesOfAll(ctx context.Context, q DeliveryQuery) (DeliveryP
 		}
 		before = events.Next
 		page.Next = fmt.Sprintf("s%d.0", before-1)
+		if len(events.Events) < q.Limit { // the store has looked at as many as it does at once
+			return page, nil
+		}
 	}
 	return page, nil
 }
 
 // list appends a delivery if it is in the wanted state.
-func (r *Relay) list(ctx context.Context, dst []Delivery, e *Event, p Placement, state State) ([]Delivery, error) {
+func (r *Relay) list(ctx context.Context, dst []Delivery, e *Event, p Placement, q *DeliveryQuery) ([]Delivery, error) {
 	d, err := r.delivery(ctx, e, p)
-	if err != nil || (state != "" && d.State != state) {
+	if err != nil || (q.State != "" && d.State != q.State) {
 		return dst, err
 	}
-	if d.AttemptCount == 0 && d.State.Finished() {
-		if d.Attempts, err = r.store.Attempts(ctx, e.Seq, p.Subscription); err != nil {
+	if q.LastAttempt || d.AttemptCount == 0 && d.State.Finished() {
+		if err := r.lastAttempt(ctx, &d, e.Seq); err != nil {
 			return dst, err
 		}
-		d.countAttempts()
-		d.Attempts = nil
+		if !q.LastAttempt {
+			d.Attempts = nil
+		}
 	}
 	return append(dst, d), nil
 }

@@ -1,0 +1,91 @@
+package console
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/egresslist"
+)
+
+// Engine is what the console asks of a [relay.Relay].
+type Engine interface {
+	Status(ctx context.Context) ([]relay.SubscriptionStatus, error)
+	SubscriptionStatus(ctx context.Context, name string) (relay.SubscriptionStatus, error)
+	Stats(ctx context.Context) (relay.StoreStats, error)
+	Err() error
+
+	Deliveries(ctx context.Context, q relay.DeliveryQuery) (relay.DeliveryPage, error)
+	Events(ctx context.Context, q relay.EventQuery) ([]relay.ListedEvent, relay.Seq, error)
+	Event(ctx context.Context, id string) (*relay.Event, error)
+	DeliveriesOf(ctx context.Context, e *relay.Event, places []relay.Placement) ([]relay.Delivery, error)
+	Delivery(ctx context.Context, e *relay.Event, subscription string) (relay.Delivery, error)
+	Preview(ctx context.Context, e *relay.Event, subscription string, attempt int) (*relay.Preview, error)
+	Explain(ctx context.Context, id, subscription string) (*relay.Explanation, error)
+
+	EgressList() *egresslist.State
+	EgressWarnings() []egresslist.Warning
+}
+
+var _ Engine = (*relay.Relay)(nil)
+
+// warnings are about the configuration, and about changes of addresses that were announced
+// too late.
+func (v *visit) warnings(engine Engine) []string {
+	all := slices.Clone(v.options.Setup.Warnings())
+	for _, w := range engine.EgressWarnings() {
+		all = append(all, w.String())
+	}
+	return all
+}
+
+// Setup is the configuration, as far as people may see it.
+type Setup interface {
+	// Version is that of the relay.
+	Version() string
+	// Warnings are about the configuration.
+	Warnings() []string
+	// Regions are asked for how their addresses are now.
+	Regions() []Region
+	// Subscription returns false if the configuration has none of that name.
+	Subscription(name string) (Subscription, bool)
+	// Names are those of all subscriptions, in order.
+	Names() []string
+}
+
+// Region is where deliveries leave from.
+type Region struct {
+	Name      string
+	Addresses []Address
+}
+
+// Address is one address of a region.
+type Address struct {
+	// Address is what sockets are bound to, Public what receivers see.
+	Address, Public string
+	// Pinned is false where the kernel chooses.
+	Pinned bool
+	// Up says that it is on this machine, Active that it is now between From and Until,
+	// which are zero where not set.
+	Up, Active  bool
+	From, Until time.Time
+	// Error is why it is not up.
+	Error string
+}
+
+// Subscription is one of the configuration, without what is secret.
+type Subscription struct {
+	// URL is as configured: placeholders stay placeholders.
+	URL string
+	// Warning is what a look at the destination found after the start.
+	Warning  string
+	Settings []Setting
+}
+
+// Setting is a word of a subscription with what it comes to, and where that comes from.
+type Setting struct {
+	Word   string
+	Values []string
+	From   string
+}
