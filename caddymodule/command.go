@@ -53,7 +53,7 @@ func relayCommand(cmd *cobra.Command) {
 	flags.Bool("json", false, "print JSON")
 	for _, sub := range []*cobra.Command{
 		demoCommand(), sendCommand(), tailCommand(), listCommand(), showCommand(), egressCommand(), doctorCommand(),
-		pauseCommand(), resumeCommand(), dropCommand(), replayCommand(), secretCommand(), verifyCommand(), healthCommand(),
+		pauseCommand(), resumeCommand(), dropCommand(), replayCommand(), secretCommand(), verifyCommand(), sinkCommand(), healthCommand(),
 	} {
 		sub.SilenceUsage = true
 		cmd.AddCommand(sub)
