@@ -125,6 +125,17 @@ func (r *Relay) Job(id string) (Job, error) {
 	return r.jobs.snapshot(j), nil
 }
 
+// Jobs returns the jobs that are remembered, the newest first.
+func (r *Relay) Jobs() []Job {
+	r.jobs.mu.Lock()
+	defer r.jobs.mu.Unlock()
+	all := make([]Job, 0, len(r.jobs.all))
+	for _, j := range slices.Backward(r.jobs.all) {
+		all = append(all, j.Job)
+	}
+	return all
+}
+
 // CancelJob ends a job; what it has reopened stays so. It does nothing to one that ended.
 func (r *Relay) CancelJob(id string) (Job, error) {
 	j := r.jobs.find(id)

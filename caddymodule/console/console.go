@@ -76,11 +76,16 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, site Site) bool 
 		v.fail(http.StatusForbidden, text)
 		return true
 	}
+	if h.options.ReadOnly && found.page.changes {
+		v.fail(http.StatusForbidden, "This console is read only: read_only is set in relay_console.")
+		return true
+	}
 	screen := found.page.get
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodPost:
 		screen = found.page.post
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	default:
 		screen = nil
 	}
@@ -95,6 +100,9 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, site Site) bool 
 	}
 	return true
 }
+
+// maxForm bounds what is posted, in bytes.
+const maxForm = 2 << 20
 
 // secure sets what holds for every answer.
 func secure(header http.Header) {

@@ -24,6 +24,16 @@ type Engine interface {
 	Preview(ctx context.Context, e *relay.Event, subscription string, attempt int) (*relay.Preview, error)
 	Explain(ctx context.Context, id, subscription string) (*relay.Explanation, error)
 
+	Replay(ctx context.Context, id, subscription string) error
+	StartReplay(q relay.ReplayRequest) (relay.Job, error)
+	Job(id string) (relay.Job, error)
+	Jobs() []relay.Job
+	CancelJob(id string) (relay.Job, error)
+	Pause(ctx context.Context, name, reason string) (relay.SubscriptionStatus, error)
+	Resume(ctx context.Context, name string) (relay.SubscriptionStatus, error)
+	Drop(ctx context.Context, name string) (relay.SubscriptionStatus, error)
+	Test(ctx context.Context, name string) (relay.Receipt, error)
+
 	EgressList() *egresslist.State
 	EgressWarnings() []egresslist.Warning
 }

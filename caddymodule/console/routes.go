@@ -1,8 +1,6 @@
 package console
 
-import (
-	"strings"
-)
+import "strings"
 
 // page is one of the console's URLs.
 type page struct {
@@ -10,6 +8,8 @@ type page struct {
 	path string
 	// get shows it; post changes something. Nil: not possible.
 	get, post func(*visit) error
+	// changes: it is of no use where nothing can be changed.
+	changes bool
 }
 
 func (p *page) methods() string {
@@ -30,8 +30,17 @@ var pages = []page{
 	{path: "events/{id}", get: (*visit).event},
 	{path: "events/{id}/data", get: (*visit).data},
 	{path: "events/{id}/deliveries/{subscription}", get: (*visit).delivery},
+	{path: "events/{id}/deliveries/{subscription}/replay", get: (*visit).askReplay, post: (*visit).replay, changes: true},
 	{path: "subscriptions", get: (*visit).subscriptions},
 	{path: "subscriptions/{name}", get: (*visit).subscription},
+	{path: "subscriptions/{name}/pause", get: (*visit).askPause, post: (*visit).pause, changes: true},
+	{path: "subscriptions/{name}/resume", post: (*visit).resume, changes: true},
+	{path: "subscriptions/{name}/test", post: (*visit).test, changes: true},
+	{path: "subscriptions/{name}/drop", get: (*visit).askDrop, post: (*visit).drop, changes: true},
+	{path: "subscriptions/{name}/recover", get: (*visit).askRecover, post: (*visit).recover, changes: true},
+	{path: "jobs", get: (*visit).jobs},
+	{path: "jobs/{id}", get: (*visit).job},
+	{path: "jobs/{id}/cancel", post: (*visit).cancelJob, changes: true},
 	{path: "system", get: (*visit).system},
 	{path: "assets/{file}", get: (*visit).asset},
 }

@@ -92,6 +92,10 @@ func (v *visit) failWith(err error) {
 		v.fail(http.StatusNotFound, fmt.Sprintf("There is no subscription named %q, neither in the configuration nor with deliveries left.", unknown.Name))
 	case errors.As(err, &cursor):
 		v.fail(http.StatusBadRequest, "The link to this page of the list is not whole, or other filters were set. Begin again with the newest.")
+	case errors.Is(err, relay.ErrNoJob):
+		v.fail(http.StatusNotFound, "There is no such job. They are kept in memory: a restart ends them, and ended ones are forgotten after a while.")
+	case errors.Is(err, relay.ErrUnfinished), errors.Is(err, relay.ErrErased), errors.Is(err, relay.ErrPausedByConfiguration):
+		v.fail(http.StatusConflict, sentence(err.Error()))
 	case errors.Is(err, relay.ErrClosed), errors.Is(err, relay.ErrBroken):
 		v.fail(http.StatusServiceUnavailable, "The store does not answer: "+err.Error())
 	case errors.Is(err, context.Canceled):
@@ -105,6 +109,24 @@ func (v *visit) failWith(err error) {
 // fail answers with a page that says what is wrong.
 func (v *visit) fail(status int, text string) {
 	v.render(status, "error", http.StatusText(status), struct{ Text string }{text})
+}
+
+// sentence makes one of an error.
+func sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strings.ToUpper(text[:1]) + text[1:] + "."
+}
+
+// form returns a field of what was posted.
+func (v *visit) form(name string) string { return strings.TrimSpace(v.r.PostFormValue(name)) }
+
+// goOn leads to another page, which is then asked for by GET.
+func (v *visit) goOn(path string) error {
+	v.w.Header().Set("Location", v.Root+path)
+	v.w.WriteHeader(http.StatusSeeOther)
+	return nil
 }
 
 // deliveryPath and the like are URLs relative to the mount.

@@ -147,11 +147,16 @@ func number(n any) string {
 	return fmt.Sprint(n)
 }
 
-func plural(n int, noun string) string {
-	if n == 1 {
+// plural writes a count with its noun.
+func plural(n any, noun string) string {
+	text := number(n)
+	if text == "1" {
 		return "1 " + noun
 	}
-	return number(n) + " " + noun + "s"
+	if stem, ok := strings.CutSuffix(noun, "y"); ok {
+		return text + " " + stem + "ies"
+	}
+	return text + " " + noun + "s"
 }
 
 // sign is a shape for a state, so that nobody has to tell colours apart.
