@@ -39,8 +39,8 @@ func parseIdempotencyKey(values []string) (string, error) {
 		return "", fmt.Errorf("has %d characters; 1 to %d are allowed", len(key), maxKey)
 	}
 	for i := range len(key) {
-		if c := key[i]; c <= ' ' || c > '~' {
-			return "", fmt.Errorf("has the byte 0x%02x; only visible ASCII characters are allowed", c)
+		if c := key[i]; c < ' ' || c > '~' { // those of a string in RFC 8941, section 3.3.3
+			return "", fmt.Errorf("has the byte 0x%02x; only visible ASCII characters and spaces are allowed", c)
 		}
 	}
 	return key, nil

@@ -90,7 +90,7 @@ var occurrences = map[string]occurrence{
 	"too-deep":       {curl: `curl --json '` + strings.Repeat("[", 65) + strings.Repeat("]", 65) + `'` + toOrder},
 	"not-utf-8":      {curl: `curl --json $'{"city":"M\xfcnchen"}'` + toOrder},
 	"invalid-idempotency-key": {
-		curl: "curl -H 'Idempotency-Key: order 42'" + anOrder + toOrder,
+		curl: `curl -H 'Idempotency-Key: "order 42'` + anOrder + toOrder,
 	},
 	"invalid-key": {
 		curl:    `curl --json '{"webhookId":"1\n2"}'` + toOrder,

@@ -194,7 +194,7 @@ func TestWhatIsNotInTheDocumentIsNoticed(t *testing.T) {
 		"no JSON":                func(e *openapitest.Exchange) { e.Answer = []byte(`{`) },
 		"request's content type": func(e *openapitest.Exchange) { e.Header.Set("Content-Type", "text/plain") },
 		"no body":                func(e *openapitest.Exchange) { e.Body = nil },
-		"parameter":              func(e *openapitest.Exchange) { e.Header.Set("Idempotency-Key", "a b") },
+		"parameter":              func(e *openapitest.Exchange) { e.Header.Set("Idempotency-Key", "é") },
 		"type in the path":       func(e *openapitest.Exchange) { e.Path = "/v1/events/" + strings.Repeat("x", 256) },
 		"path":                   func(e *openapitest.Exchange) { e.Path = "/v1/other" },
 		"method":                 func(e *openapitest.Exchange) { e.Method = http.MethodPut },

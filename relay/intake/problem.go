@@ -134,7 +134,7 @@ var problemTypes = [problemCount]ProblemType{
 	},
 	problemKey: {
 		"invalid-idempotency-key", "Idempotency-Key not valid", http.StatusBadRequest,
-		"An idempotency key has 1 to 255 visible ASCII characters, bare or in double quotes, and is sent once.",
+		"An idempotency key has 1 to 255 visible ASCII characters or spaces, bare or in double quotes, and is sent once.",
 	},
 	problemFoundKey: {
 		"invalid-key", "Key not valid", http.StatusUnprocessableEntity,

@@ -192,7 +192,7 @@ var unwanted = []unwelcome{
 	{"too large", strings.Replace(post("/v1/events/a", ofJSON), "\r\n\r\n", "\r\nContent-Length: 100000000\r\n\r\n", 1), 413, nil, nil},
 	{"wrong content type", post("/v1/events/a", "Content-Type: text/plain\n"), 415, nil, nil},
 	{"compressed", post("/v1/events/a", ofJSON+"Content-Encoding: gzip\n"), 415, nil, nil},
-	{"wrong key", post("/v1/events/a", ofJSON+"Idempotency-Key: a b\n"), 400, nil, nil},
+	{"wrong key", post("/v1/events/a", ofJSON+"Idempotency-Key: \"a\n"), 400, nil, nil},
 	{"wrong type", post("/v1/events/a..b", ofJSON), 422, nil, nil},
 	{"empty narrowing", post("/v1/events/a", ofJSON+"Relay-Subscriptions: \n"), 422, nil, nil},
 	{"many fields", post("/v1/events/a", ofJSON+manyFields(101)), 431, nil, nil},
