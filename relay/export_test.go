@@ -8,6 +8,16 @@ func SetRetriesInMemory(n int) (restore func()) {
 	return func() { retriesInMemory = old }
 }
 
+// SetRetriesOfAll lowers the bound on retries in memory of all lanes for a test.
+func SetRetriesOfAll(n int64) (restore func()) {
+	old := retriesOfAll
+	retriesOfAll = n
+	return func() { retriesOfAll = old }
+}
+
+// RetriesInMemory counts the retries in memory of all lanes.
+func RetriesInMemory(r *Relay) int64 { return r.retries.Load() }
+
 // SetQueueEntries lowers the bound on a lane's queue for a test.
 func SetQueueEntries(n int) (restore func()) {
 	old := queueEntries

@@ -28,7 +28,10 @@ type lane struct {
 	refilling  bool
 	cur        cursor
 	retries    retries
-	inFlight   map[uint64]*job
+	// unread says that the store has open exceptions that nobody has looked at since the
+	// start: when the first one is due is all that is known.
+	unread   bool
+	inFlight map[uint64]*job
 	// turn alternates between retries and the log, where both have something.
 	turn bool
 
@@ -52,7 +55,8 @@ func newLane(r *Relay, p Progress) *lane {
 		heapIndex: -1,
 		head:      p.Head,
 		cur:       cursor{low: p.Low, done: p.Done},
-		retries:   newRetries(),
+		retries:   newRetries(&r.retries),
+		unread:    p.Open > 0,
 		order:     newOrder(),
 		windows:   newDebounceWindows(),
 		inFlight:  make(map[uint64]*job),
@@ -60,6 +64,9 @@ func newLane(r *Relay, p Progress) *lane {
 		outbox:    newOutbox(p),
 	}
 	l.next = l.cur.skip(1)
+	if l.unread {
+		l.retries.spilled = p.NextDue
+	}
 	return l
 }
 
@@ -104,11 +111,11 @@ func (l *lane) advance(now time.Time) {
 	}
 	due := l.retries.nextDue()
 	switch {
-	case due.IsZero():
-	case l.retries.wantsScan(now):
+	case l.wantsScan(now):
 		l.retries.scanning = true
-		go l.scanRetries(l.retries.watch())
+		l.engine.scans.add(l)
 		due = time.Time{}
+	case due.IsZero():
 	case !due.After(now): // waits for a free place, not for the clock
 		due = time.Time{}
 	}

@@ -88,7 +88,10 @@ func (o *order) claim(key string, b behind) { o.line(key).head = b }
 // key is always there, so that what comes from the log can be told to stand before or
 // behind it.
 func (l *line) queue(o *order, b behind) {
-	i, _ := slices.BinarySearchFunc(l.waiting, b.pos, behind.compare)
+	i, has := slices.BinarySearchFunc(l.waiting, b.pos, behind.compare)
+	if has {
+		return
+	}
 	last := i == len(l.waiting)
 	full := o.waiting >= o.limit && len(l.waiting) > 0
 	switch {
@@ -162,6 +165,10 @@ func (l *lane) lineUp(p *parcel, now time.Time) {
 	kind := Retry
 	switch {
 	case p.key == "":
+	case l.unread: // whose turn it is will be seen when the store is read
+		kind = Ordered
+		l.order.line(p.key).queue(&l.order, behindOf(p))
+		l.retries.spill(now)
 	case l.order.free(p.key, p.pos):
 		l.order.claim(p.key, behindOf(p))
 	default:
@@ -237,28 +244,58 @@ func (l *lane) adopt(now time.Time) {
 	}
 }
 
-// restoreOrder takes up what the store knows of a line, when the lane is made.
-func (l *lane) restoreOrder(x Exception) {
-	if x.Key == "" || x.Kind == Debounced {
+// restore takes up what the store knows of a line.
+func (o *order) restore(x Exception) {
+	if x.Key == "" {
 		return
 	}
-	line := l.order.line(x.Key)
+	line := o.line(x.Key)
 	p := parcelOf(&x)
 	if x.Kind == Ordered {
-		line.queue(&l.order, behindOf(&p))
+		line.queue(o, behindOf(&p))
 	} else {
 		line.head = behindOf(&p)
 	}
 }
 
-// findOrphans notes the lines without a head, when the lane is made.
+// takeOver makes what the store knew of the lines the lane's own, when it was read for the
+// first time. Of what has changed since then, the lane knows better: nothing of a line was
+// attempted, but some may be over, and some replayed. The caller holds the lock.
+func (l *lane) takeOver(stored order, since *watch) {
+	for _, line := range stored.lines {
+		if since.has(line.head.pos) {
+			line.head = behind{}
+		}
+		before := len(line.waiting)
+		line.waiting = slices.DeleteFunc(line.waiting, func(b behind) bool { return since.has(b.pos) })
+		stored.waiting -= before - len(line.waiting)
+	}
+	for key, replayed := range l.order.lines {
+		line := stored.line(key)
+		for _, b := range replayed.waiting {
+			line.queue(&stored, b)
+		}
+		line.spilled = line.spilled || replayed.spilled
+	}
+	l.order = stored
+	l.findOrphans()
+}
+
+// findOrphans notes the lines without a head.
 func (l *lane) findOrphans() {
-	for key, line := range l.order.lines {
-		if line.head.pos == 0 && len(line.waiting) > 0 {
-			l.order.orphans = append(l.order.orphans, orphan{line.waiting[0].pos, key})
+	o := &l.order
+	for key, line := range o.lines {
+		switch {
+		case line.head.pos > 0:
+		case len(line.waiting) > 0:
+			o.orphans = append(o.orphans, orphan{line.waiting[0].pos, key})
+		case line.spilled:
+			o.orphans = append(o.orphans, orphan{0, key})
+		default:
+			delete(o.lines, key)
 		}
 	}
-	slices.SortFunc(l.order.orphans, func(a, b orphan) int { return cmp.Compare(a.pos, b.pos) })
+	slices.SortFunc(o.orphans, func(a, b orphan) int { return cmp.Compare(a.pos, b.pos) })
 }
 
 // loadLine reads those of a key that wait in the store, when memory has no more of them.

@@ -77,6 +77,7 @@ func (l *lane) updates() []Update {
 	}
 	last.Progress.Head = l.head
 	last.Progress.Low, last.Progress.Done = l.cur.low, slices.Clone(l.cur.done)
+	last.Progress.NextDue = l.firstDue()
 
 	var all []Update
 	for len(last.Attempts) > 0 {

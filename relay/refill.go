@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -68,102 +67,4 @@ func (l *lane) quarantine(s Span, seq Seq, err error) {
 		l.engine.settler.add(l)
 	}
 	l.next = l.cur.skip(l.next)
-}
-
-// loadRetries reads the open exceptions that are due first. It is called before the
-// lane runs (first: the order of keys is taken up too), and by scanRetries.
-func (l *lane) loadRetries(ctx context.Context, since *watch, first bool) error {
-	var (
-		found   []*retry
-		spilled time.Time
-		after   uint64
-	)
-	const page = 1000
-	l.mu.Lock()
-	l.retries.spilled = time.Time{} // from here on add notes what the scan may miss
-	l.mu.Unlock()
-	for {
-		open, err := l.engine.store.Open(ctx, l.name, after, page)
-		if err != nil {
-			return err
-		}
-		l.mu.Lock()
-		for _, x := range open {
-			after = x.From
-			if first {
-				l.restoreOrder(x)
-				if x.Kind == Debounced {
-					l.restoreWindow(x)
-				}
-			}
-			if r := l.retryOf(x); r != nil && !since.has(r.pos) {
-				found = append(found, r)
-			}
-		}
-		limit := l.retries.limit
-		l.mu.Unlock()
-		if len(found) > 2*limit || len(open) < page {
-			var rest time.Time
-			found, rest = earliest(found, limit)
-			found = slices.Clip(found)
-			if spilled.IsZero() || (!rest.IsZero() && rest.Before(spilled)) {
-				spilled = rest
-			}
-		}
-		if len(open) < page {
-			break
-		}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	// What left memory, or came into it, since its page was read is not brought back.
-	found = slices.DeleteFunc(found, func(r *retry) bool { return l.known(r.pos) || since.has(r.pos) })
-	l.retries.load(found, spilled)
-	if first {
-		l.findOrphans()
-	}
-	return nil
-}
-
-// retryOf makes an entry of the schedule of an open exception, or nil if it has one.
-func (l *lane) retryOf(x Exception) *retry {
-	if (x.Kind != Retry && !l.order.heads(x)) || l.known(x.From) {
-		return nil
-	}
-	due := x.Due
-	if resumed := l.condition.ResumedAt; due.After(resumed) && !x.At.After(resumed) {
-		due = resumed
-	}
-	return &retry{parcel: parcelOf(&x), due: due}
-}
-
-// known reports whether memory has a position, so that the store's view does not count.
-func (l *lane) known(pos uint64) bool {
-	if _, ok := l.retries.byPos[pos]; ok {
-		return true
-	}
-	_, ok := l.inFlight[pos]
-	return ok
-}
-
-// scanRetries brings into memory what is due first, when something that was left to the
-// store may be due.
-func (l *lane) scanRetries(since *watch) {
-	err := l.engine.Flush(context.Background()) // so that the store knows all that memory let go
-	if err == nil {
-		err = l.loadRetries(context.Background(), since, false)
-	}
-	l.mu.Lock()
-	l.retries.scanning = false
-	l.retries.unwatch(since)
-	if err != nil {
-		l.retries.spill(time.Now())
-		l.engine.schedule.set(l, time.Now().Add(storePause))
-	}
-	l.mu.Unlock()
-	if err != nil {
-		l.engine.storeFailed("read", err, zap.String("subscription", l.name))
-		return
-	}
-	l.wake()
 }

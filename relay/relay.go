@@ -40,6 +40,8 @@ type Relay struct {
 	gate     *gate
 	stalled  atomic.Bool
 	memory   atomic.Int64 // bytes of data in the lanes' queues
+	retries  atomic.Int64 // deliveries in the lanes' memory that wait for an attempt
+	scans    scans
 
 	// attempts is the parent of every attempt's context; cut ends it.
 	attempts context.Context
@@ -80,13 +82,7 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading where deliveries stand: %w", err)
 		}
-		l := newLane(r, p)
-		r.lanes[p.Subscription] = l
-		if p.Open > 0 {
-			if err := l.loadRetries(ctx, new(watch), true); err != nil {
-				return nil, fmt.Errorf("reading the retries of subscription %q: %w", p.Subscription, err)
-			}
-		}
+		r.lanes[p.Subscription] = newLane(r, p)
 	}
 	if err := r.publisher.load(ctx); err != nil {
 		return nil, fmt.Errorf("reading the egress list as it was last published: %w", err)

@@ -3,12 +3,24 @@ package relay
 import (
 	"container/heap"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
-// retriesInMemory bounds the open exceptions that one lane holds in memory. Those due
-// later stay in the store until their time comes. Tests lower it.
-var retriesInMemory = 1 << 16
+// Bounds of the open exceptions that are held in memory. Those due later stay in the store
+// until their time comes. Tests lower them.
+var (
+	// retriesInMemory bounds those of one lane, retriesOfAll those of all lanes together.
+	retriesInMemory       = 1 << 16
+	retriesOfAll    int64 = 1 << 17
+)
+
+// Where the lanes have too many together, one holds fewRetries, or a share of what it has
+// open: each time that it needs more, it reads all of them.
+const (
+	fewRetries  = 64
+	shareOfOpen = 16
+)
 
 // retry is a delivery that waits for its next attempt.
 type retry struct {
@@ -21,10 +33,13 @@ type retry struct {
 type retries struct {
 	heap  retryHeap
 	byPos map[uint64]*retry
-	limit int
+	// limit bounds them, least while the lanes have too many together; held counts those of
+	// all lanes.
+	limit, least int
+	held         *atomic.Int64
 	// spilled is the earliest due time among those that are only in the store; zero if
-	// there are none.
-	spilled time.Time
+	// there are none. While they are read, reading is what it was before.
+	spilled, reading time.Time
 	// scanning says that a scan of the store is under way, watches are those of everybody
 	// who reads it.
 	scanning bool
@@ -63,27 +78,39 @@ func (q *retries) unwatch(w *watch) {
 	q.watches = slices.DeleteFunc(q.watches, func(other *watch) bool { return other == w })
 }
 
-func newRetries() retries {
-	return retries{byPos: make(map[uint64]*retry), limit: retriesInMemory}
+func newRetries(held *atomic.Int64) retries {
+	return retries{byPos: make(map[uint64]*retry), limit: retriesInMemory, least: fewRetries, held: held}
+}
+
+// bound is how many the lane may hold at present.
+func (q *retries) bound() int {
+	if q.held.Load() < retriesOfAll {
+		return q.limit
+	}
+	return min(q.least, q.limit)
 }
 
 // add puts a retry in order, or leaves it to the store if there are too many.
 func (q *retries) add(r *retry) {
-	if len(q.heap) >= q.limit && r.stored {
+	if len(q.heap) >= q.bound() && r.stored {
 		q.spill(r.due)
 		return
 	}
+	q.held.Add(1)
 	q.byPos[r.pos] = r
 	heap.Push(&q.heap, r)
 }
 
-// load adds what a scan of the store found and keeps those that are due first.
-func (q *retries) load(found []*retry, spilled time.Time) {
+// load adds what a scan of the store found among so many that are open, and keeps those
+// that are due first.
+func (q *retries) load(found []*retry, spilled time.Time, open uint64) {
+	q.least = max(fewRetries, int(open/shareOfOpen))
 	if !spilled.IsZero() {
 		q.spill(spilled)
 	}
 	all := slices.Concat(q.heap, found)
-	all, rest := earliest(all, q.limit)
+	all, rest := earliest(all, q.bound())
+	q.held.Add(int64(len(all) - len(q.heap)))
 	if !rest.IsZero() {
 		q.spill(rest)
 	}
@@ -131,6 +158,7 @@ func (q *retries) first() *retry {
 
 func (q *retries) remove(r *retry) {
 	heap.Remove(&q.heap, r.index)
+	q.held.Add(-1)
 	delete(q.byPos, r.pos)
 	q.leave(r.pos)
 }
@@ -173,6 +201,9 @@ func (q *retries) nextDue() time.Time {
 	}
 	return due
 }
+
+// oldest is nextDue, with what is being read of the store.
+func (q *retries) oldest() time.Time { return earlier(q.nextDue(), q.reading) }
 
 type retryHeap []*retry
 

@@ -42,6 +42,9 @@ func TestSimulation(t *testing.T) {
 				defer relay.SetRetriesInMemory(6)()
 				defer relay.SetQueueEntries(8)()
 			}
+			if seed%3 == 1 { // each lane has memory, but not all of them
+				defer relay.SetRetriesOfAll(20)()
+			}
 			run(t, func(w *world) { newSimulation(w, seed).run(steps) })
 		})
 	}
@@ -85,6 +88,7 @@ func newSimulation(w *world, seed uint64) *simulation {
 // begin opens an engine on a store.
 func (s *simulation) begin(memory *storagetest.Memory) {
 	s.memory, s.plans = memory, nil
+	s.nothingIsDueEarlier()
 	s.store = &watched{memory, s}
 	s.open()
 	s.mu.Lock()
@@ -93,6 +97,27 @@ func (s *simulation) begin(memory *storagetest.Memory) {
 	}
 	s.mu.Unlock()
 	s.reload()
+}
+
+// nothingIsDueEarlier judges what the store was told of when retries are due: whoever believes
+// it after a restart is not late. What was taken up in vain may be told to be due again a
+// little later.
+func (s *simulation) nothingIsDueEarlier() {
+	for p, err := range s.memory.Progress(context.Background()) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		open, err := s.memory.Open(context.Background(), p.Subscription, 0, 1<<20)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, x := range open {
+			late := p.NextDue.Sub(x.Due)
+			if x.Kind != relay.Ordered && late > 0 && time.Until(p.NextDue) > 2*time.Second {
+				s.t.Errorf("%s is said to have nothing due before %v, but for %+v", p.Subscription, p.NextDue, x)
+			}
+		}
+	}
 }
 
 // subscription returns one of the subscriptions as it always is.
@@ -160,7 +185,9 @@ func (s *simulation) crash() {
 	again := s.memory.Reopen()
 	_ = s.engine.Close() // the store is closed: nothing more is written
 	s.cuts++
+	s.mu.Lock()
 	s.hesitate = true
+	s.mu.Unlock()
 	s.begin(again)
 }
 
@@ -207,15 +234,29 @@ func (s *simulation) register(e *relay.Event, to []relay.Placement) {
 }
 
 func (w *watched) Read(ctx context.Context, name string, after uint64, limit, maxBytes int) ([]relay.Entry, error) {
-	if !w.s.hesitate {
-		return w.Memory.Read(ctx, name, after, limit, maxBytes)
+	pause := w.s.pause(100 * time.Millisecond)
+	if pause > 0 {
+		limit = min(limit, 16)
 	}
-	entries, err := w.Memory.Read(ctx, name, after, min(limit, 16), maxBytes)
-	w.s.mu.Lock()
-	pause := time.Duration(w.s.dice.IntN(100)) * time.Millisecond
-	w.s.mu.Unlock()
+	entries, err := w.Memory.Read(ctx, name, after, limit, maxBytes)
 	time.Sleep(pause)
 	return entries, err
+}
+
+func (w *watched) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
+	page, err := w.Memory.Open(ctx, name, after, limit)
+	time.Sleep(w.s.pause(time.Second))
+	return page, err
+}
+
+// pause is how long a read takes once the store hesitates.
+func (s *simulation) pause(most time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.hesitate {
+		return 0
+	}
+	return time.Duration(1 + s.dice.Int64N(int64(most)))
 }
 
 func (s *simulation) step() {
@@ -392,6 +433,9 @@ func (s *simulation) run(steps int) {
 	}
 	if most := s.cuts*6*8 + s.replays; duplicates > most {
 		s.t.Errorf("%d duplicates after %d stops and crashes and %d replays; at most %d could be", duplicates, s.cuts, s.replays, most)
+	}
+	if n := relay.RetriesInMemory(s.engine); n != 0 {
+		s.t.Errorf("%d retries are counted where none is left", n)
 	}
 	for _, name := range s.names {
 		if got := s.status(name); got.Pending != 0 || got.InFlight != 0 {

@@ -142,10 +142,8 @@ func (l *lane) status(ctx context.Context) (SubscriptionStatus, error) {
 		s.Detail = "the endpoint asked to wait until " + c.HoldUntil.UTC().Format(time.RFC3339)
 	default: // nothing holds it
 	}
-	s.OldestDue = earlier(l.retries.nextDue(), l.windows.nextEnd())
-	for _, j := range l.inFlight {
-		s.OldestDue = earlier(s.OldestDue, j.seq.Time())
-	}
+	unknown := l.unknown()
+	s.OldestDue = l.oldestDue()
 	first := l.cur.skip(1)
 	behind := first <= l.head && len(l.inFlight) == 0 && len(l.queue) == 0
 	if len(l.queue) > 0 {
@@ -153,6 +151,15 @@ func (l *lane) status(ctx context.Context) (SubscriptionStatus, error) {
 	}
 	l.mu.Unlock()
 
+	if unknown { // until they are read, any of them is better than none
+		open, err := l.engine.store.Open(ctx, l.name, 0, 1)
+		if err != nil {
+			return s, err
+		}
+		if len(open) > 0 {
+			s.OldestDue = earlier(s.OldestDue, open[0].Due)
+		}
+	}
 	if behind { // the oldest is only in the store
 		log, err := l.engine.store.Log(ctx, l.name, first+1, 1)
 		if err != nil {

@@ -146,13 +146,31 @@ func (l *lane) dropStored(ctx context.Context) error {
 			if l.known(x.From) || since.has(x.From) {
 				continue
 			}
-			x.Kind, x.At, x.Due, x.Reason = Failed, now, time.Time{}, string(ReasonDropped)
-			l.gaveUp(x)
-			l.condition.Open--
-			l.retries.leave(x.From)
+			l.dropOne(x, now)
 		}
 		l.engine.settler.add(l)
 		l.mu.Unlock()
+	}
+}
+
+// dropOne gives up what only the store has of a delivery, but for its place among others of
+// its key, which memory may have taken up since the drop began. The caller holds the lock.
+func (l *lane) dropOne(x Exception, now time.Time) {
+	key := x.Key
+	switch x.Kind {
+	case Ordered:
+		l.order.forget(key, x.From)
+	case Debounced:
+		key = ""
+		l.windows.forget(unpackKeys(x.Key).debounce, x.From)
+	default:
+	}
+	x.Kind, x.At, x.Due, x.Reason = Failed, now, time.Time{}, string(ReasonDropped)
+	l.gaveUp(x)
+	l.condition.Open--
+	l.retries.leave(x.From)
+	if line := l.order.lines[key]; line != nil && line.head.pos == x.From {
+		l.release(key, now)
 	}
 }
 

@@ -161,8 +161,10 @@ type Progress struct {
 
 	// Counters of finished deliveries; they only grow.
 	Delivered, Failed, Superseded uint64
-	// Open is the number of open exceptions.
-	Open uint64
+	// Open is the number of open exceptions. None of them is due before NextDue; zero: that
+	// is not known.
+	Open    uint64
+	NextDue time.Time
 
 	// Paused is the operator's pause (the configuration has its own), with its reason.
 	Paused       bool

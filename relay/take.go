@@ -5,7 +5,7 @@ import "time"
 // take returns the next delivery to attempt, or nil if there is none or it is not the
 // time for it. The caller holds the lock.
 func (l *lane) take(now time.Time) *job {
-	if l.sub == nil || len(l.inFlight) >= l.condition.limit(l.sub) {
+	if l.sub == nil || len(l.inFlight) >= l.condition.limit(l.sub) || l.blind() {
 		return nil
 	}
 	r := l.retries.first()

@@ -93,7 +93,7 @@ func TestSizesAreUpperBounds(t *testing.T) {
 			Superseded: number.Draw(t, "n"), Open: number.Draw(t, "n"), Paused: true, PausedReason: text.Draw(t, "r"),
 			Disabled: true, DisabledReason: text.Draw(t, "r"), HoldUntil: moment.Draw(t, "t"),
 			LastSuccess: moment.Draw(t, "t"), FailingSince: moment.Draw(t, "t"),
-			ProbeAt: moment.Draw(t, "t"), ResumedAt: moment.Draw(t, "t"),
+			ProbeAt: moment.Draw(t, "t"), ResumedAt: moment.Draw(t, "t"), NextDue: moment.Draw(t, "t"),
 		}
 		for range rapid.IntRange(0, 5).Draw(t, "spans") {
 			p.Done = append(p.Done, relay.Span{From: number.Draw(t, "from"), To: number.Draw(t, "to")})

@@ -48,11 +48,12 @@ const (
 	progressFloor          = 15 // lowest position that may not be trimmed yet
 	progressProbeAt        = 16
 	progressResumedAt      = 17
+	progressNextDue        = 18
 )
 
 // progressSize is at least the size of the record of p with its key.
 func progressSize(p *relay.Progress) int {
-	return progressKeyLen + frameLen + 9*12 + 5*maxTimeLen + 3*maxStringLen +
+	return progressKeyLen + frameLen + 9*12 + 6*maxTimeLen + 3*maxStringLen +
 		len(p.PausedReason) + len(p.DisabledReason) + 20*len(p.Done)
 }
 
@@ -82,6 +83,7 @@ func encodeProgress(key []byte, st *state) []byte {
 	b = appendUint(b, progressFloor, st.floor)
 	b = appendTime(b, progressProbeAt, p.ProbeAt)
 	b = appendTime(b, progressResumedAt, p.ResumedAt)
+	b = appendTime(b, progressNextDue, p.NextDue)
 	return seal(key, b)
 }
 
@@ -128,6 +130,8 @@ func decodeProgress(key, rec []byte) (st state, err error) {
 			p.ProbeAt, err = f.time()
 		case progressResumedAt:
 			p.ResumedAt, err = f.time()
+		case progressNextDue:
+			p.NextDue, err = f.time()
 		}
 		return err
 	})

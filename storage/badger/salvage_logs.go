@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	bdb "github.com/dgraph-io/badger/v4"
 
@@ -186,7 +187,7 @@ func (m *mender) writeSubs(*bdb.Txn) error {
 		u := m.subs[id]
 		name := nameKey(m.nameOf(u))
 		p := &u.state.progress
-		p.Subscription, p.Open = u.name, u.open
+		p.Subscription, p.Open, p.NextDue = u.name, u.open, time.Time{}
 		key := progressKey(id)
 		if err := errors.Join(m.writes.Set(name, encodeNumber(name, uint64(id))), m.writes.Set(key, encodeProgress(key, &u.state))); err != nil {
 			return err

@@ -20,6 +20,10 @@ func TestMain(m *testing.M) {
 		salvageChild(dir)
 		return
 	}
+	if dir := os.Getenv(reopenEnv); dir != "" {
+		reopenChild(dir)
+		return
+	}
 	goleak.VerifyTestMain(m,
 		// Badger leaves these behind: opening a log starts the first for the process.
 		goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),

@@ -69,6 +69,7 @@ type progress struct {
 	HoldUntil      time.Time   `json:"hold_until,omitzero"`
 	ProbeAt        time.Time   `json:"probe_at,omitzero"`
 	ResumedAt      time.Time   `json:"resumed_at,omitzero"`
+	NextDue        time.Time   `json:"next_due,omitzero"`
 	LastSuccess    time.Time   `json:"last_success,omitzero"`
 	FailingSince   time.Time   `json:"failing_since,omitzero"`
 }
@@ -81,7 +82,7 @@ func encodeProgress(p *relay.Progress) (string, error) {
 	return encode(progress{
 		Low: p.Low, Done: done, Delivered: p.Delivered, Failed: p.Failed, Superseded: p.Superseded, Open: p.Open,
 		Paused: p.Paused, PausedReason: text(p.PausedReason), Disabled: p.Disabled, DisabledReason: text(p.DisabledReason),
-		HoldUntil: p.HoldUntil, ProbeAt: p.ProbeAt, ResumedAt: p.ResumedAt, LastSuccess: p.LastSuccess, FailingSince: p.FailingSince,
+		HoldUntil: p.HoldUntil, ProbeAt: p.ProbeAt, ResumedAt: p.ResumedAt, NextDue: p.NextDue, LastSuccess: p.LastSuccess, FailingSince: p.FailingSince,
 	})
 }
 
@@ -95,7 +96,7 @@ func decodeProgress(record []byte, p *relay.Progress) error {
 	}
 	p.Low, p.Delivered, p.Failed, p.Superseded, p.Open = r.Low, r.Delivered, r.Failed, r.Superseded, r.Open
 	p.Paused, p.PausedReason, p.Disabled, p.DisabledReason = r.Paused, string(r.PausedReason), r.Disabled, string(r.DisabledReason)
-	p.HoldUntil, p.ProbeAt, p.ResumedAt, p.LastSuccess, p.FailingSince = r.HoldUntil, r.ProbeAt, r.ResumedAt, r.LastSuccess, r.FailingSince
+	p.HoldUntil, p.ProbeAt, p.ResumedAt, p.NextDue, p.LastSuccess, p.FailingSince = r.HoldUntil, r.ProbeAt, r.ResumedAt, r.NextDue, r.LastSuccess, r.FailingSince
 	return nil
 }
 

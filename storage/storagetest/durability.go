@@ -115,7 +115,7 @@ func fullProgress(name string) relay.Progress {
 		Delivered: 1, Failed: 2, Superseded: 3, Open: 4,
 		Paused: true, PausedReason: "maintenance", Disabled: true, DisabledReason: "gone",
 		HoldUntil: Start.Add(time.Hour), LastSuccess: Start.Add(1), FailingSince: Start.Add(2),
-		ProbeAt: Start.Add(3), ResumedAt: Start.Add(4),
+		ProbeAt: Start.Add(3), ResumedAt: Start.Add(4), NextDue: Start.Add(5),
 	}
 }
 

@@ -237,7 +237,7 @@ func plain(v any) any {
 		return each(v)
 	case relay.Progress:
 		v.HoldUntil, v.LastSuccess, v.FailingSince = plainTime(v.HoldUntil), plainTime(v.LastSuccess), plainTime(v.FailingSince)
-		v.ProbeAt, v.ResumedAt = plainTime(v.ProbeAt), plainTime(v.ResumedAt)
+		v.ProbeAt, v.ResumedAt, v.NextDue = plainTime(v.ProbeAt), plainTime(v.ResumedAt), plainTime(v.NextDue)
 		if len(v.Done) == 0 {
 			v.Done = nil
 		}

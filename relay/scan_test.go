@@ -1,0 +1,403 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+)
+
+// counting is a store that counts the looks at its exceptions.
+type counting struct {
+	relay.Store
+	looks, atOnce, most atomic.Int64
+}
+
+func (s *counting) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
+	s.looks.Add(1)
+	if n := s.atOnce.Add(1); n > s.most.Load() {
+		s.most.Store(n)
+	}
+	defer s.atOnce.Add(-1)
+	time.Sleep(time.Millisecond)
+	return s.Store.Open(ctx, name, after, limit)
+}
+
+// failingWhile is an endpoint that answers 500 while down is set.
+func failingWhile(down *atomic.Bool) *receiver {
+	return &receiver{answer: func(int, *http.Request) (*http.Response, error) {
+		if down.Load() {
+			return answer(500), nil
+		}
+		return answer(200), nil
+	}}
+}
+
+// TestNothingIsReadBeforeItIsDue: an engine with many deliveries in retry serves at once, and
+// knows when they are due. They are read then, by few lanes at a time, and memory for them is
+// bounded; what is paused is not read at all.
+func TestNothingIsReadBeforeItIsDue(t *testing.T) {
+	const lanes, each, budget = 20, 100, 300
+	defer relay.SetRetriesOfAll(budget)()
+	run(t, func(w *world) {
+		var down atomic.Bool
+		down.Store(true)
+		to := failingWhile(&down)
+		subscribe := func(paused bool) {
+			var all []*relay.Subscription
+			for i := range lanes {
+				s := subscription(fmt.Sprint("s", i), to)
+				s.Retry.Delays = []time.Duration{time.Hour, time.Hour, time.Hour, time.Hour}
+				s.Breaker.Off = true
+				s.MaxInFlight = 50
+				s.Paused = paused && i%2 == 1
+				all = append(all, s)
+			}
+			w.plan(all...)
+		}
+		subscribe(false)
+		for range each {
+			w.publish("a", "1")
+		}
+		w.wait(10 * time.Minute)
+		due := make(map[string]time.Time)
+		for i := range lanes {
+			s := w.status(fmt.Sprint("s", i))
+			if due[s.Name] = s.OldestDue; s.Pending != each || time.Until(s.OldestDue) > time.Hour || time.Until(s.OldestDue) < 0 {
+				t.Fatalf("%+v", s)
+			}
+		}
+		if n, most := relay.RetriesInMemory(w.engine), int64(budget+lanes*64); n > most {
+			t.Errorf("%d retries are in memory, want at most %d", n, most)
+		}
+		if err := w.engine.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w.memory = w.memory.Reopen()
+		store := &counting{Store: w.memory}
+		w.store = store
+		w.open()
+		if n := store.looks.Load(); n != 0 {
+			t.Errorf("%d looks at exceptions before the engine is open", n)
+		}
+		subscribe(true)
+		w.wait(time.Minute)
+		for name, want := range due {
+			if s := w.status(name); s.Pending != each || !s.OldestDue.Equal(want) {
+				t.Errorf("%+v after the start, want one that is due at %v", s, want)
+			}
+		}
+		if n := store.looks.Load(); n != 0 {
+			t.Errorf("%d looks after the start, before anything is due", n)
+		}
+		down.Store(false)
+		w.wait(2 * time.Hour)
+		if n := store.most.Load(); n > 2 {
+			t.Errorf("%d lanes look at once", n)
+		}
+		if n := store.looks.Load(); n < lanes/2 {
+			t.Errorf("%d looks at what is due, want one at least for each of %d lanes", n, lanes/2)
+		}
+		for i := range lanes {
+			want := uint64(0)
+			if i%2 == 1 {
+				want = each
+			}
+			if got := w.status(fmt.Sprint("s", i)).Pending; got != want {
+				t.Errorf("s%d has %d pending, want %d", i, got, want)
+			}
+		}
+		subscribe(false)
+		w.wait(time.Hour)
+		if n := relay.RetriesInMemory(w.engine); n != 0 || w.engine.Unfinished() != 0 {
+			t.Errorf("%d retries in memory, %d unfinished at the end", n, w.engine.Unfinished())
+		}
+	})
+}
+
+// TestOrderIsKnownBeforeAnythingGoes: after a start no event of a key overtakes those that
+// wait in the store, however slow that is.
+func TestOrderIsKnownBeforeAnythingGoes(t *testing.T) {
+	run(t, func(w *world) {
+		var down atomic.Bool
+		down.Store(true)
+		to := failingWhile(&down)
+		subscribe := func() {
+			s := ordered("crm", to)
+			s.Retry.Delays = []time.Duration{time.Hour, time.Hour}
+			w.plan(s)
+		}
+		subscribe()
+		for n := range 5 {
+			w.publish("x", keyed("a", n))
+		}
+		w.wait(time.Minute)
+		if err := w.engine.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w.memory = w.memory.Reopen()
+		w.store = &sleepy{w.memory}
+		w.open()
+		before := len(to.all())
+		down.Store(false)
+		subscribe()
+		for n := 5; n < 8; n++ {
+			w.publish("x", keyed("a", n))
+		}
+		w.wait(3 * time.Hour)
+		got := sequences(t, to.all()[before:])["a"]
+		if fmt.Sprint(got) != "[0 1 2 3 4 5 6 7]" {
+			t.Errorf("delivered were %v", got)
+		}
+	})
+}
+
+// sleepy is a store that takes a minute to look at exceptions.
+type sleepy struct{ relay.Store }
+
+func (s *sleepy) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
+	time.Sleep(time.Minute)
+	return s.Store.Open(ctx, name, after, limit)
+}
+
+// TestWhatWasUnderWayIsDueAfterACrash: a retry that was in flight is made again at once,
+// whatever its lane had told the store of the others meanwhile.
+func TestWhatWasUnderWayIsDueAfterACrash(t *testing.T) {
+	run(t, func(w *world) {
+		hang := make(chan struct{})
+		defer close(hang)
+		var crashed atomic.Bool
+		to := &receiver{answer: func(n int, r *http.Request) (*http.Response, error) {
+			switch {
+			case crashed.Load():
+				return answer(200), nil
+			case n == 3: // the second attempt of the first
+				select {
+				case <-hang:
+				case <-r.Context().Done():
+				}
+				return nil, r.Context().Err()
+			default:
+				return answer(500), nil
+			}
+		}}
+		subscribe := func() {
+			s := subscription("crm", to)
+			s.Retry.Delays = []time.Duration{time.Minute, time.Minute}
+			s.Timeout = time.Hour
+			w.plan(s)
+		}
+		subscribe()
+		first := w.publish("a", "1").ID
+		w.wait(30 * time.Second)
+		w.publish("a", "2")
+		w.wait(31 * time.Second)
+		w.publish("a", "3") // the store is told of the lane while the retry is under way
+		w.wait(time.Second)
+		left := w.memory.Reopen() // from here on nothing is written
+		crashed.Store(true)
+		_ = w.engine.Close()
+		w.memory, w.store = left, left
+		w.open()
+		subscribe()
+		w.wait(time.Second)
+		w.expect(first, relay.StateDelivered, "", 2)
+	})
+}
+
+// TestResumeWhileTheStoreIsRead: what is being read is due at once, too.
+func TestResumeWhileTheStoreIsRead(t *testing.T) {
+	run(t, func(w *world) {
+		var down atomic.Bool
+		down.Store(true)
+		to := failingWhile(&down)
+		subscribe := func() {
+			s := ordered("crm", to) // so that it reads at the start
+			s.Retry.Delays = []time.Duration{time.Hour}
+			w.plan(s)
+		}
+		subscribe()
+		for n := range 1500 { // more than a page
+			w.publish("x", keyed(fmt.Sprint(n), n))
+		}
+		w.wait(10 * time.Minute)
+		if err := w.engine.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w.memory = w.memory.Reopen()
+		w.store = &slowPage{w.memory}
+		w.open()
+		down.Store(false)
+		subscribe()
+		w.wait(90 * time.Second) // a page was taken up, and another one is read
+		if _, err := w.engine.Resume(context.Background(), "crm"); err != nil {
+			t.Fatal(err)
+		}
+		w.wait(10 * time.Minute)
+		if n := w.status("crm").Pending; n != 0 {
+			t.Errorf("%d are pending, minutes after the subscription was resumed", n)
+		}
+	})
+}
+
+// slowPage is a store whose pages of exceptions take a minute to arrive.
+type slowPage struct{ relay.Store }
+
+func (s *slowPage) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
+	page, err := s.Store.Open(ctx, name, after, limit)
+	time.Sleep(time.Minute)
+	return page, err
+}
+
+// TestChangesWhileTheStoreIsRead: what is erased, dropped or replayed while the store is read
+// for the first time, before or after its page, keeps its place in the order of its key, and
+// nothing comes back.
+func TestChangesWhileTheStoreIsRead(t *testing.T) {
+	for _, slow := range []func(relay.Store) relay.Store{
+		func(s relay.Store) relay.Store { return &slowPage{s} },
+		func(s relay.Store) relay.Store { return &sleepy{s} },
+	} {
+		run(t, func(w *world) {
+			var down atomic.Bool
+			to := failingWhile(&down)
+			subscribe := func() {
+				s := ordered("crm", to)
+				s.Retry.Delays = []time.Duration{time.Hour, time.Hour}
+				w.plan(s)
+			}
+			subscribe()
+			delivered := w.publish("x", keyed("a", 0)).ID
+			w.wait(time.Second)
+			down.Store(true)
+			var ids []string
+			for n := 1; n < 6; n++ {
+				ids = append(ids, w.publish("x", keyed("a", n)).ID)
+			}
+			w.wait(time.Minute)
+			if err := w.engine.Close(); err != nil {
+				t.Fatal(err)
+			}
+			w.memory = w.memory.Reopen()
+			w.store = slow(w.memory)
+			w.open()
+			subscribe()
+			w.wait(30 * time.Second)
+			ctx := context.Background()
+			for _, id := range []string{ids[0], ids[2]} { // the head, and one that waits
+				if err := w.engine.Erase(ctx, id); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.engine.Replay(ctx, delivered, "crm"); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.engine.Replay(ctx, delivered, "crm"); !errors.Is(err, relay.ErrUnfinished) {
+				t.Errorf("a second replay: %v", err)
+			}
+			before := len(to.all())
+			down.Store(false)
+			w.wait(10 * time.Minute)
+			if got := fmt.Sprint(sequences(t, to.all()[before:])["a"]); got != "[0 2 4 5]" {
+				t.Errorf("delivered were %v", got)
+			}
+			if s := w.status("crm"); s.Pending != 0 || s.Failed != 2 || !s.OldestDue.IsZero() {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+// TestDropBeforeAnythingWasRead: what was never looked at since the start can be given up,
+// and the lane goes on.
+func TestDropBeforeAnythingWasRead(t *testing.T) {
+	run(t, func(w *world) {
+		var down atomic.Bool
+		down.Store(true)
+		to := failingWhile(&down)
+		s := ordered("crm", to)
+		s.Retry.Delays = []time.Duration{time.Hour, time.Hour}
+		w.plan(s)
+		for n := range 5 {
+			w.publish("x", keyed("a", n))
+		}
+		w.wait(time.Minute)
+		w.restart()
+		paused := ordered("crm", to)
+		paused.Paused = true
+		w.plan(paused)
+		if _, err := w.engine.Drop(context.Background(), "crm"); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.status("crm"); got.Pending != 0 || got.Failed != 5 {
+			t.Errorf("after the drop: %+v", got)
+		}
+		down.Store(false)
+		w.plan(ordered("crm", to))
+		id := w.publish("x", keyed("a", 9)).ID
+		w.wait(time.Minute)
+		w.expect(id, relay.StateDelivered, "", 1)
+	})
+}
+
+// TestDropWhileTheLaneGoesOn: what comes into memory while the store is read for a drop is
+// dropped or delivered, and counted once; and no key is held by what was dropped.
+func TestDropWhileTheLaneGoesOn(t *testing.T) {
+	defer relay.SetRetriesInMemory(1)()
+	for _, restarted := range []bool{false, true} {
+		run(t, func(w *world) {
+			var down atomic.Bool
+			down.Store(true)
+			to := failingWhile(&down)
+			publish := func(n int) (ids []string) {
+				for _, key := range []string{"a", "b", "c"} {
+					ids = append(ids, w.publish("x", keyed(key, n)).ID)
+				}
+				return ids
+			}
+			s := ordered("crm", to)
+			s.Retry.Delays = []time.Duration{24 * time.Hour, 24 * time.Hour}
+			w.plan(s)
+			for n := range 3 {
+				publish(n)
+			}
+			w.wait(time.Minute)
+			if restarted { // the first look at the store ends amid the drop
+				if err := w.engine.Close(); err != nil {
+					t.Fatal(err)
+				}
+				w.memory = w.memory.Reopen()
+				w.store = &sleepy{w.memory}
+				w.open()
+				w.plan(s)
+				w.wait(30 * time.Second)
+			}
+			done := make(chan error)
+			go func() {
+				_, err := w.engine.Drop(context.Background(), "crm")
+				done <- err
+			}()
+			w.wait(time.Second)
+			for n := range 3 {
+				publish(n)
+			}
+			w.wait(5 * time.Minute)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			down.Store(false)
+			ids := publish(9)
+			w.wait(30 * time.Hour)
+			for _, id := range ids {
+				w.expect(id, relay.StateDelivered, "", 1)
+			}
+			if s := w.status("crm"); s.Pending != 0 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
