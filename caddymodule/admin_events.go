@@ -109,7 +109,8 @@ func adminPublish(w http.ResponseWriter, r *http.Request, a *App, engine *relay.
 	if err != nil {
 		return adminError(http.StatusInternalServerError, err)
 	}
-	h.Accept(w, r, "")
+	accept := func(w http.ResponseWriter, r *http.Request) { h.Accept(w, r, "") }
+	a.tracing.wrap(http.HandlerFunc(accept)).ServeHTTP(w, r)
 	return nil
 }
 

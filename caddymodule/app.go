@@ -58,6 +58,7 @@ type App struct {
 	survey     survey
 	watch      addressWatch
 	events     *caddyevents.App
+	tracing    *tracing
 	// series are the subscriptions whose metrics this configuration holds.
 	series []string
 	// warned are the warnings of the configuration itself.
@@ -81,6 +82,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.running.ready, a.running.over = make(chan struct{}), make(chan struct{})
+	a.tracing = newTracing(environment)
 	if err := a.check(); err != nil {
 		return err
 	}

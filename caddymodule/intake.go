@@ -58,7 +58,7 @@ type Intake struct {
 	// addresses.
 	Hosts []string `json:"hosts,omitempty"`
 
-	handler *intake.Handler
+	handler http.Handler
 }
 
 // accepted are the values of accept.
@@ -117,8 +117,12 @@ func (h *Intake) build(app *App, logger *zap.Logger) error {
 		}
 		return engine, nil
 	}
-	h.handler, err = newIntake(options)
-	return err
+	handler, err := newIntake(options)
+	if err != nil {
+		return err
+	}
+	h.handler = app.tracing.wrap(handler)
+	return nil
 }
 
 // resolveTokens returns the tokens, and what is allowed but should not be.

@@ -81,6 +81,7 @@ func (a *App) start() error {
 		return err
 	}
 	a.running.key = key
+	a.tracing.start(a.logger)
 	e.attach(a.plan, a.opener, a.logger)
 	a.running.attached = true
 	a.running.settle(e, nil)
@@ -115,6 +116,7 @@ func (a *App) Cleanup() error {
 	a.running.settle(nil, errNotStarted)
 	a.running.finish()
 	a.detach()
+	defer a.tracing.stop(a.logger) // after the engine, whose attempts end their spans
 	a.releaseSeries()
 	for _, t := range a.transports {
 		t.CloseIdleConnections() // attempts in flight go on with theirs

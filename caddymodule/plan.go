@@ -43,6 +43,7 @@ func (a *App) newPlan() (*relay.Plan, error) {
 		UserAgent:     userAgent(),
 		Logger:        a.logger.Named("delivery"),
 		Observer:      a.observer(),
+		Tracer:        a.tracing.tracer(),
 	})
 }
 

@@ -29,12 +29,19 @@ type job struct {
 // transport of a guest module throws fails this attempt alone.
 func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 	a = Attempt{Number: j.attempts + 1, At: time.Now()}
+	var ended func(Attempt)
+	if j.plan.tracer != nil && j.event.Sampled() {
+		ctx, ended = j.plan.tracer.Attempting(ctx, j.event, j.sub, a.Number)
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			v = failure(KindPanic, fmt.Sprintf("panic: %v", p))
 		}
 		a.Duration = time.Since(a.At)
 		a.Error, a.ErrorKind = v.message, v.kind
+		if ended != nil {
+			ended(a)
+		}
 	}()
 
 	req, err := j.request(ctx, a)

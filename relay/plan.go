@@ -146,6 +146,8 @@ type PlanOptions struct {
 	UserAgent string
 	Logger    *zap.Logger
 	Observer  Observer
+	// Tracer makes spans; nil: nothing is traced.
+	Tracer Tracer
 }
 
 // Plan is what one configuration says. It is immutable and owns nothing that runs.
@@ -161,6 +163,7 @@ type Plan struct {
 	userAgent []string
 	logger    *zap.Logger
 	observer  Observer
+	tracer    Tracer
 }
 
 // NewPlan checks the parts and compiles them. Zero durations and counts get their
@@ -175,6 +178,7 @@ func NewPlan(o PlanOptions) (*Plan, error) {
 		userAgent:     []string{o.UserAgent},
 		logger:        o.Logger,
 		observer:      o.Observer,
+		tracer:        o.Tracer,
 	}
 	if p.logger == nil {
 		p.logger = zap.NewNop()

@@ -23,7 +23,14 @@ func (r *Relay) Publish(ctx context.Context, events []Publication, whole *Key) (
 	if plan == nil {
 		return nil, ErrClosed
 	}
+	var published func([]Receipt, error)
+	if plan.tracer != nil {
+		ctx, published = plan.tracer.Publishing(ctx, len(events))
+	}
 	receipts, err := r.publish(ctx, plan, events, whole)
+	if published != nil {
+		published(receipts, err)
+	}
 	for _, receipt := range receipts {
 		if receipt.Duplicate {
 			plan.observer.Duplicate()
