@@ -76,6 +76,9 @@ func TestEveryWordIsDocumented(t *testing.T) {
 	for w := range new(BadgerStorage).words() {
 		words = append(words, w)
 	}
+	for w := range new(PostgresStorage).words() {
+		words = append(words, w)
+	}
 	for w := range (&optionParser{d: d}).words() {
 		words = append(words, w)
 	}
@@ -221,6 +224,8 @@ func supply(t *testing.T, input string) string {
 			value = strings.Repeat("c", signature.ContentfulSecretLength)
 		case strings.HasSuffix(name, "_URL"):
 			value = "https://crm.example.com/hooks"
+		case strings.HasSuffix(name, "_DSN"):
+			value = "postgres://relay@127.0.0.1/relay"
 		case strings.HasSuffix(name, "_DIR"):
 			value = t.TempDir()
 		case strings.HasSuffix(name, "_KEY"):

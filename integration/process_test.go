@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ type instance struct {
 	// global options, env further environment variables.
 	intake, sites, globals string
 	env                    []string
+	// storage are the lines of the option; empty: a store in the instance's directory.
+	storage string
 	// wrapper is a command that the process is started with, such as strace.
 	wrapper []string
 	// logged is where the log of the present process begins.
@@ -108,9 +111,7 @@ func (c *instance) configure(relay string) {
 	admin %s
 	grace_period %s
 	relay {
-		storage badger %s {
-			min_free 16MiB
-		}
+%s
 %s
 	}
 %s
@@ -122,7 +123,7 @@ http://:%d {
 %s
 	}
 }
-%s`, c.admin(), c.grace, c.store(), strings.TrimRight(relay, "\n"), c.globals, c.port, c.bind, c.intake, c.sites))
+%s`, c.admin(), c.grace, cmp.Or(c.storage, fmt.Sprintf("\t\tstorage badger %s {\n\t\t\tmin_free 16MiB\n\t\t}", c.store())), strings.TrimRight(relay, "\n"), c.globals, c.port, c.bind, c.intake, c.sites))
 }
 
 // optionLine is the first line that configure was given.

@@ -147,7 +147,7 @@ func (r *appendRequest) weigh(repeats []repeat) error {
 
 // write puts the rows of the batch into the group.
 func (r *appendRequest) write(c *committer, repeats []repeat) error {
-	now := c.s.options.Clock()
+	now := c.s.clock()
 	// Keys count as stored at the time that their events get, which does not fall back.
 	stored := max(relay.SeqAt(now), c.tail.last)
 	answers := make([]receipt, len(r.batch.Items))

@@ -76,7 +76,7 @@ const (
 // run takes requests until the channel is closed.
 func (c *committer) run() {
 	defer close(c.s.stopped)
-	renew := time.NewTicker(c.s.options.times.renew / 2)
+	renew := time.NewTicker(c.s.times.renew / 2)
 	defer renew.Stop()
 	for {
 		var gathered []request
@@ -90,7 +90,7 @@ func (c *committer) run() {
 			runtime.Gosched()
 			gathered = c.gather(r)
 		case <-renew.C:
-			if time.Since(c.renewed) < c.s.options.times.renew {
+			if time.Since(c.renewed) < c.s.times.renew {
 				continue
 			}
 		}
@@ -146,7 +146,7 @@ func (c *committer) take(requests []request) {
 
 // bounded runs what speaks with the server.
 func (c *committer) bounded(fn func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.s.options.times.commit)
+	ctx, cancel := context.WithTimeout(context.Background(), c.s.times.commit)
 	defer cancel()
 	return fn(ctx)
 }
@@ -200,7 +200,7 @@ const commitTries = 5
 
 // commit writes the group. A group that changes nothing renews the lease, if it is time.
 func (c *committer) commit(ctx context.Context) error {
-	if c.empty() && time.Since(c.renewed) < c.s.options.times.renew {
+	if c.empty() && time.Since(c.renewed) < c.s.times.renew {
 		return nil
 	}
 	if err := c.makeRoom(ctx); err != nil {
@@ -229,7 +229,7 @@ func (c *committer) send(ctx context.Context) error {
 		// done again.
 		b.Queue("select set_config('synchronous_commit', 'off', true)")
 	}
-	lease := c.s.options.times.lease
+	lease := c.s.times.lease
 	if c.empty() {
 		b.Queue(renewLease, c.epoch, lease)
 	} else {

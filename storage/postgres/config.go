@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,8 @@ type Target struct {
 	Location string
 	// Key is the same for all ways to write one database.
 	Key string
+	// Password says that the DSN itself holds one.
+	Password bool
 	// Plain are the hosts, other than those of this machine, that may be spoken to without
 	// TLS.
 	Plain []string
@@ -33,8 +36,8 @@ func ParseDSN(dsn string) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
-	var t Target
 	var hosts []string
+	t := Target{Password: config.Password != "" && strings.Contains(dsn, "password=") || hasUserPassword(dsn)}
 	for _, h := range endpoints(config) {
 		hosts = append(hosts, h.name())
 		if h.plain && !h.local() && !slices.Contains(t.Plain, h.host) {
@@ -45,6 +48,16 @@ func ParseDSN(dsn string) (Target, error) {
 	slices.Sort(hosts)
 	t.Key = "postgres " + strings.Join(slices.Compact(hosts), ",") + "/" + config.Database
 	return t, nil
+}
+
+// hasUserPassword reports whether a URL has a password before its host.
+func hasUserPassword(dsn string) bool {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return false
+	}
+	password, _ := u.User.Password()
+	return password != ""
 }
 
 func parse(dsn string) (*pgx.ConnConfig, error) {
@@ -102,7 +115,7 @@ func (o *Options) connConfig() (*pgx.ConnConfig, error) {
 	}
 	config.ConnectTimeout = o.times.connect
 	// Of several servers one takes writes.
-	if len(endpoints(config)) > 1 && config.ValidateConnect == nil {
+	if hosts := endpoints(config); slices.ContainsFunc(hosts, func(h endpoint) bool { return h.name() != hosts[0].name() }) && config.ValidateConnect == nil {
 		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
 	set := func(name, value string) { config.RuntimeParams[name] = value }

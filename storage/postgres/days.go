@@ -112,7 +112,7 @@ func (c *committer) dropPartition(ctx context.Context, table string, d day) erro
 		return err
 	}
 	defer func() { _ = tx.Rollback(ctx) }()
-	if _, err := tx.Exec(ctx, renewLease, c.epoch, c.s.options.times.lease); err != nil {
+	if _, err := tx.Exec(ctx, renewLease, c.epoch, c.s.times.lease); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, "drop table "+name); err != nil {

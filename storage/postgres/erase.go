@@ -46,7 +46,7 @@ func (r *eraseRequest) plan(ctx context.Context, c *committer) error {
 	if e != nil {
 		c.tail.live -= min(c.tail.live, int64(e.Size))
 	}
-	c.group.add(eraseEvent, int64(r.seq), c.s.options.Clock().UTC())
+	c.group.add(eraseEvent, int64(r.seq), c.s.clock().UTC())
 	c.group.add(eraseAttempts, int64(r.seq))
 	c.group.add(eraseKeys, int64(r.seq))
 	return nil

@@ -30,7 +30,7 @@ func (s *Store) abandon() {
 	s.requests <- killing{}
 	close(s.requests)
 	<-s.stopped
-	s.pool.Close()
+	s.pool.Load().Close()
 }
 
 // holding freezes the committer while it has the row of the tail.
@@ -42,7 +42,7 @@ type holding struct {
 func (h *holding) plan(ctx context.Context, c *committer) error {
 	tx, err := c.conn.Begin(ctx)
 	if err == nil {
-		_, err = tx.Exec(ctx, renewLease, c.epoch, c.s.options.times.lease)
+		_, err = tx.Exec(ctx, renewLease, c.epoch, c.s.times.lease)
 	}
 	close(h.held)
 	<-h.release

@@ -81,7 +81,7 @@ func TestFrozenRelayIsFenced(t *testing.T) {
 	next.Owner = "the next one"
 	next.times.lease, next.times.renew = o.times.lease, quick.renew
 	// The lease ends.
-	if _, err := frozen.pool.Exec(t.Context(), "update tail set until = clock_timestamp() - interval '1 second'"); err != nil {
+	if _, err := frozen.pool.Load().Exec(t.Context(), "update tail set until = clock_timestamp() - interval '1 second'"); err != nil {
 		t.Fatal(err)
 	}
 	second := openWith(t, next)
@@ -138,7 +138,7 @@ func expired(t *testing.T, o Options, held *Store) Options {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		var over bool
-		if err := held.pool.QueryRow(t.Context(), "select until < clock_timestamp() from tail").Scan(&over); err != nil {
+		if err := held.pool.Load().QueryRow(t.Context(), "select until < clock_timestamp() from tail").Scan(&over); err != nil {
 			t.Fatal(err)
 		}
 		if over {

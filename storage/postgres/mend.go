@@ -27,7 +27,7 @@ func (e *LostError) Error() string {
 
 // connect opens the connection that writes, takes the lease and reads the state.
 func (c *committer) connect(ctx context.Context) error {
-	o := &c.s.options
+	o := c.s.current()
 	config, err := o.writerConfig()
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (c *committer) disconnect() {
 
 // begin prepares a new connection.
 func (c *committer) begin(ctx context.Context) error {
-	o := &c.s.options
+	o := c.s.current()
 	if err := o.checkServer(ctx, c.conn); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (c *committer) begin(ctx context.Context) error {
 	if c.epoch != 0 && me != c.s.identity {
 		return fmt.Errorf("%w: it is another store than before: the schema %s was made anew", ErrOtherSchema, o.Schema)
 	}
-	epoch, end, err := acquire(ctx, c.conn, o, c.epoch)
+	epoch, end, err := acquire(ctx, c.conn, &o, c.epoch)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func loadSubscriptions(ctx context.Context, conn *pgx.Conn) (all []*sub, err err
 // store. It reports false if the store is closed meanwhile.
 func (c *committer) mend() bool {
 	c.disconnect()
-	for delay := c.s.options.times.mendFirst; ; delay = min(2*delay, c.s.options.times.mendMost) {
+	for delay := c.s.times.mendFirst; ; delay = min(2*delay, c.s.times.mendMost) {
 		if c.isFinal() {
 			delay = time.Hour // nothing helps but a restart
 		}
@@ -130,7 +130,7 @@ func (c *committer) mend() bool {
 		if c.isFinal() {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), c.s.options.times.lease)
+		ctx, cancel := context.WithTimeout(context.Background(), c.s.times.lease)
 		err := c.connect(ctx)
 		cancel()
 		if err == nil {
@@ -177,6 +177,8 @@ func (c *committer) refuse(d time.Duration) bool {
 // reopened lets the store be used again. Events of the group that failed may turn out to be
 // stored; nobody was told so, and they are delivered like others.
 func (c *committer) reopened() {
+	// Its connections are as dead as the one that writes, most likely.
+	c.s.pool.Load().Reset()
 	c.s.mu.Lock()
 	reopened := c.s.reopened
 	c.s.mu.Unlock()

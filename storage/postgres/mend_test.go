@@ -256,7 +256,7 @@ func TestLostEventsAreSaid(t *testing.T) {
 		mustAppend(t, s, one("1", "crm"))
 	}
 	// As where a standby is promoted that had not got the last two.
-	if _, err := s.pool.Exec(t.Context(), "update tail set ordinal = 1"); err != nil {
+	if _, err := s.pool.Load().Exec(t.Context(), "update tail set ordinal = 1"); err != nil {
 		t.Fatal(err)
 	}
 	s.requests <- killing{}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -16,6 +17,12 @@ const strange = "a\x00b\xff\"\\\u2028é\x1f"
 
 // TestAnyTextIsKept: a sender must not be able to make a group fail.
 func TestAnyTextIsKept(t *testing.T) {
+	for _, strange := range []string{strange, "a\x00b", "\xff", "\\u0000"} {
+		t.Run(fmt.Sprintf("%q", strange), func(t *testing.T) { anyTextIsKept(t, strange) })
+	}
+}
+
+func anyTextIsKept(t *testing.T, strange string) {
 	s := openWith(t, options(t))
 	e := &relay.Event{
 		Type: "order.paid", Source: strange, Subject: strange, SourceID: strange, ContentType: "application/" + strange,
@@ -54,8 +61,11 @@ func TestAnyTextIsKept(t *testing.T) {
 	if page, err := s.Events(t.Context(), relay.EventQuery{Type: strange, Limit: 10}); err != nil || len(page.Events) != 1 {
 		t.Errorf("Events: %+v, %v", page, err)
 	}
-	if err := s.Erase(t.Context(), e.Seq, nil); err != nil {
+	if err := s.Erase(t.Context(), e.Seq, []relay.Update{{Progress: p, Put: []relay.Exception{{From: 1, To: 1, Kind: relay.Erased, Key: strange}}}}); err != nil {
 		t.Error(err)
+	}
+	if found, _, err := s.Exception(t.Context(), "crm", 1); err != nil || found.Key != "" {
+		t.Errorf("Exception after the erasure: %+v, %v", found, err)
 	}
 }
 
@@ -109,7 +119,7 @@ func TestUnreadableEvent(t *testing.T) {
 		}
 		seqs = append(seqs, e.Seq)
 	}
-	if _, err := s.pool.Exec(t.Context(), "update events set subscriptions = '{99}' where seq = $1", int64(seqs[1])); err != nil {
+	if _, err := s.pool.Load().Exec(t.Context(), "update events set subscriptions = '{99}' where seq = $1", int64(seqs[1])); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Event(t.Context(), seqs[1]); !isUnreadable(err) {

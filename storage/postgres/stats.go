@@ -17,7 +17,7 @@ const selectSizes = `select coalesce(parent.relname, c.relname)::text, sum(pg_to
 func (s *Store) Stats(ctx context.Context) (relay.StoreStats, error) {
 	size := map[string]int64{"events": 0, "logs": 0, "attempts": 0, "other": 0}
 	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, selectSizes, s.options.Schema)
+		rows, err := conn.Query(ctx, selectSizes, s.Schema())
 		if err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func (s *Store) Stats(ctx context.Context) (relay.StoreStats, error) {
 	}
 	return relay.StoreStats{
 		Engine:   "postgres",
-		Location: s.location + " schema " + s.options.Schema,
+		Location: s.location + " schema " + s.Schema(),
 		Size:     size,
 		Free:     -1,
 		Events:   s.committed().ordinal,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,15 +17,18 @@ import (
 
 // Store is a [relay.Store] in a schema of a PostgreSQL database.
 type Store struct {
-	options  Options
 	location string
 	log      *zap.Logger
+	clock    func() time.Time
+	times    times
 	gate     gate
-	pool     *pgxpool.Pool
+	pool     atomic.Pointer[pgxpool.Pool]
+	retired  sync.WaitGroup // pools that are being closed
 	identity identity
 	subs     table
 
 	mu       sync.Mutex
+	options  Options
 	tail     tail  // as committed
 	fail     error // why nothing is written at present, or nil
 	reopened []func()
@@ -76,6 +80,8 @@ func open(o *Options, location string) (s *Store, err error) {
 		options:  *o,
 		location: location,
 		log:      o.Logger,
+		clock:    o.Clock,
+		times:    o.times,
 		subs:     table{byName: make(map[string]*sub)},
 		requests: make(chan request, queueLength),
 		stop:     make(chan struct{}),
@@ -85,14 +91,12 @@ func open(o *Options, location string) (s *Store, err error) {
 	if err := c.connect(ctx); err != nil {
 		return nil, err
 	}
-	config, err := o.poolConfig()
-	if err == nil {
-		s.pool, err = pgxpool.NewWithConfig(ctx, config)
-	}
+	pool, err := o.newPool()
 	if err != nil {
 		c.disconnect()
 		return nil, err
 	}
+	s.pool.Store(pool)
 	go c.run()
 	return s, nil
 }
@@ -105,7 +109,8 @@ func (s *Store) Close() error {
 	}
 	close(s.requests)
 	<-s.stopped
-	s.pool.Close()
+	s.pool.Load().Close()
+	s.retired.Wait()
 	return nil
 }
 
@@ -125,10 +130,7 @@ func (s *Store) OnReopen(fn func()) {
 }
 
 // Schema returns the schema that the store lies in.
-func (s *Store) Schema() string { return s.options.Schema }
-
-// MaxConns returns the largest number of its connections.
-func (s *Store) MaxConns() int { return s.options.MaxConns }
+func (s *Store) Schema() string { return s.current().Schema }
 
 func (s *Store) failure() error {
 	s.mu.Lock()
@@ -181,9 +183,13 @@ func (s *Store) read(ctx context.Context, fn func(ctx context.Context, conn *pgx
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	bounded, cancel := context.WithTimeout(ctx, s.options.times.read)
+	bounded, cancel := context.WithTimeout(ctx, s.times.read)
 	defer cancel()
-	conn, err := s.pool.Acquire(bounded)
+	pool := s.pool.Load()
+	conn, err := pool.Acquire(bounded)
+	if err != nil && s.pool.Load() != pool { // it was replaced, and closed
+		conn, err = s.pool.Load().Acquire(bounded)
+	}
 	if err != nil {
 		return s.readError(ctx, explainConnect(err))
 	}

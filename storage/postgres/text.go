@@ -8,8 +8,8 @@ import (
 )
 
 // text is a string of anybody's making in a column of type json. JSON holds only valid
-// UTF-8: what is not is kept as {"base64": ...}. (Columns of type text do not hold the
-// character NUL either.)
+// UTF-8, and the server's functions for it fail on the character NUL: such a string is kept
+// as {"base64": ...}.
 type text string
 
 type binaryText struct {
@@ -18,7 +18,7 @@ type binaryText struct {
 
 // MarshalJSON implements [json.Marshaler].
 func (t text) MarshalJSON() ([]byte, error) {
-	if !utf8.ValidString(string(t)) {
+	if !plain(string(t)) {
 		return json.Marshal(binaryText{base64.StdEncoding.EncodeToString([]byte(t))})
 	}
 	return json.Marshal(string(t))
@@ -38,9 +38,12 @@ func (t *text) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*string)(t))
 }
 
+// plain reports whether the server takes a string as it is.
+func plain(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+
 // column is a string as a column of type text takes it.
 func column(s string) string {
-	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
+	if plain(s) {
 		return s
 	}
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")

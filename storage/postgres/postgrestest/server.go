@@ -330,3 +330,17 @@ func (s *Server) Promote(t testing.TB) {
 		t.Fatalf("pg_promote: %s", got)
 	}
 }
+
+// RequirePasswords makes a role need its password on the port.
+func (s *Server) RequirePasswords(t testing.TB, role string) {
+	t.Helper()
+	path := filepath.Join(s.data(), "pg_hba.conf")
+	rules, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append([]byte("host all "+role+" all scram-sha-256\n"), rules...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Query(t, "postgres", "select pg_reload_conf()")
+}
