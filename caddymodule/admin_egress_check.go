@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -205,7 +206,9 @@ func (s *survey) ways() []*probed {
 			known[key] = p
 			all = append(all, p)
 		}
-		p.endpoint.Subscriptions = append(p.endpoint.Subscriptions, place.subscription)
+		if !slices.Contains(p.endpoint.Subscriptions, place.subscription) { // one may need a place twice
+			p.endpoint.Subscriptions = append(p.endpoint.Subscriptions, place.subscription)
+		}
 		p.endpoint.MaxInFlight += place.maxInFlight
 	}
 	return all

@@ -146,7 +146,7 @@ func (a *App) check() error {
 			return fmt.Errorf("subscription %q is declared twice; names are unique", s.Name)
 		}
 		names[s.Name] = true
-		if err := a.checkWithin(s, s.URL, destination.OwnAddresses); err != nil {
+		if err := a.checkWithin(s, destination.OwnAddresses); err != nil {
 			return err
 		}
 	}

@@ -70,7 +70,7 @@ func (t *transports) authorizer(s *Settings, r route) (auth.Authorizer, error) {
 		return nil, nil //nolint:nilnil // no credentials is a valid choice
 	}
 	// The servers that are asked know nothing of the endpoint's certificates.
-	r.tls, r.tlsKey = nil, ""
+	r = r.withoutTLS()
 	key := r.key() + s.authKey
 	if found, ok := t.authorizers[key]; ok {
 		return found, nil

@@ -93,6 +93,14 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			rate_limit <events> <window>
 //			order_by <placeholder>
 //			debounce <window> <placeholder>
+//			wait_for <url> {
+//				until <CEL>
+//				interval <first> [<longest>]
+//				timeout <duration>
+//				on_timeout deliver|retry|fail
+//				header [+|-]<field> [<value>]
+//				secret_header <field> <value>
+//			}
 //			breaker off|<failure ratio> <least attempts> <window> [<pause>]
 //			disable_after <duration>
 //			allow_ips <prefix>...
@@ -175,7 +183,7 @@ func (p *optionParser) finish() error {
 	for _, decl := range p.declared {
 		s := decl.subscription
 		// Which addresses are this machine's is nothing that the text tells.
-		if err := p.app.checkWithin(s, s.URL, nil); err != nil {
+		if err := p.app.checkWithin(s, nil); err != nil {
 			return decl.place(err)
 		}
 	}

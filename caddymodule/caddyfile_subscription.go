@@ -44,7 +44,10 @@ func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dis
 		"filter":  {usage: "filter [not] <path> equals|in|regexp|exists [<value>...]", least: 1, most: -1, many: true, parse: s.parseFilter},
 		"filters": {usage: "filters <JSON>", least: 1, most: 1, parse: s.parseFilters},
 		"expression": {usage: "expression <CEL>", least: 1, most: -1, parse: func(args []string) error {
-			return s.parseExpression(d, args)
+			if s.Expression = rawText(d, args); strings.TrimSpace(s.Expression) == "" {
+				return errors.New("expression: it is empty; write e.g. expression `event.data.total > 100`")
+			}
+			return s.compile()
 		}},
 		"region": {usage: "region <name>", least: 1, most: 1, parse: func(args []string) error {
 			at := *d
@@ -56,8 +59,8 @@ func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dis
 			s.Method = args[0]
 			return checkMethod(s.Method)
 		}},
-		"header":        {usage: "header [+|-]<field> [<value>]", least: 1, most: 2, many: true, parse: s.parseHeader},
-		"secret_header": {usage: "secret_header <field> <value>", least: 2, most: 2, many: true, parse: s.parseSecretHeader},
+		"header":        {usage: "header [+|-]<field> [<value>]", least: 1, most: 2, many: true, parse: headerWord(&s.Header)},
+		"secret_header": {usage: "secret_header <field> <value>", least: 2, most: 2, many: true, parse: secretHeaderWord(&s.SecretHeader)},
 		"auth": {usage: "auth basic|bearer|oauth2 ...", most: -1, block: true, parse: func(args []string) error {
 			raw, err := parseGuest(d, "auth", authNamespace, "scheme", args)
 			s.AuthRaw = raw
@@ -106,6 +109,10 @@ func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dis
 			s.Debounce = new(Debounce)
 			return s.Debounce.parse(args)
 		}},
+		"wait_for": {usage: "wait_for <url> { ... }", least: 1, most: 1, block: true, parse: func(args []string) error {
+			s.WaitFor = new(WaitFor)
+			return s.WaitFor.parse(d, args)
+		}},
 		"breaker": {usage: breakerUsage, least: 1, most: 4, parse: func(args []string) error {
 			s.Breaker = new(Breaker)
 			return s.Breaker.parse(args)
@@ -132,25 +139,29 @@ func listWord(usage string, list *[]string, check func(string) error) word {
 	}}
 }
 
-func (s *Settings) parseHeader(args []string) error {
-	h := HeaderChange{Field: args[0]}
-	for sign, op := range map[string]string{"+": "add", "-": "remove"} {
-		if field, ok := strings.CutPrefix(h.Field, sign); ok {
-			h.Op, h.Field = op, field
-			break
+func headerWord(list *[]HeaderChange) func(args []string) error {
+	return func(args []string) error {
+		h := HeaderChange{Field: args[0]}
+		for sign, op := range map[string]string{"+": "add", "-": "remove"} {
+			if field, ok := strings.CutPrefix(h.Field, sign); ok {
+				h.Op, h.Field = op, field
+				break
+			}
 		}
+		if len(args) > 1 {
+			h.Value = args[1]
+		}
+		*list = append(*list, h)
+		return h.check()
 	}
-	if len(args) > 1 {
-		h.Value = args[1]
-	}
-	s.Header = append(s.Header, h)
-	return h.check()
 }
 
-func (s *Settings) parseSecretHeader(args []string) error {
-	h := SecretHeader{Field: args[0], Value: args[1]}
-	s.SecretHeader = append(s.SecretHeader, h)
-	return h.check()
+func secretHeaderWord(list *[]SecretHeader) func(args []string) error {
+	return func(args []string) error {
+		h := SecretHeader{Field: args[0], Value: args[1]}
+		*list = append(*list, h)
+		return h.check()
+	}
 }
 
 // parse reads the line and block of retry.

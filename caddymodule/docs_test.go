@@ -62,7 +62,7 @@ func TestEveryWordIsDocumented(t *testing.T) {
 	}
 	d := caddyfile.NewTestDispenser("")
 	words := []string{
-		"delivered", "failed", "idempotency_keys", "secret", "jitter", "on_status", "give_up_after",
+		"delivered", "failed", "idempotency_keys", "secret", "jitter", "on_status", "give_up_after", "until", "interval", "on_timeout",
 		"header", "algorithm", "encoding", "prefix", "over", "token_url", "client_id", "client_secret", "scopes", "audience",
 		"description", "schema", "relay_intake", "token", "max_event_size", "max_batch", "default_source", "type_from", "key_from", "accept", "hosts",
 		"relay_sink", "fail", "delay", "relay_egress", "relay_console", "read_only", "redact",

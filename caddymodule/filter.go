@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -123,19 +122,15 @@ func (s *Settings) buildFilters() ([]*filter.Filter, error) {
 	return append(all, contentful...), nil
 }
 
-// parseExpression takes one word without its quotes, and several as they are written, as
-// Caddy's matcher of that name does: expression event.source == "/shop". The cursor is at
-// the last of them.
-func (s *Settings) parseExpression(d *caddyfile.Dispenser, args []string) error {
-	s.Expression = args[0]
-	if len(args) > 1 {
-		for range args {
-			d.Prev()
-		}
-		s.Expression = strings.Join(d.RemainingArgsRaw(), " ")
+// rawText takes one word without its quotes, and several as they are written, as Caddy's
+// matcher expression does: expression event.source == "/shop". The cursor is at the last of
+// them.
+func rawText(d *caddyfile.Dispenser, args []string) string {
+	if len(args) == 1 {
+		return args[0]
 	}
-	if strings.TrimSpace(s.Expression) == "" {
-		return errors.New("expression: it is empty; write e.g. expression `event.data.total > 100`")
+	for range args {
+		d.Prev()
 	}
-	return s.compile()
+	return strings.Join(d.RemainingArgsRaw(), " ")
 }

@@ -122,16 +122,16 @@ func checkField(field string) error {
 
 // headerRules resolves the values and returns the rules in the order in which they
 // apply.
-func (s *Settings) headerRules() ([]relay.HeaderRule, error) {
-	rules := make([]relay.HeaderRule, 0, len(s.Header)+len(s.SecretHeader))
-	for _, h := range s.Header {
+func headerRules(header []HeaderChange, secret []SecretHeader) ([]relay.HeaderRule, error) {
+	rules := make([]relay.HeaderRule, 0, len(header)+len(secret))
+	for _, h := range header {
 		rule, err := headerRule(headerOps[h.Op], h.Field, h.Value)
 		if err != nil {
 			return nil, fmt.Errorf("header %s: %w", h.Field, err)
 		}
 		rules = append(rules, rule)
 	}
-	for _, h := range s.SecretHeader {
+	for _, h := range secret {
 		rule, err := headerRule('=', h.Field, h.Value)
 		if err != nil {
 			return nil, fmt.Errorf("secret_header %s: %w", h.Field, err)

@@ -24,6 +24,7 @@ type collectors struct {
 	attemptDuration *prometheus.HistogramVec
 	deliveries      *prometheus.CounterVec
 	latency         *prometheus.HistogramVec
+	polls, waits    *prometheus.CounterVec
 	storageErrors   *prometheus.CounterVec
 
 	// named are the subscriptions that have series.
@@ -70,6 +71,10 @@ func newCollectors() *collectors {
 			counter("deliveries_total", "Deliveries finished, by result."), []string{"subscription", "result"}),
 		latency: prometheus.NewHistogramVec(
 			histogram("delivery_latency_seconds", "Time from acceptance to a delivery's success.", latencyBuckets), []string{"subscription"}),
+		polls: prometheus.NewCounterVec(
+			counter("polls_total", "Polls for what deliveries wait for, by outcome."), []string{"subscription", "region", "outcome"}),
+		waits: prometheus.NewCounterVec(
+			counter("waits_total", "Deliveries that have waited to an end, by result."), []string{"subscription", "result"}),
 		storageErrors: prometheus.NewCounterVec(
 			counter("storage_errors_total", "Operations of the storage that failed."), []string{"operation"}),
 		named: holders{count: make(map[string]int)},
@@ -79,7 +84,7 @@ func newCollectors() *collectors {
 func (c *collectors) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		c.accepted, c.duplicate, c.unmatched, c.rejected, c.intakeDuration,
-		c.attempts, c.attemptDuration, c.deliveries, c.latency, c.storageErrors,
+		c.attempts, c.attemptDuration, c.deliveries, c.latency, c.polls, c.waits, c.storageErrors,
 	}
 }
 

@@ -34,6 +34,11 @@ func (a *App) observer() relay.Observer {
 	}
 	metrics.hold(a.series)
 	for _, s := range a.Subscriptions {
+		if s.effective.WaitFor != nil {
+			for _, how := range relay.AllWaited {
+				metrics.count(metrics.waits, 0, s.Name, string(how))
+			}
+		}
 		o.bySubscription[s.Name] = &deliveryMetrics{
 			duration:  metrics.attemptDuration.WithLabelValues(s.Name),
 			latency:   metrics.latency.WithLabelValues(s.Name),
@@ -96,6 +101,16 @@ func (o *planObserver) Arrived(subscription string, latency time.Duration) {
 	if m := o.bySubscription[subscription]; m != nil {
 		m.latency.Observe(latency.Seconds())
 	}
+}
+
+// Polled implements [relay.Observer].
+func (*planObserver) Polled(s *relay.Subscription, p relay.Polled) {
+	metrics.count(metrics.polls, 1, s.Name, s.Region, string(p))
+}
+
+// Waited implements [relay.Observer].
+func (*planObserver) Waited(subscription string, how relay.Waited) {
+	metrics.count(metrics.waits, 1, subscription, string(how))
 }
 
 // StoreFailed implements [relay.Observer].

@@ -46,6 +46,8 @@ func (c *collectors) release(names []string) {
 		c.attemptDuration.DeletePartialMatch(labels)
 		c.deliveries.DeletePartialMatch(labels)
 		c.latency.DeletePartialMatch(labels)
+		c.polls.DeletePartialMatch(labels)
+		c.waits.DeletePartialMatch(labels)
 	}
 }
 

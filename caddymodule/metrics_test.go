@@ -91,10 +91,10 @@ func TestMetricsPassTheLinter(t *testing.T) {
 	r := newReceiver(t)
 	c.load(config{
 		regions:       `[{"name": "eu", "egress": [{"address": "127.0.0.2"}]}]`,
-		subscriptions: "[" + r.subscription("crm", `"region": "eu"`) + "]",
+		subscriptions: "[" + r.subscription("crm", `"region": "eu", "wait_for": {"url": "`+r.URL+`", "until": "response.status == 200"}`) + "]",
 	})
 	c.publish("order.paid")
-	r.want(t, 1)
+	r.want(t, 2) // a poll, and the delivery
 	names := metricNames(t)
 	ctx := caddy.ActiveContext()
 	problems, err := testutil.GatherAndLint(ctx.GetMetricsRegistry(), names...)

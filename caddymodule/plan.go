@@ -2,10 +2,6 @@ package caddymodule
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
@@ -63,11 +59,11 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 	if err != nil {
 		return nil, s.wrap(err)
 	}
-	target, template, err := a.resolveURL(s, guard)
+	target, template, err := resolveURL(s.URL, guard, region)
 	if err != nil {
-		return nil, err
+		return nil, s.wrap(err)
 	}
-	header, err := settings.headerRules()
+	header, err := headerRules(settings.Header, settings.SecretHeader)
 	if err != nil {
 		return nil, s.wrap(err)
 	}
@@ -88,6 +84,10 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		maxIdle:        maxInFlight,
 	}
 	credentials, err := transports.authorizer(settings, r)
+	if err != nil {
+		return nil, s.wrap(err)
+	}
+	awaited, err := settings.WaitFor.build(transports, r)
 	if err != nil {
 		return nil, s.wrap(err)
 	}
@@ -117,6 +117,7 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		Timeout:      time.Duration(settings.Timeout),
 		MaxInFlight:  maxInFlight,
 		RateLimit:    settings.RateLimit.build(),
+		WaitFor:      awaited,
 		Breaker:      settings.Breaker.build(),
 		DisableAfter: time.Duration(settings.DisableAfter),
 		Paused:       settings.Paused,
@@ -136,40 +137,13 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 	if built.Debounce, err = settings.Debounce.build(); err != nil {
 		return nil, s.wrap(err)
 	}
-	a.survey.places = append(a.survey.places, surveyed{s.Name, target, connector.dialer, maxInFlight})
+	a.survey.places = append(a.survey.places, surveyed{subscription: s.Name, url: target, dialer: connector.dialer, maxInFlight: maxInFlight})
+	if awaited != nil {
+		a.survey.places = append(a.survey.places, surveyed{
+			subscription: s.Name, url: awaited.URL, dialer: transports.get(r.withoutTLS()).dialer, maxInFlight: maxInFlight, polled: true,
+		})
+	}
 	return built, nil
-}
-
-// resolveURL returns the URL in its canonical form, and what makes it of an event if it has
-// placeholders of one. A URL that came from a placeholder may be a secret: no error holds
-// it.
-func (a *App) resolveURL(s *Subscription, guard *destination.Guard) (*url.URL, *relay.URLTemplate, error) {
-	marked, err := relay.MarkURL(s.URL)
-	if err != nil {
-		return nil, nil, s.wrap(err)
-	}
-	if hasPlaceholder(marked) {
-		if marked, err = resolve(marked); err != nil {
-			return nil, nil, s.wrap(fmt.Errorf("URL: %w", err))
-		}
-		// A file may end in more line breaks than the one that Caddy cuts off.
-		marked = strings.TrimSpace(marked)
-		if hasPlaceholder(marked) {
-			return nil, nil, s.wrap(errors.New("URL: what its placeholder holds has a placeholder in it; only the configuration may name those"))
-		}
-		if err = a.checkWithin(s, marked, destination.OwnAddresses); err != nil {
-			return nil, nil, err
-		}
-	}
-	target, err := guard.CheckURL(marked)
-	if err != nil {
-		return nil, nil, s.wrap(err)
-	}
-	if !relay.HasEventPlaceholder(s.URL) {
-		return target, nil, nil
-	}
-	template, err := relay.NewURLTemplate(s.URL, target, guard.CheckURL)
-	return target, template, s.wrap(err)
 }
 
 func parseTopics(patterns []string) ([]topic.Pattern, error) {

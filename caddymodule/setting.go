@@ -51,8 +51,8 @@ var allSettings = []setting{
 	{"expression", []string{"expression"}, otherwiseNone, func(s *Settings) []string { return lines(s.Expression) }},
 	{"region", []string{"region"}, otherwiseRegion, shownText(func(s *Settings) string { return s.Region })},
 	{"method", []string{"method"}, "POST", shownText(func(s *Settings) string { return s.Method })},
-	{"header", []string{"header"}, otherwiseNone, showHeader},
-	{"secret_header", []string{"secret_header"}, otherwiseNone, showSecretHeader},
+	{"header", []string{"header"}, otherwiseNone, func(s *Settings) []string { return showHeader(s.Header) }},
+	{"secret_header", []string{"secret_header"}, otherwiseNone, func(s *Settings) []string { return showSecretHeader(s.SecretHeader) }},
 	{"auth", []string{"auth"}, otherwiseNone, func(s *Settings) []string {
 		if s.AuthRaw == nil {
 			return nil
@@ -97,6 +97,7 @@ var allSettings = []setting{
 		}
 		return []string{spell(time.Duration(s.Debounce.Window)) + " " + s.Debounce.By}
 	}},
+	{"wait_for", []string{"wait_for"}, otherwiseNone, func(s *Settings) []string { return s.WaitFor.show() }},
 	{"breaker", []string{"breaker"}, spellBreaker(nil), func(s *Settings) []string {
 		if s.Breaker == nil {
 			return nil
@@ -161,9 +162,9 @@ func showFilter(s *Settings) []string {
 	return all
 }
 
-func showHeader(s *Settings) []string {
+func showHeader(header []HeaderChange) []string {
 	var all []string
-	for _, h := range s.Header {
+	for _, h := range header {
 		sign := strings.Trim(string(headerOps[h.Op]), "=")
 		value := h.Value
 		if oftenSecret(h.Field) {
@@ -174,9 +175,9 @@ func showHeader(s *Settings) []string {
 	return all
 }
 
-func showSecretHeader(s *Settings) []string {
+func showSecretHeader(header []SecretHeader) []string {
 	var all []string
-	for _, h := range s.SecretHeader {
+	for _, h := range header {
 		all = append(all, h.Field+" "+masked(h.Value))
 	}
 	return all

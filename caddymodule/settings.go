@@ -119,6 +119,10 @@ type Settings struct {
 	// superseded. Default: every event is sent
 	Debounce *Debounce `json:"debounce,omitempty"`
 
+	// Holds each delivery until another URL, often that of a CDN, shows what it is about.
+	// Default: none is held
+	WaitFor *WaitFor `json:"wait_for,omitempty"`
+
 	// When an endpoint whose attempts fail is left alone for a while. Default: on
 	Breaker *Breaker `json:"breaker,omitempty"`
 
@@ -179,6 +183,7 @@ func (s *Settings) check() error {
 		s.RateLimit.check(),
 		checkOrderBy(s.OrderBy),
 		s.Debounce.check(),
+		s.WaitFor.check(),
 		s.Breaker.check(),
 		checkOptional("disable_after", s.DisableAfter),
 		eachOf(s.AllowIPs, checkAllowIP),
@@ -288,6 +293,7 @@ func (s Settings) over(defaults *Settings) Settings {
 	pick(&s.RateLimit, defaults.RateLimit)
 	pick(&s.OrderBy, defaults.OrderBy)
 	pick(&s.Debounce, defaults.Debounce)
+	pick(&s.WaitFor, defaults.WaitFor)
 	pick(&s.Breaker, defaults.Breaker)
 	pick(&s.DisableAfter, defaults.DisableAfter)
 	pickList(&s.AllowIPs, defaults.AllowIPs)

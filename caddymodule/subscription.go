@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -105,7 +106,7 @@ type regionError struct{ error }
 // checkWithin judges the subscription with the rest of the configuration: its region,
 // and its URL, which regions and defaults can forbid or allow. It is called again
 // with the URL resolved.
-func (a *App) checkWithin(s *Subscription, rawURL string, own func() []netip.Addr) error {
+func (a *App) checkWithin(s *Subscription, own func() []netip.Addr) error {
 	effective := s.Settings.over(a.Defaults)
 	region, err := a.regionOf(effective.Region)
 	if err != nil {
@@ -113,13 +114,6 @@ func (a *App) checkWithin(s *Subscription, rawURL string, own func() []netip.Add
 	}
 	if err := effective.checkTogether(); err != nil {
 		return s.wrap(err)
-	}
-	marked, err := relay.MarkURL(rawURL)
-	if err != nil {
-		return s.wrap(err)
-	}
-	if hasPlaceholder(marked) {
-		return nil // judged when it is resolved
 	}
 	rules, err := effective.rules()
 	if err != nil {
@@ -130,16 +124,62 @@ func (a *App) checkWithin(s *Subscription, rawURL string, own func() []netip.Add
 	if err != nil {
 		return s.wrap(err)
 	}
-	u, err := guard.CheckURL(marked)
-	if err != nil {
+	if err := checkURL(s.URL, guard, region); err != nil {
 		return s.wrap(err)
 	}
-	if relay.HasEventPlaceholder(rawURL) {
-		if _, err := relay.NewURLTemplate(rawURL, u, guard.CheckURL); err != nil {
-			return s.wrap(err)
+	if effective.WaitFor != nil {
+		if err := checkURL(effective.WaitFor.URL, guard, region); err != nil {
+			return s.wrap(fmt.Errorf("wait_for: %w", err))
 		}
 	}
-	return s.wrap(region.checkLiteral(u.Hostname()))
+	return nil
+}
+
+// checkURL judges a URL as it is configured; one that needs the environment is judged when it
+// is resolved.
+func checkURL(raw string, guard *destination.Guard, region *Region) error {
+	marked, err := relay.MarkURL(raw)
+	if err != nil || hasPlaceholder(marked) {
+		return err
+	}
+	_, _, err = urlOf(raw, marked, guard, region)
+	return err
+}
+
+// urlOf judges a URL that is marked, and resolved. It returns its canonical form, and what
+// makes it of an event if it has placeholders of one.
+func urlOf(raw, marked string, guard *destination.Guard, region *Region) (*url.URL, *relay.URLTemplate, error) {
+	u, err := guard.CheckURL(marked)
+	if err != nil {
+		return nil, nil, err
+	}
+	var template *relay.URLTemplate
+	if relay.HasEventPlaceholder(raw) {
+		if template, err = relay.NewURLTemplate(raw, u, guard.CheckURL); err != nil {
+			return nil, nil, err
+		}
+	}
+	return u, template, region.checkLiteral(u.Hostname())
+}
+
+// resolveURL returns a URL with its placeholders resolved, like urlOf. One that came from a
+// placeholder may be a secret: no error holds it.
+func resolveURL(raw string, guard *destination.Guard, region *Region) (*url.URL, *relay.URLTemplate, error) {
+	marked, err := relay.MarkURL(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	if hasPlaceholder(marked) {
+		if marked, err = resolve(marked); err != nil {
+			return nil, nil, fmt.Errorf("URL: %w", err)
+		}
+		// A file may end in more line breaks than the one that Caddy cuts off.
+		marked = strings.TrimSpace(marked)
+		if hasPlaceholder(marked) {
+			return nil, nil, errors.New("URL: what its placeholder holds has a placeholder in it; only the configuration may name those")
+		}
+	}
+	return urlOf(raw, marked, guard, region)
 }
 
 // regionOf returns the region of that name, the only one if the name is empty, or nil

@@ -23,12 +23,14 @@ type survey struct {
 	cancel   context.CancelFunc
 }
 
-// surveyed is one subscription's destination.
+// surveyed is one place that a subscription needs.
 type surveyed struct {
 	subscription string
 	url          *url.URL
 	dialer       *egress.Dialer
 	maxInFlight  int
+	// polled says that it is not where deliveries go, but what they wait for.
+	polled bool
 }
 
 // surveyors is how many look-ups are made at once; each is bounded by its dialer's
@@ -66,10 +68,18 @@ func (s *survey) look(ctx context.Context, p surveyed, logger *zap.Logger) {
 	if err == nil || ctx.Err() != nil {
 		return
 	}
+	what, text := "deliveries would fail or be held now", err.Error()
+	if p.polled {
+		what = "deliveries would wait in vain now"
+		text = "wait_for: " + text
+	}
 	s.mu.Lock()
-	s.warnings[p.subscription] = err.Error()
+	if earlier := s.warnings[p.subscription]; earlier != "" {
+		text = earlier + "; " + text
+	}
+	s.warnings[p.subscription] = text
 	s.mu.Unlock()
-	logger.Warn(fmt.Sprintf("subscription %q: deliveries would fail or be held now", p.subscription), zap.Error(err))
+	logger.Warn(fmt.Sprintf("subscription %q: %s", p.subscription, what), zap.Error(err))
 }
 
 // stop ends what is under way. It does not wait.

@@ -44,6 +44,12 @@ func (r route) key() string {
 	return fmt.Sprintf("%q %q %q %d %d %q", region, distinct(ips), distinct(hosts), r.connectTimeout, r.maxIdle, r.tlsKey)
 }
 
+// withoutTLS is the way to servers that are to know nothing of the endpoint's certificates.
+func (r route) withoutTLS() route {
+	r.tls, r.tlsKey = nil, ""
+	return r
+}
+
 func distinct(list []string) []string {
 	slices.Sort(list)
 	return slices.Compact(list)

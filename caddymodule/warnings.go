@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -38,13 +39,25 @@ func (a *App) warnings() []string {
 
 // warnings are about secrets that can be seen.
 func (s *Settings) warnings() []string {
-	all := s.guestWarnings
-	for _, h := range s.Header {
+	all := append(s.guestWarnings, headerWarnings(s.Header, s.SecretHeader)...)
+	if s.WaitFor != nil {
+		if len(s.WaitFor.SecretHeader) > 0 && strings.HasPrefix(strings.ToLower(s.WaitFor.URL), "http://") {
+			all = append(all, "wait_for: the URL is not https: whoever is on the way can read what secret_header holds")
+		}
+		for _, text := range headerWarnings(s.WaitFor.Header, s.WaitFor.SecretHeader) {
+			all = append(all, "wait_for: "+text)
+		}
+	}
+	return all
+}
+
+func headerWarnings(header []HeaderChange, secret []SecretHeader) (all []string) {
+	for _, h := range header {
 		if oftenSecret(h.Field) && headerOps[h.Op] != '-' {
 			all = append(all, fmt.Sprintf("header %s: the value is not masked; write: secret_header %s <value>", h.Field, h.Field))
 		}
 	}
-	for _, h := range s.SecretHeader {
+	for _, h := range secret {
 		if !hasSecretPlaceholder(h.Value) {
 			all = append(all, fmt.Sprintf("secret_header %s: %s", h.Field, literalWarning))
 		}

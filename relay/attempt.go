@@ -20,6 +20,11 @@ type job struct {
 	erased bool
 	// further says that the attempt has a place of those that lanes share.
 	further bool
+	// polls says that it is no attempt, but a poll for what the delivery waits for; dropped
+	// that it was given up since. If resting is set, no poll is made, for this reason.
+	polls, dropped bool
+	due            time.Time // of a poll
+	resting        string
 
 	plan *Plan
 	sub  *Subscription

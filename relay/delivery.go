@@ -40,6 +40,8 @@ const (
 	// more, or, of a superseded one, because a newer one did.
 	ReasonOrder    Reason = "order"
 	ReasonDebounce Reason = "debounce"
+	// Until something outside shows what it is about, or, of a failed one, because it did not.
+	ReasonWaiting Reason = "waiting"
 
 	ReasonSchedule    Reason = "schedule"      // the last retry failed
 	ReasonGiveUpAfter Reason = "give_up_after" // the time allowed is over

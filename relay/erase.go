@@ -56,8 +56,8 @@ func (l *lane) erase(p Placement, s Seq, now time.Time) bool {
 		return true
 	}
 	attempts := 0
-	if w, ok := l.retries.byPos[p.Pos]; ok {
-		l.retries.remove(w)
+	if q, w := l.scheduled(p.Pos); w != nil {
+		q.remove(w)
 		if attempts = w.attempts; w.stored {
 			l.condition.Open--
 		}
@@ -95,8 +95,8 @@ func (r *Relay) eraseStored(ctx context.Context, p Placement) error {
 	if err != nil || !found || x.Kind.Closed() || x.From != x.To {
 		return err
 	}
-	if w, ok := l.retries.byPos[p.Pos]; ok {
-		l.retries.remove(w)
+	if q, w := l.scheduled(p.Pos); w != nil {
+		q.remove(w)
 	}
 	l.retries.leave(p.Pos)
 	l.condition.Open--

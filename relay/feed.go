@@ -51,8 +51,8 @@ type feed struct {
 
 // attempted tells what became of an attempt. The caller holds the lane's lock.
 func (f *feed) attempted(l *lane, j *job, a *Attempt, result settled) {
-	if !f.on.Load() || result.outcome == OutcomeCut {
-		return // cut is as if it had not been made
+	if !f.on.Load() || result.outcome == OutcomeCut || result.outcome == "" {
+		return // cut is as if it had not been made, and a poll ends nothing
 	}
 	s := Settlement{At: result.now, seq: j.seq, span: Span{j.pos, j.pos}}
 	s.Delivery = Delivery{Subscription: l.name}

@@ -165,7 +165,10 @@ func (l *lane) recall(d *Delivery, pos uint64) bool {
 	if l.sub != nil {
 		d.Region = l.sub.Region
 	}
-	if j, ok := l.inFlight[pos]; ok {
+	if j, ok := l.inFlight[pos]; ok && j.polls {
+		l.stateOf(d, Exception{Kind: Waiting, Attempts: j.attempts, Step: j.step, Due: time.Now()})
+		return true
+	} else if ok {
 		d.AttemptCount = j.attempts
 		d.State = StatePending
 		if j.step > 0 {
@@ -173,8 +176,12 @@ func (l *lane) recall(d *Delivery, pos uint64) bool {
 		}
 		return true
 	}
-	if w, ok := l.retries.byPos[pos]; ok {
-		l.stateOf(d, Exception{Kind: Retry, Attempts: w.attempts, Step: w.step, Due: w.due})
+	if q, w := l.scheduled(pos); w != nil {
+		x := Exception{Kind: Retry, Attempts: w.attempts, Step: w.step, Due: w.due}
+		if q == &l.waiting.retries {
+			x.Kind = Waiting
+		}
+		l.stateOf(d, x)
 		return true
 	}
 	switch x, found, dropped := l.outbox.lookup(pos); {
@@ -208,6 +215,8 @@ func (l *lane) stateOf(d *Delivery, x Exception) {
 				reason, until = ReasonOrder, time.Time{}
 			case Debounced:
 				reason, until = ReasonDebounce, x.Due
+			case Waiting:
+				reason, until = ReasonWaiting, x.Due
 			default:
 			}
 			d.Reason = reason

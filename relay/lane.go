@@ -40,22 +40,27 @@ type lane struct {
 	// slot is when an endpoint that fails may get its next attempt; zero: not asked for.
 	slot  time.Time
 	order order
+	// waiting are those that are polled for.
+	waiting waiting
 	// windows are those of what is debounced.
 	windows debounceWindows
 	outbox  outbox
 
-	// failures and losses bound what is logged of attempts and of deliveries that failed.
-	failures, losses logPace
+	// failures, losses and vain bound what is logged of attempts that failed, of deliveries
+	// that did, and of those that were made after waiting in vain.
+	failures, losses, vain logPace
 }
 
 func newLane(r *Relay, p Progress) *lane {
+	seen := new(watches)
 	l := &lane{
 		name:      p.Subscription,
 		engine:    r,
 		heapIndex: -1,
 		head:      p.Head,
 		cur:       cursor{low: p.Low, done: p.Done},
-		retries:   newRetries(&r.retries),
+		retries:   newRetries(&r.retries, seen),
+		waiting:   waiting{retries: newRetries(&r.retries, seen)},
 		unread:    p.Open > 0,
 		order:     newOrder(),
 		windows:   newDebounceWindows(),
@@ -119,13 +124,13 @@ func (l *lane) advance(now time.Time) {
 	case !due.After(now): // waits for a free place, not for the clock
 		due = time.Time{}
 	}
-	for _, next := range []time.Time{l.pace.next, l.slot, l.windows.nextEnd()} {
+	for _, next := range []time.Time{l.pace.next, l.slot, l.windows.nextEnd(), l.waiting.nextDue()} {
 		if next.After(now) && (due.IsZero() || next.Before(due)) {
 			due = next
 		}
 	}
 	l.engine.schedule.set(l, due)
-	if !l.refilling && l.next <= l.head && len(l.queue) < max(queueEntries/4, 1) && len(l.inFlight) < 2*l.sub.MaxInFlight {
+	if !l.refilling && l.next <= l.head && len(l.queue) < max(queueEntries/4, 1) && l.attempts() < 2*l.sub.MaxInFlight {
 		l.refilling = true
 		go l.refill(l.next - 1)
 	}

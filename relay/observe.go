@@ -27,6 +27,10 @@ type Observer interface {
 	// Arrived is called when a delivery has succeeded, with the time since acceptance. It
 	// is not called for what was replayed: how late that is says nothing.
 	Arrived(subscription string, latency time.Duration)
+	// Polled is called after each poll for what a delivery waits for, Waited when a
+	// delivery has waited to an end.
+	Polled(s *Subscription, p Polled)
+	Waited(subscription string, w Waited)
 	// StoreFailed is called when an operation of the store fails: "append", "commit",
 	// "read" or "trim".
 	StoreFailed(operation string)
@@ -53,6 +57,12 @@ func (NopObserver) Settled(string, State, uint64) {}
 
 // Arrived implements [Observer].
 func (NopObserver) Arrived(string, time.Duration) {}
+
+// Polled implements [Observer].
+func (NopObserver) Polled(*Subscription, Polled) {}
+
+// Waited implements [Observer].
+func (NopObserver) Waited(string, Waited) {}
 
 // StoreFailed implements [Observer].
 func (NopObserver) StoreFailed(string) {}

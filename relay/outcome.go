@@ -28,6 +28,12 @@ const (
 	endCut                       // cut by a stop: made again, not charged
 	endUnreadable                // the event's record is missing or damaged: set aside
 	endErased                    // the event's data was erased: there is nothing to send
+
+	// Of polls.
+	endWaiting // not yet: polled again
+	endWaited  // the wait is over, the delivery is due
+	endInVain  // it has waited long enough: a failed attempt, or the last
+	endDropped // it was given up meanwhile
 )
 
 // verdict is an attempt's result with what goes into its record.
@@ -41,6 +47,9 @@ type verdict struct {
 	// Retry-After), which holds the whole subscription; with endCut the pause before the
 	// delivery is tried again.
 	wait time.Duration
+	// Of a poll: what came of it, and how the wait has ended.
+	polled Polled
+	waited wait
 }
 
 func failure(kind ErrorKind, message string) verdict {

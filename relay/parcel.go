@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -45,20 +47,60 @@ func (p *parcel) exception(kind Kind, now time.Time) Exception {
 type marks struct {
 	// replayed says that somebody wants it again, or after all: it is late by intent.
 	replayed bool
+	// wait is how the wait has ended that comes before an attempt.
+	wait wait
+	// waiting is since when it waits, in milliseconds of Unix time; 0 if it does not.
+	waiting int64
 }
 
-const markReplayed = "replayed"
+// wait is how the wait of a delivery stands.
+type wait uint8
+
+const (
+	waitNone    wait = iota // it has not waited, or not long enough
+	waitReady               // what it waited for is there
+	waitTimeout             // it is not, and the delivery is made all the same
+	waitSpared              // there is nothing to wait for
+)
+
+// waitMarks are the words for them.
+var waitMarks = [...]string{waitReady: string(WaitedReady), waitTimeout: string(WaitedTimeout), waitSpared: "spared"}
+
+const (
+	markReplayed = "replayed"
+	markWaiting  = "waiting="
+)
+
+// waitingSince returns since when a delivery waits.
+func (m *marks) waitingSince() time.Time { return time.UnixMilli(m.waiting) }
 
 func (m marks) String() string {
-	if m.replayed {
-		return markReplayed
+	if m == (marks{}) {
+		return ""
 	}
-	return ""
+	var words []string
+	if m.replayed {
+		words = append(words, markReplayed)
+	}
+	if m.wait != waitNone {
+		words = append(words, waitMarks[m.wait])
+	}
+	if m.waiting != 0 {
+		words = append(words, markWaiting+strconv.FormatInt(m.waiting, 36))
+	}
+	return strings.Join(words, " ")
 }
 
 func parseMarks(text string) marks {
 	var m marks
 	for word := range strings.FieldsSeq(text) {
+		if since, ok := strings.CutPrefix(word, markWaiting); ok {
+			m.waiting, _ = strconv.ParseInt(since, 36, 64)
+			continue
+		}
+		if i := slices.Index(waitMarks[:], word); i >= 0 {
+			m.wait = wait(i)
+		}
 		m.replayed = m.replayed || word == markReplayed
 	}
 	return m

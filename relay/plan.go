@@ -89,6 +89,8 @@ type Subscription struct {
 	OrderBy *Placeholder
 	// Debounce sends only the last event of a key within a window; nil: all of them.
 	Debounce *Debounce
+	// WaitFor holds each delivery until another URL shows what it is about; nil: none is.
+	WaitFor *WaitFor
 	// Breaker leaves an endpoint alone whose attempts fail. The zero value is
 	// [DefaultBreaker].
 	Breaker BreakerPolicy
@@ -249,7 +251,7 @@ func (s *Subscription) prepare() error {
 	if len(s.Topics) == 0 {
 		s.Topics = []topic.Pattern{everything}
 	}
-	return nil
+	return s.WaitFor.prepare()
 }
 
 // Subscriptions returns the subscriptions in the order of the configuration.

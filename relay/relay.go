@@ -210,6 +210,9 @@ func (r *Relay) attempt(j *job) (Attempt, verdict) {
 	if !j.event.Erased.IsZero() {
 		return Attempt{}, verdict{end: endErased}
 	}
+	if j.polls {
+		return j.poll(r.attempts)
+	}
 	return j.attempt(r.attempts)
 }
 

@@ -23,6 +23,7 @@ const (
 	fieldEvent        = "Relay-Event"
 	fieldSubscription = "Relay-Subscription"
 	fieldAttempt      = "Relay-Attempt"
+	fieldWaited       = "Relay-Waited"
 	fieldTraceParent  = "Traceparent"
 	fieldTraceState   = "Tracestate"
 )
@@ -96,6 +97,9 @@ func (j *job) request(ctx context.Context, a Attempt) (*http.Request, error) {
 	set(fieldEvent, e.Type)
 	set(fieldSubscription, s.Name)
 	set(fieldAttempt, strconv.Itoa(a.Number))
+	if j.wait == waitReady || j.wait == waitTimeout {
+		set(fieldWaited, waitMarks[j.wait])
+	}
 	if change := s.changes.header(a.At); change != nil {
 		h[fieldEgressChange] = change
 	}

@@ -40,11 +40,13 @@ type retries struct {
 	// spilled is the earliest due time among those that are only in the store; zero if
 	// there are none. While they are read, reading is what it was before.
 	spilled, reading time.Time
-	// scanning says that a scan of the store is under way, watches are those of everybody
-	// who reads it.
+	// scanning says that a scan of the store is under way.
 	scanning bool
-	watches  []*watch
+	*watches
 }
+
+// watches are those of everybody who reads what a lane has in the store.
+type watches struct{ all []*watch }
 
 // watch collects the positions that leave memory, or are settled, while somebody reads the
 // store: of these the reader's view is out of date.
@@ -56,9 +58,9 @@ func (w *watch) has(pos uint64) bool {
 }
 
 // watch begins one, which is to be ended. The caller holds the lane's lock.
-func (q *retries) watch() *watch {
+func (o *watches) watch() *watch {
 	w := &watch{left: make(map[uint64]struct{})}
-	q.watches = append(q.watches, w)
+	o.all = append(o.all, w)
 	return w
 }
 
@@ -74,12 +76,12 @@ func (l *lane) watch() (since *watch, end func()) {
 	}
 }
 
-func (q *retries) unwatch(w *watch) {
-	q.watches = slices.DeleteFunc(q.watches, func(other *watch) bool { return other == w })
+func (o *watches) unwatch(w *watch) {
+	o.all = slices.DeleteFunc(o.all, func(other *watch) bool { return other == w })
 }
 
-func newRetries(held *atomic.Int64) retries {
-	return retries{byPos: make(map[uint64]*retry), limit: retriesInMemory, least: fewRetries, held: held}
+func newRetries(held *atomic.Int64, seen *watches) retries {
+	return retries{byPos: make(map[uint64]*retry), limit: retriesInMemory, least: fewRetries, held: held, watches: seen}
 }
 
 // bound is how many the lane may hold at present.
@@ -164,8 +166,8 @@ func (q *retries) remove(r *retry) {
 }
 
 // leave notes that what a reader may have seen of a position is out of date.
-func (q *retries) leave(pos uint64) {
-	for _, w := range q.watches {
+func (o *watches) leave(pos uint64) {
+	for _, w := range o.all {
 		w.left[pos] = struct{}{}
 	}
 }
@@ -186,7 +188,7 @@ func (q *retries) dueAll(now time.Time) {
 // wantsScan reports whether something that is only in the store is due, and nothing in
 // memory is: what is in memory goes first.
 func (q *retries) wantsScan(now time.Time) bool {
-	if q.scanning || q.spilled.IsZero() || q.spilled.After(now) {
+	if q.spilled.IsZero() || q.spilled.After(now) {
 		return false
 	}
 	r := q.first()

@@ -66,16 +66,20 @@ func (l *lane) unknown() bool {
 // wantsScan reports whether the lane has to look into the store for what is due: when it
 // cannot go on without, or when what is due is only there. The caller holds the lock.
 func (l *lane) wantsScan(now time.Time) bool {
-	return !l.retries.scanning && (l.unknown() || l.blind() || l.retries.wantsScan(now))
+	return !l.retries.scanning && (l.unknown() || l.blind() || l.retries.wantsScan(now) || l.waiting.wantsScan(now))
 }
 
 // oldestDue returns since when something has been due, or when the first will be; zero if
 // that is not known, or nothing waits. What is only in the log is not looked at. The caller
 // holds the lock.
 func (l *lane) oldestDue() time.Time {
-	due := earlier(l.retries.oldest(), l.windows.nextEnd())
+	due := earlier(earlier(l.retries.oldest(), l.waiting.oldest()), l.windows.nextEnd())
 	for _, j := range l.inFlight {
-		due = earlier(due, j.seq.Time())
+		if j.polls {
+			due = earlier(due, j.due)
+		} else {
+			due = earlier(due, j.seq.Time())
+		}
 	}
 	return due
 }
@@ -83,10 +87,14 @@ func (l *lane) oldestDue() time.Time {
 // firstDue returns what the store is told of when its exceptions are due. The caller holds
 // the lock.
 func (l *lane) firstDue() time.Time {
-	if l.condition.Open == 0 || l.unknown() {
+	if l.condition.Open == 0 {
+		l.waiting.postponed = time.Time{}
 		return time.Time{}
 	}
-	return l.oldestDue()
+	if l.unknown() {
+		return time.Time{}
+	}
+	return earlier(l.oldestDue(), l.waiting.postponed)
 }
 
 // scanRetries brings into memory what is due first, when something that was left to the
@@ -99,7 +107,7 @@ func (l *lane) scanRetries() {
 	}
 	end()
 	l.mu.Lock()
-	l.retries.scanning, l.retries.reading = false, time.Time{}
+	l.retries.scanning, l.retries.reading, l.waiting.reading = false, time.Time{}, time.Time{}
 	if err != nil {
 		l.retries.spill(time.Now())
 		l.engine.schedule.set(l, time.Now().Add(storePause))
@@ -116,16 +124,16 @@ func (l *lane) scanRetries() {
 // keys and what is debounced are taken up, too.
 func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 	var (
-		found   []*retry
-		spilled time.Time
-		after   uint64
-		seen    uint64
-		order   = newOrder()
-		windows []Exception
+		due, waiting foundRetries
+		after, seen  uint64
+		order        = newOrder()
+		windows      []Exception
 	)
 	l.mu.Lock()
 	first, resumed := l.unread, l.condition.ResumedAt
-	l.retries.reading, l.retries.spilled = l.retries.spilled, time.Time{} // from here on add notes what the scan may miss
+	for _, q := range []*retries{&l.retries, &l.waiting.retries} {
+		q.reading, q.spilled = q.spilled, time.Time{} // from here on add notes what the scan may miss
+	}
 	l.mu.Unlock()
 	for {
 		open, err := l.engine.store.Open(ctx, l.name, after, scanPage)
@@ -142,38 +150,36 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 			default:
 				order.restore(x)
 			}
-			if r := l.retryOf(x); r != nil && !since.has(r.pos) {
-				found = append(found, r)
+			switch r := l.retryOf(x); {
+			case r == nil || since.has(r.pos):
+			case x.Kind == Waiting:
+				r.due = l.rested(&r.parcel, r.due, time.Now())
+				waiting.all = append(waiting.all, r)
+			default:
+				due.all = append(due.all, r)
 			}
 		}
-		limit := l.retries.bound()
+		limits := [2]int{l.retries.bound(), l.waiting.bound()}
 		l.mu.Unlock()
 		seen += uint64(len(open))
-		if len(found) > 2*limit || len(open) < scanPage {
-			var rest time.Time
-			found, rest = earliest(found, limit)
-			found = slices.Clip(found)
-			if spilled.IsZero() || (!rest.IsZero() && rest.Before(spilled)) {
-				spilled = rest
-			}
-		}
-		if len(open) < scanPage {
+		last := len(open) < scanPage
+		due.cut(limits[0], last)
+		waiting.cut(limits[1], last)
+		if last {
 			break
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// What left memory, or came into it, since its page was read is not brought back.
-	found = slices.DeleteFunc(found, func(r *retry) bool { return l.known(r.pos) || since.has(r.pos) })
-	if now := l.condition.ResumedAt; now.After(resumed) { // what was read is older
-		for _, r := range found {
-			r.due = earlier(r.due, now)
-		}
-		if !spilled.IsZero() {
-			spilled = earlier(spilled, now)
+	for _, f := range []*foundRetries{&due, &waiting} {
+		f.all = slices.DeleteFunc(f.all, func(r *retry) bool { return l.known(r.pos) || since.has(r.pos) })
+		if now := l.condition.ResumedAt; now.After(resumed) { // what was read is older
+			f.resume(now)
 		}
 	}
-	l.retries.load(found, spilled, seen)
+	l.retries.load(due.all, due.spilled, seen)
+	l.waiting.load(waiting.all, waiting.spilled, seen)
 	if first {
 		l.unread = false
 		l.takeOver(order, since)
@@ -186,9 +192,37 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 	return nil
 }
 
+// foundRetries are what a scan has found so far.
+type foundRetries struct {
+	all []*retry
+	// spilled is the earliest due time among those that were left out again.
+	spilled time.Time
+}
+
+// cut leaves out what is due later than limit others, when there are many, or at the end.
+func (f *foundRetries) cut(limit int, last bool) {
+	if len(f.all) <= 2*limit && !last {
+		return
+	}
+	var rest time.Time
+	f.all, rest = earliest(f.all, limit)
+	f.all = slices.Clip(f.all)
+	f.spilled = earlier(f.spilled, rest)
+}
+
+// resume makes everything due that is due later.
+func (f *foundRetries) resume(now time.Time) {
+	for _, r := range f.all {
+		r.due = earlier(r.due, now)
+	}
+	if !f.spilled.IsZero() {
+		f.spilled = earlier(f.spilled, now)
+	}
+}
+
 // retryOf makes an entry of the schedule of an open exception, or nil if it has one.
 func (l *lane) retryOf(x Exception) *retry {
-	if (x.Kind != Retry && !l.order.heads(x)) || l.known(x.From) {
+	if (x.Kind != Retry && x.Kind != Waiting && !l.order.heads(x)) || l.known(x.From) {
 		return nil
 	}
 	due := x.Due
@@ -200,7 +234,7 @@ func (l *lane) retryOf(x Exception) *retry {
 
 // known reports whether memory has a position, so that the store's view does not count.
 func (l *lane) known(pos uint64) bool {
-	if _, ok := l.retries.byPos[pos]; ok {
+	if _, r := l.scheduled(pos); r != nil {
 		return true
 	}
 	_, ok := l.inFlight[pos]

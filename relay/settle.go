@@ -16,6 +16,9 @@ type settled struct {
 	// attempted says that something was sent, or could have been: looking for an address in
 	// vain is no attempt.
 	attempted bool
+	// Of a poll: what came of it, and how the wait has ended.
+	polled Polled
+	waited wait
 }
 
 // settle records the result of an attempt: in the lane at once, in the store with the
@@ -26,7 +29,17 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 	if j.further {
 		l.engine.ration.giveBack()
 	}
-	result := settled{now: now, message: v.message, attempted: v.end != endUnavailable && !a.At.IsZero()}
+	if j.polls {
+		l.waiting.polls--
+		l.waiting.note(j.sub, v, now)
+		switch {
+		case j.dropped:
+			v = verdict{end: endDropped}
+		case v.end == endInVain:
+			v.wait = 0 // which was not asked by the endpoint
+		}
+	}
+	result := settled{now: now, polled: v.polled, waited: v.waited, message: v.message, attempted: v.end != endUnavailable && !a.At.IsZero()}
 	if j.erased {
 		v = j.afterErasure(&a, v)
 	}
@@ -46,6 +59,13 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 			From: j.pos, To: j.pos, Seq: j.seq, Kind: Quarantined, Attempts: j.attempts, At: now, Reason: string(ReasonQuarantined),
 		})
 		result.outcome, result.state = OutcomeFailed, StateFailed
+	case endWaiting, endWaited:
+		l.polled(j, v, now)
+		return result
+	case endDropped:
+		l.condition.Failed++
+		l.outbox.put(droppedException(&j.parcel, now))
+		result.outcome, result.state = OutcomeFailed, StateFailed
 	case endErased:
 		l.condition.Failed++
 		l.outbox.put(erasedException(j.pos, j.seq, max(j.attempts, a.Number), now))
@@ -55,13 +75,15 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 		l.outbox.drop(j)
 		result.outcome, result.state = OutcomeDelivered, StateDelivered
 	default:
-		result.tripped, result.disabled = l.condition.failed(j.sub, v, now)
+		if v.end != endInVain { // which says nothing of the endpoint
+			result.tripped, result.disabled = l.condition.failed(j.sub, v, now)
+		}
 		if j.since.IsZero() {
 			j.since = a.At
 		}
 		kind, due, reason := next(j, v, now)
 		p := j.parcel
-		p.attempts, p.step, p.stored, p.event = a.Number, j.step+1, true, nil
+		p.attempts, p.step, p.stored, p.event, p.waiting = a.Number, j.step+1, true, nil, 0
 		x := p.exception(kind, now)
 		x.Due = due
 		result.outcome = OutcomeRetry
@@ -108,6 +130,9 @@ func next(j *job, v verdict, now time.Time) (kind Kind, due time.Time, reason Re
 	if v.end == endGone {
 		return Retry, now, "" // due as soon as somebody resumes the subscription
 	}
+	if v.end == endInVain && j.sub.WaitFor.OnTimeout == TimeoutFail {
+		return Failed, time.Time{}, ReasonWaiting
+	}
 	if v.wait == 0 && !policy.retries(v.status) {
 		return Failed, time.Time{}, ReasonStatus
 	}
@@ -127,6 +152,12 @@ func next(j *job, v verdict, now time.Time) (kind Kind, due time.Time, reason Re
 
 // report tells the observer of the plan under which the attempt began.
 func (r settled) report(l *lane, j *job, a Attempt) {
+	if j.polls {
+		r.reportPoll(l, j)
+		if r.outcome == "" {
+			return
+		}
+	}
 	if r.attempted {
 		j.plan.observer.Attempted(j.sub, r.outcome, a.ErrorKind, a.Duration)
 	}

@@ -21,6 +21,10 @@ type simulated struct {
 	// ended are those that have, or may have, ended without being got.
 	ended map[string]bool
 	*witness
+	// shower is what its subscription waits for, if it does. changes says that it does so
+	// in some plans alone, fails that what has waited in vain is given up.
+	shower         *shower
+	changes, fails bool
 }
 
 // planned is the way of one plan to an endpoint.
@@ -39,6 +43,7 @@ func (p *planned) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	e.s.mu.Lock()
 	e.begins(v)
+	e.shower.awaited(r, v)
 	e.s.mu.Unlock()
 	resp, err := e.answer(r)
 	ended := refused

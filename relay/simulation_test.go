@@ -64,6 +64,7 @@ type simulation struct {
 	accepted  map[string][]string // subscriptions by event
 	ids       []string            // those events, in order
 	erased    map[string]bool
+	well      bool // nothing has any troubles
 	// cuts and replays count what may have made a receiver get something twice.
 	cuts, replays int
 }
@@ -78,6 +79,8 @@ func newSimulation(w *world, seed uint64) *simulation {
 		s.names = append(s.names, name)
 		e := &simulated{s: s, name: name, mode: "up", got: make(map[string]int), ended: make(map[string]bool), witness: newWitness(w.t, name)}
 		e.order.on = i%2 == 1
+		e.shower, e.changes, e.fails = newShower(e), i == 4, i == 4
+		e.waits = i == 4 || i == 5
 		s.endpoints[name] = e
 	}
 	_ = s.engine.Close()
@@ -94,6 +97,7 @@ func (s *simulation) begin(memory *storagetest.Memory) {
 	s.mu.Lock()
 	for _, name := range s.names {
 		s.endpoints[name].restarted(s.engine.Tripped(name))
+		s.endpoints[name].shower.rested = time.Time{}
 	}
 	s.mu.Unlock()
 	s.reload()
@@ -128,6 +132,16 @@ func (s *simulation) subscription(i int) *relay.Subscription {
 	}
 	if i == 4 {
 		sub.Debounce = &relay.Debounce{Window: debounceWindow, By: placeholder("{event.data.key}")}
+	}
+	switch i {
+	case 2:
+		s.waitFor(sub, relay.TimeoutDeliver)
+	case 4:
+		if s.well || s.random.IntN(2) == 0 {
+			s.waitFor(sub, relay.TimeoutFail)
+		}
+	case 5:
+		s.waitFor(sub, relay.TimeoutRetry)
 	}
 	sub.Breaker = []relay.BreakerPolicy{
 		{}, {Ratio: 0.5, Least: 4, Window: time.Minute, Pause: 10 * time.Second}, {Off: true},
@@ -311,13 +325,15 @@ func (s *simulation) publishOne() {
 func (s *simulation) resume(name string) {
 	synctest.Wait()
 	s.mu.Lock()
-	before := *s.endpoints[name].witness
-	s.endpoints[name].witness.resumed()
+	e := s.endpoints[name]
+	before, rested := *e.witness, e.shower.rested
+	e.witness.resumed()
+	e.shower.rested = time.Time{}
 	s.mu.Unlock()
 	_, err := s.engine.Resume(context.Background(), name)
 	if _, unknown := errors.AsType[*relay.UnknownNameError](err); unknown || errors.Is(err, relay.ErrPausedByConfiguration) {
 		s.mu.Lock()
-		*s.endpoints[name].witness = before
+		*e.witness, e.shower.rested = before, rested
 		s.mu.Unlock()
 	}
 }
@@ -401,6 +417,7 @@ func (s *simulation) run(steps int) {
 	}
 	// At the end everything is well again, and everything must have arrived.
 	s.mu.Lock()
+	s.well = true
 	for _, e := range s.endpoints {
 		e.mode = "up"
 	}
@@ -448,7 +465,7 @@ func (s *simulation) run(steps int) {
 // finished reports whether somebody has ended a delivery that did not arrive.
 func (s *simulation) finished(id, name string) bool {
 	said := s.explain(id, name)
-	return strings.HasPrefix(said, "failed (dropped)") || s.erased[id] && strings.HasPrefix(said, "failed (erased)")
+	return strings.HasPrefix(said, "failed (dropped)") || s.endpoints[name].gaveUpWaiting(id) || s.erased[id] && strings.HasPrefix(said, "failed (erased)")
 }
 
 // explain says what the engine knows of a delivery.

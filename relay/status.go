@@ -119,7 +119,7 @@ func (l *lane) status(ctx context.Context) (SubscriptionStatus, error) {
 	c := &l.condition
 	s := SubscriptionStatus{
 		Name: l.name, State: SubscriptionActive,
-		Pending: l.pending(), InFlight: len(l.inFlight), Failed: c.Failed, LastSuccess: c.LastSuccess,
+		Pending: l.pending(), InFlight: l.attempts(), Failed: c.Failed, LastSuccess: c.LastSuccess,
 		FailingSince: c.FailingSince,
 	}
 	reason, _ := c.shown(l.sub, now)

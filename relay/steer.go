@@ -37,6 +37,8 @@ func (r *Relay) Resume(ctx context.Context, name string) (SubscriptionStatus, er
 		}
 		l.condition.resume(now)
 		l.retries.dueAll(now)
+		l.waiting.dueAll(now)
+		l.waiting.restUntil = time.Time{}
 		l.windows.endAll(now)
 		return nil
 	})
@@ -50,6 +52,7 @@ func (r *Relay) Drop(ctx context.Context, name string) (SubscriptionStatus, erro
 		l.dropMemory(now)
 		l.order = newOrder()
 		for _, j := range l.inFlight {
+			j.dropped = j.polls
 			if j.key != "" {
 				l.order.claim(j.key, behindOf(&j.parcel))
 			}
@@ -89,19 +92,21 @@ func (l *lane) dropLog(now time.Time) {
 	l.next = l.cur.skip(l.next)
 }
 
-// dropMemory gives up the retries that are in memory. The caller holds the lock.
+// dropMemory gives up the retries that are in memory, and what waits there. The caller holds
+// the lock.
 func (l *lane) dropMemory(now time.Time) {
-	for len(l.retries.heap) > 0 {
-		w := l.retries.first()
-		l.retries.remove(w)
-		l.gaveUp(Exception{
-			From: w.pos, To: w.pos, Seq: w.seq, Kind: Failed, Attempts: w.attempts, At: now, Reason: string(ReasonDropped),
-		})
-		if w.stored {
-			l.condition.Open--
-		} else {
-			l.cur.finish(w.pos)
+	for _, q := range []*retries{&l.retries, &l.waiting.retries} {
+		for len(q.heap) > 0 {
+			w := q.first()
+			q.remove(w)
+			l.gaveUp(droppedException(&w.parcel, now))
+			if w.stored {
+				l.condition.Open--
+			} else {
+				l.cur.finish(w.pos)
+			}
 		}
+		q.spilled = time.Time{} // what is only in the store is dropped next
 	}
 	for _, w := range l.windows.heap {
 		x := w.newest.exception(Failed, now)
@@ -111,7 +116,13 @@ func (l *lane) dropMemory(now time.Time) {
 		l.condition.Open--
 	}
 	l.windows = newDebounceWindows()
-	l.retries.spilled = time.Time{} // what is only in the store is dropped next
+}
+
+// droppedException is how a delivery ends that the operator gives up.
+func droppedException(p *parcel, now time.Time) Exception {
+	return Exception{
+		From: p.pos, To: p.pos, Seq: p.seq, Kind: Failed, Attempts: p.attempts, At: now, Reason: string(ReasonDropped),
+	}
 }
 
 // gaveUp records that deliveries end without an attempt, by a closed exception. The caller

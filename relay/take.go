@@ -2,10 +2,18 @@ package relay
 
 import "time"
 
-// take returns the next delivery to attempt, or nil if there is none or it is not the
-// time for it. The caller holds the lock.
+// take returns the next delivery to attempt, or to poll for, or nil if there is none or it is
+// not the time for it. The caller holds the lock.
 func (l *lane) take(now time.Time) *job {
-	if l.sub == nil || len(l.inFlight) >= l.condition.limit(l.sub) || l.blind() {
+	if l.sub == nil || l.blind() {
+		return nil
+	}
+	if l.sub.WaitFor != nil || len(l.waiting.heap) > 0 {
+		if j := l.takeWaiting(now); j != nil {
+			return j
+		}
+	}
+	if l.attempts() >= l.condition.limit(l.sub) {
 		return nil
 	}
 	r := l.retries.first()
@@ -19,6 +27,7 @@ func (l *lane) take(now time.Time) *job {
 		return nil
 	}
 	key, ready := l.clear(now)
+	ready = ready && l.sub.WaitFor == nil // what is still in the log has to wait first
 	if r == nil && !ready {
 		return nil
 	}
@@ -28,7 +37,7 @@ func (l *lane) take(now time.Time) *job {
 	if !l.engine.enter() {
 		return nil
 	}
-	further := len(l.inFlight) > 0
+	further := l.attempts() > 0
 	if !l.admit(further, now) {
 		l.engine.leave()
 		return nil

@@ -195,6 +195,8 @@ func because(r relay.Reason) string {
 		return "It waits behind another delivery of its key."
 	case relay.ReasonDebounce:
 		return "It waits for a newer event of its key, until the window ends."
+	case relay.ReasonWaiting:
+		return "What wait_for asks another URL for is not there: the delivery waits for it, or has done so for long enough."
 	case relay.ReasonSchedule:
 		return "The last retry failed."
 	case relay.ReasonGiveUpAfter:
