@@ -29,6 +29,7 @@ type options struct {
 	dir      string
 	json     string
 	profile  string
+	postgres string
 }
 
 // Bounds of the options.
@@ -64,6 +65,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&names, "systems", "", "what is measured, by commas: "+systemNames()+" (default: what the mode compares)")
 	flags.StringVar(&o.caddy, "caddy", o.caddy, "Caddy built by ./xcaddy.sh; if it is missing or the value empty, this program is Caddy itself")
 	flags.StringVar(&o.dir, "dir", o.dir, "where the temporary folder with the stores is made; the disk counts")
+	flags.StringVar(&o.postgres, "postgres", "", "DSN of a database for relay-postgres, which makes a schema in it and removes that again; its server counts as others")
 	flags.StringVar(&o.json, "json", o.json, "also write everything to this file")
 	flags.StringVar(&o.profile, "profile", o.profile, "write pprof profiles of each Caddy to <this>-<system>.<kind>.pprof, during the first round")
 	if err := flags.Parse(args); err != nil {
@@ -132,6 +134,8 @@ func (o *options) choose(names string) error {
 			names = "relay,relay-backlog"
 		case o.tls != wirePlain:
 			names = "relay,proxy"
+		case o.postgres != "":
+			names = "relay,relay-postgres"
 		default:
 			names = "relay,proxy,relay-defaults,proxy-defaults"
 		}
@@ -145,6 +149,8 @@ func (o *options) choose(names string) error {
 			return fmt.Errorf("-systems: %s delivers to one receiver and cannot fan out", s.name)
 		case o.tls != wirePlain && s.kind == kindClient:
 			return fmt.Errorf("-systems: %s does not speak TLS", s.name)
+		case o.postgres == "" && s.postgres:
+			return fmt.Errorf("-systems: %s needs -postgres, the DSN of a database", s.name)
 		case o.backlog == 0 && s.backlog:
 			return fmt.Errorf("-systems: %s needs -backlog, the number of events", s.name)
 		}

@@ -57,6 +57,10 @@ func run(ctx context.Context, o *options, s system, round int, workdir string) (
 	}
 	if s.isCaddy() {
 		c := site{sink: address, secret: m.secret, fanout: o.fanout, others: o.others, tls: o.tls, roots: roots}
+		if s.postgres {
+			c.dsn, c.schema = o.postgres, schemaOf(round)
+			defer func() { err = errors.Join(err, dropSchema(c.dsn, c.schema)) }()
+		}
 		if m.caddy, err = startCaddy(ctx, o, s, c, folder); err != nil {
 			return nil, err
 		}

@@ -31,6 +31,7 @@ type system struct {
 	defaults bool // nothing is set for speed
 	alone    bool // without the further subscriptions of -others
 	backlog  bool // delivers nothing before all of -backlog is accepted
+	postgres bool // keeps events in the database of -postgres
 }
 
 var systems = []system{
@@ -40,6 +41,7 @@ var systems = []system{
 	{name: "proxy-defaults", kind: kindProxy, defaults: true},
 	{name: "relay-alone", kind: kindRelay, alone: true},
 	{name: "relay-backlog", kind: kindRelay, backlog: true},
+	{name: "relay-postgres", kind: kindRelay, postgres: true},
 	{name: "client", kind: kindClient},
 	{name: "commit", kind: kindCommit},
 }
@@ -89,6 +91,8 @@ type site struct {
 	sink   string // host:port
 	admin  string // path of the socket
 	store  string // directory
+	dsn    string // of the database
+	schema string // of a run's own
 	secret string
 	fanout int
 	others int
@@ -115,7 +119,7 @@ func (s system) caddyfile(c site) string {
 }
 
 func (s system) writeRelay(b *strings.Builder, c site) {
-	fmt.Fprintf(b, "\trelay {\n\t\tstorage badger %q\n\t\tregion bench 127.0.0.1\n", c.store)
+	fmt.Fprintf(b, "\trelay {\n\t\tstorage %s\n\t\tregion bench 127.0.0.1\n", s.storage(c))
 	for i := range c.fanout {
 		fmt.Fprintf(b, "\t\tsubscription s%d %s://%s%s%d {\n", i, c.tls.scheme(), c.sink, subscriptionPath, i)
 		fmt.Fprintf(b, "\t\t\tsign standard %s\n\t\t\tallow_ips 127.0.0.0/8\n", c.secret)
@@ -134,6 +138,14 @@ func (s system) writeRelay(b *strings.Builder, c site) {
 		}
 	}
 	b.WriteString("\t}\n")
+}
+
+// storage is where a relay keeps its events.
+func (s system) storage(c site) string {
+	if !s.postgres {
+		return fmt.Sprintf("badger %q", c.store)
+	}
+	return fmt.Sprintf("postgres %q {\n\t\t\tschema %s\n\t\t}", c.dsn, c.schema)
 }
 
 func (s system) writeProxy(b *strings.Builder, c site) {

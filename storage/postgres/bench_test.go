@@ -1,0 +1,71 @@
+package postgres
+
+import (
+	"bytes"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
+)
+
+// BenchmarkAppend is the way of an event through the store: accepted by one of many senders,
+// and its outcome committed with those of others.
+func BenchmarkAppend(b *testing.B) {
+	s := openWith(b, options(b))
+	data := bytes.Repeat([]byte("0123456789abcdef"), 64)
+	type done struct {
+		seq relay.Seq
+		pos uint64
+	}
+	outcomes := make(chan done, 1<<20)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		low := uint64(0)
+		for o := range outcomes {
+			u := relay.Update{Attempts: []relay.AttemptRecord{outcome(o.seq)}}
+			for more := true; more && len(u.Attempts) < 1000; {
+				select {
+				case next, ok := <-outcomes:
+					if more = ok; ok {
+						u.Attempts = append(u.Attempts, outcome(next.seq))
+						low = max(low, next.pos)
+					}
+				default:
+					more = false
+				}
+			}
+			u.Progress = relay.Progress{Subscription: "crm", Low: low, Delivered: low}
+			if err := s.Commit(b.Context(), []relay.Update{u}); err != nil {
+				b.Error(err)
+				return
+			}
+			time.Sleep(10 * time.Millisecond) // as the engine does
+		}
+	}()
+	var count atomic.Int64
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			e := &relay.Event{Type: "order.paid", ContentType: "application/json", Data: data}
+			batch := relay.Batch{Items: []relay.Item{{Event: e, Targets: storagetest.Targets("crm")}}}
+			if _, err := s.Append(b.Context(), batch, nil); err != nil {
+				b.Error(err)
+				return
+			}
+			count.Add(1)
+			outcomes <- done{e.Seq, e.Deliveries[0].Pos}
+		}
+	})
+	close(outcomes)
+	<-ended
+	b.ReportMetric(float64(count.Load())/b.Elapsed().Seconds(), "events/s")
+}
+
+func outcome(s relay.Seq) relay.AttemptRecord {
+	return relay.AttemptRecord{Seq: s, Attempt: relay.Attempt{
+		Number: 1, At: s.Time(), Duration: time.Millisecond, Status: 200, Local: "192.0.2.1:40000", Remote: "198.51.100.7:443",
+	}}
+}
