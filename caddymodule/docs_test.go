@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -122,18 +123,23 @@ func TestDocumentedNames(t *testing.T) {
 	}
 }
 
-// documentation are the pages that may hold Caddyfiles.
+// documentation are the pages that may hold Caddyfiles and commands.
 func documentation(t *testing.T) []string {
 	t.Helper()
-	pages, err := filepath.Glob("../docs/*.md")
+	pages, err := filepath.Glob("../*.md")
 	if err != nil || len(pages) == 0 {
 		t.Fatalf("no pages: %v", err)
 	}
-	clients, err := filepath.Glob("../docs/clients/*.md")
-	if err != nil {
-		t.Fatal(err)
+	err = filepath.WalkDir("../docs", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".md") {
+			pages = append(pages, path)
+		}
+		return err
+	})
+	if err != nil || len(pages) < 20 {
+		t.Fatalf("%d pages: %v", len(pages), err)
 	}
-	return append(append([]string{"../README.md"}, pages...), clients...)
+	return pages
 }
 
 // caddyfileBlock is a fenced block of a page.

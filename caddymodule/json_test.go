@@ -119,6 +119,7 @@ func TestEveryWordHasItsJSON(t *testing.T) {
 		{settingsWords(d, new(Settings), nil), reflect.TypeFor[Settings]()},
 		{new(Region).words(d), reflect.TypeFor[Region]()},
 		{new(BadgerStorage).words(), reflect.TypeFor[BadgerStorage]()},
+		{new(PostgresStorage).words(), reflect.TypeFor[PostgresStorage]()},
 		{new(EgressList).words(), reflect.TypeFor[EgressList]()},
 	} {
 		fields := jsonNames(of.fields)
