@@ -290,13 +290,8 @@ func TestFloodOfConnectionsCostsLittleAndStopsNobody(t *testing.T) {
 
 // F30: connections take all the file descriptors that there are, so that neither the
 // storage can open a file nor a delivery a socket. What was accepted arrives all the
-// same, and all goes on when they have gone. Only with RELAY_TEST_LONG=1: Badger, while it
-// opens a store again, ends the process if there is no descriptor at that moment, and then
-// an operator has to start it.
+// same, and all goes on when they have gone.
 func TestFloodThatTakesAllDescriptorsLosesNothing(t *testing.T) {
-	if !long() {
-		t.Skip("needs RELAY_TEST_LONG=1")
-	}
 	t.Parallel()
 	r := newReceiver(t)
 	// The soft limit is what Go raises to the hard one.

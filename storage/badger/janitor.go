@@ -25,6 +25,7 @@ func (s *Store) keepHouse() {
 		s.mu.Lock()
 		mark, broken := s.sentinel, s.fail != nil
 		s.mu.Unlock()
+		s.reserve.hold()
 		if broken {
 			continue
 		}

@@ -8,11 +8,19 @@ import (
 
 // logger passes Badger's log on. What Badger calls information is of no use to an
 // operator.
-type logger struct{ to *zap.SugaredLogger }
+type logger struct {
+	to      *zap.SugaredLogger
+	reserve *descriptors // or nil
+}
 
 func (l logger) Errorf(format string, args ...any)   { l.to.Errorf(line(format), args...) }
 func (l logger) Warningf(format string, args ...any) { l.to.Warnf(line(format), args...) }
-func (l logger) Infof(format string, args ...any)    { l.to.Debugf(line(format), args...) }
+
+// Infof also tells the reserve how far opening is.
+func (l logger) Infof(format string, args ...any) {
+	l.to.Debugf(line(format), args...)
+	l.reserve.heed(format)
+}
 
 // Debugf drops the message: there is one for each write.
 func (l logger) Debugf(string, ...any) {}

@@ -62,6 +62,7 @@ func (c *committer) reopen(patience time.Duration) error {
 		s.log.Warn("closing the failed database", zap.Error(err))
 	}
 	im, err := s.openImage()
+	s.reserve.hold()
 	if err != nil {
 		loss, damage := (*LossError)(nil), (*DamageError)(nil)
 		if errors.As(err, &loss) || errors.As(err, &damage) {

@@ -31,6 +31,8 @@ type Options struct {
 	hurry bool
 	// rest opens without merging tables, where there is no room for it.
 	rest bool
+	// reserve is freed when opening needs it; nil: there is none.
+	reserve *descriptors
 }
 
 func (o *Options) setDefaults() {
@@ -64,7 +66,7 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		compactors = 0
 	}
 	return bdb.DefaultOptions(dir).
-		WithLogger(logger{o.Logger.Named("badger").Sugar()}).
+		WithLogger(logger{o.Logger.Named("badger").Sugar(), o.reserve}).
 		// A commit returns when it is on the disk. Badger's own default is off.
 		WithSyncWrites(true).
 		// There is one writer, so nothing can conflict.

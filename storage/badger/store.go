@@ -24,6 +24,7 @@ type Store struct {
 	clock   func() time.Time
 	gate    gate
 	space   *space
+	reserve descriptors
 
 	// db is nil while the database is opened anew.
 	db       atomic.Pointer[database]
@@ -110,6 +111,8 @@ func open(dir string, o *Options) (*Store, error) {
 	s.options.AcceptLoss = ""
 	s.identity = im.identity
 	s.adopt(im)
+	s.options.reserve = &s.reserve
+	s.reserve.hold()
 	go newCommitter(s).run()
 	s.janitor.Go(s.keepHouse)
 	return s, nil
@@ -152,6 +155,7 @@ func (s *Store) Close() error {
 	s.janitor.Wait()
 	close(s.requests)
 	<-s.stopped
+	s.reserve.free()
 	if err := s.closeDatabase(closePatience, nil); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}

@@ -24,6 +24,10 @@ func TestMain(m *testing.M) {
 		reopenChild(dir)
 		return
 	}
+	if dir := os.Getenv(floodedEnv); dir != "" {
+		floodedChild(dir)
+		return
+	}
 	goleak.VerifyTestMain(m,
 		// Badger leaves these behind: opening a log starts the first for the process.
 		goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
