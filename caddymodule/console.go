@@ -62,11 +62,12 @@ func (h *Console) Provision(ctx caddy.Context) error {
 			}
 			return engine, nil
 		},
-		Setup:    consoleSetup{app},
-		ReadOnly: h.ReadOnly,
-		Redact:   h.Redact,
-		Hosts:    h.Hosts,
-		Logger:   app.logger.Named("console"),
+		Setup:       consoleSetup{app},
+		WhileActive: app.WhileActive,
+		ReadOnly:    h.ReadOnly,
+		Redact:      h.Redact,
+		Hosts:       h.Hosts,
+		Logger:      app.logger.Named("console"),
 	})
 	if err != nil {
 		return fmt.Errorf("relay_console: %w", err)

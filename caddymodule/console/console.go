@@ -19,6 +19,9 @@ type Options struct {
 	Engine func(ctx context.Context) (Engine, error)
 	// Setup is the configuration that is shown.
 	Setup Setup
+	// WhileActive returns a context that also ends when the configuration does, so that
+	// nobody waits for who follows; nil: it does not end.
+	WhileActive func(ctx context.Context) (context.Context, context.CancelFunc)
 	// ReadOnly takes everything away that changes something.
 	ReadOnly bool
 	// Redact are dotted paths into the data of events; what stands there is never shown.

@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -32,6 +33,10 @@ type deliveryList struct {
 	Rows   []relay.Delivery
 	// Older is the URL of the next page; Newest that of the first one, where this is not it.
 	Older, Newest string
+	// Live says that what settles is added on top, from Stream; LiveURL and Still are the
+	// URLs of this list with and without that.
+	Live                   bool
+	Stream, LiveURL, Still string
 	// Searched says that the page ended before it was full, since it took too long.
 	Searched bool
 }
@@ -49,6 +54,8 @@ func (v *visit) deliveries() error {
 	if q.Cursor != "" {
 		list.Newest = v.with("cursor", "")
 	}
+	list.Live, list.LiveURL, list.Still = v.query("live") != "", v.with("live", "1"), v.with("live", "")
+	list.Stream = "?" + url.Values{"subscription": {filter.Subscription}, "state": {filter.State}, "type": {filter.Type}}.Encode()
 	rows, next, err := search(func() ([]relay.Delivery, string, error) {
 		q.Limit = pageSize - len(list.Rows)
 		page, err := engine.Deliveries(v.context(), q)

@@ -24,6 +24,7 @@ type Engine interface {
 	Preview(ctx context.Context, e *relay.Event, subscription string, attempt int) (*relay.Preview, error)
 	Explain(ctx context.Context, id, subscription string) (*relay.Explanation, error)
 
+	Follow(q relay.Following) *relay.Follower
 	Replay(ctx context.Context, id, subscription string) error
 	StartReplay(q relay.ReplayRequest) (relay.Job, error)
 	Job(id string) (relay.Job, error)

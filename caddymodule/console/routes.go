@@ -41,6 +41,7 @@ var pages = []page{
 	{path: "jobs", get: (*visit).jobs},
 	{path: "jobs/{id}", get: (*visit).job},
 	{path: "jobs/{id}/cancel", post: (*visit).cancelJob, changes: true},
+	{path: "stream", get: (*visit).stream},
 	{path: "system", get: (*visit).system},
 	{path: "assets/{file}", get: (*visit).asset},
 }

@@ -23,3 +23,40 @@ for (const block of document.querySelectorAll("[data-copy]")) {
   });
   block.before(button);
 }
+
+// A list that is followed live can be paused: what comes meanwhile is kept, and counted.
+const live = document.getElementById("live");
+if (live) {
+  const most = 500; // rows
+  const rows = document.getElementById("rows");
+  const status = document.getElementById("live-status");
+  const pause = document.getElementById("live-pause");
+  const going = status.textContent;
+  let held = null; // while it is paused
+  const trim = () => { while (rows.rows.length > most) rows.deleteRow(-1); };
+  live.addEventListener("htmx:sse:before:message", (event) => {
+    const message = event.detail.message;
+    if (held === null || message.event) return;
+    event.preventDefault();
+    if (held.push(message.data) > most) held.shift();
+    status.textContent = `Paused, ${held.length} new`;
+  });
+  live.addEventListener("htmx:sse:after:message", trim);
+  live.addEventListener("missed", (event) => {
+    status.textContent = `More happened than could be shown. ${event.detail.data}`;
+  });
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    if (held === null) {
+      held = [];
+      status.textContent = "Paused, 0 new";
+      pause.textContent = "Go on";
+      return;
+    }
+    for (const row of held) rows.insertAdjacentHTML("afterbegin", row);
+    trim();
+    held = null;
+    status.textContent = going;
+    pause.textContent = "Pause";
+  });
+}
