@@ -26,6 +26,32 @@ func wantNothingLeft(t *testing.T, c *instance) {
 	}
 }
 
+// wantAsInReadme compares what the demo has printed with the README, but for what is
+// another one each time.
+func wantAsInReadme(t *testing.T, printed string) {
+	t.Helper()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shown, _ := strings.Cut(string(readme), "```\nrelay demo:")
+	shown, _, ok := strings.Cut(shown, "```\n")
+	if !ok {
+		t.Fatal("the README does not show what the demo prints")
+	}
+	alike := func(text string) string {
+		for pattern, name := range map[string]string{
+			`\S*caddy-relay-demo-\w+`: "FOLDER", `\d\d:\d\d:\d\d`: "TIME", `evt_\w+`: "ID", `127\.0\.0\.1:\d+`: "ADDRESS", `in [\d.]+ m?s `: "in DURATION ", ` +`: " ",
+		} {
+			text = regexp.MustCompile(pattern).ReplaceAllString(text, name)
+		}
+		return text
+	}
+	if got, want := alike(printed), alike("relay demo:"+shown); got != want {
+		t.Errorf("the demo prints\n%s\nand the README shows\n%s", got, want)
+	}
+}
+
 func TestDemoShowsAFailureItsRetryAndTheDelivery(t *testing.T) {
 	t.Parallel()
 	c := prepare(t)
@@ -75,6 +101,7 @@ func TestDemoTakesMoreEventsUntilItIsStopped(t *testing.T) {
 	address := until(`--address (\S+)`)
 	until("signature verified")
 	url := until(`curl --json '\{"order":43\}' (http://\S+)`)
+	wantAsInReadme(t, printed.String())
 
 	resp, err := http.Post(url, "application/json", strings.NewReader(`{"order":43}`))
 	if err != nil {
