@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,19 +70,38 @@ func TestOrderOfLinesDoesNotMatter(t *testing.T) {
 			"filter not a.b equals x", "filter c exists", "filters []", "expression event.data.total > 100", "method PUT",
 			"header X-A b", "header -X-C", "secret_header X-B {env.B}", "sign standard {\nsecret {env.A}\nsecret {env.B} until 2027-01-01T00:00:00Z\n}",
 			"retry 1s {\njitter 0\non_status 5xx\n}", "timeout 1s", "connect_timeout 1s", "max_in_flight 1",
-			"rate_limit 50 1s", "order_by {event.subject}", "breaker 0.5 20 1m 10s", "disable_after 2d",
+			"rate_limit 50 1s", "order_by {event.subject}", "debounce 5s {event.subject}",
+			"wait_for https://cdn.example.com/ {\nuntil true\n}", "auth basic a {env.B}", "transform jq .data", "format binary",
+			"tls_client_auth a.crt a.key", "tls_trust_pool file a.pem", "tls_server_name a.example.com", "breaker 0.5 20 1m 10s", "disable_after 2d",
 			"allow_ips 10.0.0.1", "allow_hosts a.internal", "paused x",
 		},
 		"relay": {
 			"storage badger /x", "retention {\ndelivered 1d\n}", "region eu 192.0.2.1", "region us {\negress 192.0.2.2\n}",
-			"notice 10d", "defaults {\nregion eu\n}", "subscription a https://a.example.com/", "subscription b https://b.example.com/ x {\nretry off\n}",
+			"notice 10d", "event order.paid {\ndescription x\n}", "defaults {\nregion eu\n}", "subscription a https://a.example.com/", "subscription b https://b.example.com/ x {\nretry off\n}",
 		},
 		"retry": {"jitter 0", "on_status 5xx", "on_status 429", "give_up_after 1d"},
 		"intake": {
-			"token {env.A}", "token {env.B}", "max_event_size 1KiB", "default_source /x", "type_from json a",
+			"token {env.A}", "token {env.B}", "max_event_size 1KiB", "max_batch 5", "default_source /x", "type_from json a",
 			"key_from header X-A", "accept phraseanet", "accept contentful", "hosts a b",
 		},
-		"sink": {"secret {env.A}", "fail 0.5", "delay 1s"},
+		"wait_for": {
+			"until response.status == 200", "interval 1s 5s", "timeout 1m", "on_timeout fail", "header X-A b", "header -User-Agent",
+			"secret_header X-B {env.B}",
+		},
+		"sink":    {"secret {env.A}", "fail 0.5", "delay 1s"},
+		"console": {"read_only", "redact a.b c", "redact d", "hosts a b"},
+		"egress":  {"url https://a.example.com/"},
+	}
+	d := caddyfile.NewTestDispenser("")
+	for name, words := range map[string]vocabulary{
+		"subscription": settingsWords(d, new(Settings), nil), "relay": (&optionParser{d: d}).words(), "intake": new(Intake).words(),
+		"sink": new(Sink).words(), "console": new(Console).words(), "egress": new(EgressList).words(),
+	} {
+		for word := range words {
+			if !slices.ContainsFunc(entries[name], func(line string) bool { return strings.Fields(line)[0] == word }) {
+				t.Errorf("no line of %s has the word %q", name, word)
+			}
+		}
 	}
 	wrap := map[string]func(lines string) string{
 		"subscription": func(l string) string {
@@ -91,8 +111,13 @@ func TestOrderOfLinesDoesNotMatter(t *testing.T) {
 		"retry": func(l string) string {
 			return option("subscription crm https://crm.example.com/ {\nretry 1s {\n" + l + "\n}\n}")
 		},
-		"intake": func(l string) string { return "http://:4665 {\nrelay_intake {\n" + l + "\n}\n}" },
-		"sink":   func(l string) string { return "http://:4665 {\nrelay_sink {\n" + l + "\n}\n}" },
+		"wait_for": func(l string) string {
+			return option("subscription crm https://crm.example.com/ {\nwait_for https://cdn.example.com/ {\n" + l + "\n}\n}")
+		},
+		"console": func(l string) string { return "http://:4665 {\nrelay_console {\n" + l + "\n}\n}" },
+		"egress":  func(l string) string { return "http://:4665 {\nrelay_egress {\n" + l + "\n}\n}" },
+		"intake":  func(l string) string { return "http://:4665 {\nrelay_intake {\n" + l + "\n}\n}" },
+		"sink":    func(l string) string { return "http://:4665 {\nrelay_sink {\n" + l + "\n}\n}" },
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	for name, lines := range entries {
@@ -128,6 +153,17 @@ func TestJSONIsJudgedAsTheCaddyfileIs(t *testing.T) {
 		{"rate_limit 1 -1s", `"rate_limit": {"events": 1, "window": "-1s"}`},
 		{"order_by subject", `"order_by": "subject"`},
 		{"order_by {event.data.}", `"order_by": "{event.data.}"`},
+		{"debounce 0s {event.subject}", `"debounce": {"window": 0, "by": "{event.subject}"}`},
+		{"debounce 1s subject", `"debounce": {"window": "1s", "by": "subject"}`},
+		{"wait_for cdn.example.com", `"wait_for": {"url": "cdn.example.com", "until": "true"}`},
+		{"wait_for https://10.0.0.1/ {\nuntil true\n}", `"wait_for": {"url": "https://10.0.0.1/", "until": "true"}`},
+		{"wait_for https://cdn.example.com/", `"wait_for": {"url": "https://cdn.example.com/"}`},
+		{"wait_for https://cdn.example.com/ {\nuntil `response.stat == 1`\n}", `"wait_for": {"url": "https://cdn.example.com/", "until": "response.stat == 1"}`},
+		{"wait_for https://cdn.example.com/ {\nuntil true\ninterval 10ms\n}", `"wait_for": {"url": "https://cdn.example.com/", "until": "true", "interval": "10ms"}`},
+		{"wait_for https://cdn.example.com/ {\nuntil true\ninterval 5s 1s\n}", `"wait_for": {"url": "https://cdn.example.com/", "until": "true", "interval": "5s", "longest_interval": "1s"}`},
+		{"wait_for https://cdn.example.com/ {\nuntil true\ntimeout -1s\n}", `"wait_for": {"url": "https://cdn.example.com/", "until": "true", "timeout": "-1s"}`},
+		{"wait_for https://cdn.example.com/ {\nuntil true\non_timeout retri\n}", `"wait_for": {"url": "https://cdn.example.com/", "until": "true", "on_timeout": "retri"}`},
+		{"wait_for https://cdn.example.com/ {\nuntil true\nheader Host x\n}", `"wait_for": {"url": "https://cdn.example.com/", "until": "true", "header": [{"field": "Host", "value": "x"}]}`},
 		{"breaker 2 10 5m", `"breaker": {"failure_ratio": 2, "least_attempts": 10, "window": "5m"}`},
 		{"disable_after -1s", `"disable_after": "-1s"`},
 		{"allow_ips x", `"allow_ips": ["x"]`},

@@ -115,7 +115,11 @@ func parseConsole(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		hosts <name>...
 //	}
 func (h *Console) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return bareBlock(d, vocabulary{
+	return bareBlock(d, h.words())
+}
+
+func (h *Console) words() vocabulary {
+	return vocabulary{
 		"read_only": {usage: "read_only", parse: func([]string) error {
 			h.ReadOnly = true
 			return nil
@@ -128,7 +132,7 @@ func (h *Console) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.Hosts = append(h.Hosts, args...)
 			return h.check()
 		}},
-	})
+	}
 }
 
 // Interface guards.

@@ -34,7 +34,11 @@ func parseIntake(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 // Each line may stand more than once, but for max_event_size, max_batch and
 // default_source.
 func (h *Intake) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return bareBlock(d, vocabulary{
+	return bareBlock(d, h.words())
+}
+
+func (h *Intake) words() vocabulary {
+	return vocabulary{
 		"token": {usage: "token <secret>", least: 1, most: 1, many: true, parse: func(args []string) error {
 			if args[0] == "" {
 				return fmt.Errorf("token: the secret is empty; %s", unsetHint)
@@ -72,7 +76,7 @@ func (h *Intake) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.Hosts = append(h.Hosts, args...)
 			return h.check()
 		}},
-	})
+	}
 }
 
 func locatorWord(name string, list *[]intake.Locator) word {

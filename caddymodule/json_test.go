@@ -69,7 +69,7 @@ func TestDocumentedJSONIsWhatTheCaddyfileBecomes(t *testing.T) {
 }
 
 // relayApp is the app of a configuration, with its modules' JSON made alike.
-func relayApp(t *testing.T, config string) App {
+func relayApp(t *testing.T, config string) *App {
 	t.Helper()
 	var whole struct {
 		Apps struct{ Relay json.RawMessage }
@@ -85,8 +85,8 @@ func relayApp(t *testing.T, config string) App {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var a App
-	if err := caddy.StrictUnmarshalJSON(raw, &a); err != nil {
+	a := new(App)
+	if err := caddy.StrictUnmarshalJSON(raw, a); err != nil {
 		t.Fatal(err)
 	}
 	return a

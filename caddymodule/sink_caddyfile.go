@@ -22,7 +22,11 @@ func parseSink(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		delay <duration>
 //	}
 func (s *Sink) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return bareBlock(d, vocabulary{
+	return bareBlock(d, s.words())
+}
+
+func (s *Sink) words() vocabulary {
+	return vocabulary{
 		"secret": {usage: "secret <secret>", least: 1, most: 1, parse: func(args []string) error {
 			if args[0] == "" {
 				return fmt.Errorf("secret: it is empty; %s", unsetHint)
@@ -30,9 +34,9 @@ func (s *Sink) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			s.Secret = args[0]
 			return nil
 		}},
-		"fail":  {usage: "fail <share from 0 to 1> [<status>]", least: 1, most: 2, parse: s.parseFail},
+		"fail":  {usage: "fail <share> [<status>]", least: 1, most: 2, parse: s.parseFail},
 		"delay": durationWord("delay", &s.Delay),
-	})
+	}
 }
 
 func (s *Sink) parseFail(args []string) error {

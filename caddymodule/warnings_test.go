@@ -41,6 +41,14 @@ func TestWarnings(t *testing.T) {
 			`{` + region + `, "defaults": {"header": [{"field": "authorization", "value": "b"}]}, "subscriptions": [{"name": "crm", "url": "https://crm.example.com/", ` + signed + `}]}`,
 			[]string{`defaults: header authorization: the value is not masked; write: secret_header authorization`},
 		},
+		{
+			`{` + region + `, "subscriptions": [{"name": "crm", "url": "https://crm.example.com/", ` + signed + `, "wait_for": {"url": "http://cdn.example.com/", "until": "true",
+				"header": [{"field": "Authorization", "value": "b"}], "secret_header": [{"field": "X-A", "value": "b"}]}}]}`,
+			[]string{
+				`subscription "crm": wait_for: the URL is not https`, `subscription "crm": wait_for: header Authorization: the value is not masked`,
+				`subscription "crm": wait_for: secret_header X-A: a secret is written in clear`,
+			},
+		},
 	} {
 		got := mustProvision(t, c.app).warnings()
 		if !slices.EqualFunc(got, c.want, strings.HasPrefix) {
