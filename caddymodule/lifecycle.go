@@ -3,6 +3,9 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -85,9 +88,27 @@ func (a *App) start() error {
 	e.attach(a.plan, a.opener, a.logger)
 	a.running.attached = true
 	a.running.settle(e, nil)
+	a.warnOfGone(e.relay.Gone())
 	a.survey.start(a.logger)
 	a.watch.start(a)
 	return nil
+}
+
+// mostGone bounds how many subscriptions are named.
+const mostGone = 20
+
+// warnOfGone tells of subscriptions that the configuration does not have, and whose deliveries
+// are held for that: perhaps a name was changed by mistake.
+func (a *App) warnOfGone(gone map[string]uint64) {
+	names := slices.Sorted(maps.Keys(gone))
+	for i, name := range names {
+		if i == mostGone {
+			a.logger.Warn(fmt.Sprintf("%d more subscriptions are not in the configuration, and have deliveries left", len(names)-i))
+			return
+		}
+		a.logger.Warn(fmt.Sprintf("subscription %q is not in the configuration, and its unfinished deliveries (%d) are held; put it back, or give them up: caddy relay drop %s",
+			name, gone[name], name))
+	}
 }
 
 // Stop takes this configuration away from the engine. It returns at once, so that no

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/storage/badger"
@@ -194,6 +195,26 @@ func TestAnotherDirectoryWarnsOfWhatStaysBehind(t *testing.T) {
 	}
 	c.wantLog("deliveries stay behind")
 	c.wantLog(`"unfinished":1`)
+}
+
+// A subscription that is taken out keeps its deliveries; somebody should know.
+func TestSubscriptionThatIsGoneWithDeliveriesLeftIsAWarning(t *testing.T) {
+	r := newReceiver(t)
+	c := startCaddy(t)
+	c.load(config{subscriptions: "[" + r.subscription("crm", `"paused": true`) + "]"})
+	c.publish("order.paid")
+	c.load(config{subscriptions: "[" + r.subscription("erp") + "]"})
+	c.wantLog(`subscription \"crm\" is not in the configuration, and its unfinished deliveries (1) are held; put it back, or give them up: caddy relay drop crm`)
+	gone := make(map[string]uint64)
+	for i := range mostGone + 5 {
+		gone[fmt.Sprintf("s%02d", i)] = 1
+	}
+	core, logs := observer.New(zap.WarnLevel)
+	a := &App{logger: zap.New(core)}
+	a.warnOfGone(gone)
+	if n := logs.Len(); n != mostGone+1 || !strings.HasPrefix(logs.All()[mostGone].Message, "5 more subscriptions") {
+		t.Errorf("%d records; the last is %q", n, logs.All()[n-1].Message)
+	}
 }
 
 func TestRemovingTheOptionWarnsOfWhatStaysBehind(t *testing.T) {

@@ -105,6 +105,22 @@ func (r *Relay) Unfinished() uint64 {
 	return n
 }
 
+// Gone returns, by name, the number of unfinished deliveries of each subscription that the
+// active plan does not have.
+func (r *Relay) Gone() map[string]uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	gone := make(map[string]uint64)
+	for name, l := range r.lanes {
+		l.mu.Lock()
+		if n := l.pending(); l.sub == nil && n > 0 {
+			gone[name] = n
+		}
+		l.mu.Unlock()
+	}
+	return gone
+}
+
 // Stats returns figures of the store.
 func (r *Relay) Stats(ctx context.Context) (StoreStats, error) { return r.store.Stats(ctx) }
 
