@@ -51,6 +51,7 @@ var adminRoutes = map[string]adminHandler{
 	"GET /relay/explain":          adminExplain,
 	"GET /relay/egress":           adminEgress,
 	"GET /relay/egress/check":     adminEgressCheck,
+	"GET /relay/machine":          adminMachine,
 
 	"GET /relay/subscriptions/{name}":                          adminSubscription,
 	"POST /relay/subscriptions/{name}/pause":                   adminPause,

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -104,7 +105,11 @@ func (d *doctor) examine(cmd *cobra.Command) error {
 		return nil
 	}
 	d.note(gradeOK, "running instance", fmt.Sprintf("caddy-relay %s at %s", s.Version, c.address), "")
+	d.warnings(s.Warnings)
 	d.storage(&s.Storage)
+	if err := d.machine(cmd, c, &s); err != nil {
+		return err
+	}
 	if err := d.egress(cmd, c); err != nil {
 		return err
 	}
@@ -139,6 +144,8 @@ func (d *doctor) storage(s *storageStatus) {
 		detail += ", " + humanize.IBytes(uint64(s.FreeBytes)) + " free"
 	}
 	switch {
+	case strings.Contains(s.Error, relay.ErrFull.Error()):
+		d.note(gradeFail, "storage", detail+": "+s.Error, "make room on the volume (df -h "+s.Location+"), or lower min_free; events are taken again by themselves")
 	case s.Error != "":
 		d.note(gradeFail, "storage", detail+": "+s.Error, "see the log of "+relayLogger+".storage for the cause; no event is accepted until it is mended")
 	case s.FreeBytes >= 0 && s.FreeBytes < littleSpace:

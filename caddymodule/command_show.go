@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -137,6 +138,9 @@ func showEvent(cmd *cobra.Command, c *client, id string) error {
 			fmt.Fprintln(w)
 			if a.Error != "" {
 				fmt.Fprintf(w, "     %s\n", a.Error)
+				if said := firstLine(a.ResponseExcerpt); said != "" {
+					fmt.Fprintf(w, "     it said: %s\n", said)
+				}
 			}
 		}
 	}
@@ -189,4 +193,20 @@ func printSettings(w io.Writer, settings []effectiveSetting) error {
 		}
 	}
 	return table(w, "WORD\tFROM\tVALUE", len(rows), "", func(i int) string { return rows[i] })
+}
+
+// firstLine is the beginning of what an endpoint answered, as far as a terminal can show it.
+func firstLine(answer string) string {
+	const most = 200
+	line, _, _ := strings.Cut(strings.TrimSpace(answer), "\n")
+	line = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, line)
+	if runes := []rune(line); len(runes) > most {
+		line = string(runes[:most]) + "..."
+	}
+	return line
 }

@@ -66,8 +66,8 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range subscriptions {
 		send(descPending, float64(s.Pending), s.Name)
 		send(descInFlight, float64(s.InFlight), s.Name)
-		send(descOldestDue, unix(s.OldestDue), s.Name)
-		send(descLastSuccess, unix(s.LastSuccess), s.Name)
+		send(descOldestDue, unixSeconds(s.OldestDue), s.Name)
+		send(descLastSuccess, unixSeconds(s.LastSuccess), s.Name)
 		for _, state := range relay.SubscriptionStates {
 			send(descState, number(s.State == state), s.Name, string(state))
 		}
@@ -89,7 +89,7 @@ func number(b bool) float64 {
 	return 0
 }
 
-func unix(t time.Time) float64 {
+func unixSeconds(t time.Time) float64 {
 	if t.IsZero() {
 		return 0
 	}
