@@ -32,25 +32,25 @@ func TestStories(t *testing.T) {
 	}, "STORIES_UPDATE="+os.Getenv("UPDATE"))
 }
 
-// story is a session of an operator that goes into the documentation.
-type story struct {
+// incident is a session of an operator that goes into the documentation.
+type incident struct {
 	*instance
 	name   string
 	before map[string]float64 // metrics, before it went wrong
 	text   strings.Builder
 }
 
-func tell(t *testing.T, name, config string, options ...option) *story {
+func tell(t *testing.T, name, config string, options ...option) *incident {
 	t.Helper()
 	c := run(t, config, options...)
-	return &story{instance: c, name: name, before: c.metrics()}
+	return &incident{instance: c, name: name, before: c.metrics()}
 }
 
 // say adds a line that is not the output of a command.
-func (s *story) say(format string, args ...any) { fmt.Fprintf(&s.text, format+"\n", args...) }
+func (s *incident) say(format string, args ...any) { fmt.Fprintf(&s.text, format+"\n", args...) }
 
 // relay runs a command of the session.
-func (s *story) relay(args ...string) result {
+func (s *incident) relay(args ...string) result {
 	s.t.Helper()
 	line := "caddy relay"
 	for _, a := range args {
@@ -97,7 +97,7 @@ func wrongOnly(out string) string {
 }
 
 // send publishes an event and returns its ID.
-func (s *story) send() string {
+func (s *incident) send() string {
 	s.t.Helper()
 	r := s.relay("send", "order.paid", `{"order":47}`)
 	id, _, _ := strings.Cut(r.out, " ")
@@ -108,7 +108,7 @@ func (s *story) send() string {
 }
 
 // alerts says which alerts fire if all stays for some time as it is now.
-func (s *story) alerts(after time.Duration, want ...string) {
+func (s *incident) alerts(after time.Duration, want ...string) {
 	s.t.Helper()
 	rules, err := filepath.Abs("../deploy/prometheus/relay.rules.yml")
 	if err != nil {
@@ -148,7 +148,7 @@ func (s *story) alerts(after time.Duration, want ...string) {
 }
 
 // end holds the session against the page.
-func (s *story) end() {
+func (s *incident) end() {
 	s.t.Helper()
 	session := strings.NewReplacer(s.store(), "/var/lib/caddy-relay", s.dir, "/etc/caddy", s.admin(), "localhost:2019").Replace(s.text.String())
 	page, err := os.ReadFile(storiesPage)
@@ -190,7 +190,7 @@ func alike(session string) string {
 }
 
 // attempted waits until a delivery was attempted so often.
-func (s *story) attempted(id string, n int) {
+func (s *incident) attempted(id string, n int) {
 	s.t.Helper()
 	eventually(s.t, func() bool { return s.delivery(id, "crm").AttemptCount >= n }, func() string { return "no attempt was made" })
 }
