@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/contrib/propagators/autoprop"
 	"go.opentelemetry.io/otel/attribute"
@@ -137,26 +138,12 @@ func (t *tracing) Attempting(ctx context.Context, e *relay.Event, s *relay.Subsc
 	if x == nil {
 		return ctx, nil
 	}
-	tracer, options := x.tracer, []trace.SpanStartOption{
-		trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
-			attribute.String("messaging.system", messagingSystem),
-			attribute.String("messaging.operation.type", "send"),
-			attribute.String("messaging.destination.subscription.name", s.Name),
-			attribute.String("messaging.message.id", e.ID),
-			attribute.Int("messaging.message.delivery_attempt", number),
-			attribute.String("relay.event_type", e.Type),
-			attribute.String("relay.region", s.Region),
-			attribute.String("http.request.method", s.Method),
-			attribute.String("server.address", s.URL.Hostname()),
-		),
-	}
-	carrier := propagation.MapCarrier{"traceparent": e.TraceParent, "tracestate": e.TraceState}
-	origin := trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
-	if origin.IsValid() {
-		options = append(options, trace.WithLinks(trace.Link{SpanContext: origin}))
-		tracer = x.linked // whether it is recorded was decided with the event
-	}
-	ctx, span := tracer.Start(ctx, s.Method+" "+s.Name, options...)
+	ctx, span := x.apart(ctx, s.Method+" "+s.Name, e, s, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+		attribute.String("messaging.operation.type", "send"),
+		attribute.Int("messaging.message.delivery_attempt", number),
+		attribute.String("http.request.method", s.Method),
+		attribute.String("server.address", s.URL.Hostname()),
+	))
 	return ctx, func(a relay.Attempt) {
 		if number > 1 {
 			span.SetAttributes(attribute.Int("http.request.resend_count", number-1))
@@ -172,6 +159,35 @@ func (t *tracing) Attempting(ctx context.Context, e *relay.Event, s *relay.Subsc
 		}
 		span.End()
 	}
+}
+
+// Waited implements [relay.Tracer].
+func (t *tracing) Waited(e *relay.Event, s *relay.Subscription, since time.Time, how relay.Waited) {
+	if x := t.exporter.Load(); x != nil {
+		_, span := x.apart(context.Background(), "wait "+s.Name, e, s, trace.WithTimestamp(since),
+			trace.WithAttributes(attribute.String("relay.waited", string(how))))
+		span.End()
+	}
+}
+
+// apart begins a span that is a trace of its own, and links to the one that the event
+// carries.
+func (x *spanExporter) apart(ctx context.Context, name string, e *relay.Event, s *relay.Subscription, options ...trace.SpanStartOption) (context.Context, trace.Span) {
+	tracer := x.tracer
+	options = append(options, trace.WithNewRoot(), trace.WithAttributes(
+		attribute.String("messaging.system", messagingSystem),
+		attribute.String("messaging.destination.subscription.name", s.Name),
+		attribute.String("messaging.message.id", e.ID),
+		attribute.String("relay.event_type", e.Type),
+		attribute.String("relay.region", s.Region),
+	))
+	carrier := propagation.MapCarrier{"traceparent": e.TraceParent, "tracestate": e.TraceState}
+	origin := trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
+	if origin.IsValid() {
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: origin}))
+		tracer = x.linked // whether it is recorded was decided with the event
+	}
+	return tracer.Start(ctx, name, options...)
 }
 
 // errorType is the status where there is one, as the conventions for HTTP say, else the kind.

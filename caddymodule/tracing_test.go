@@ -9,11 +9,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	trace "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/caddyrelay/caddyrelay/relay"
 )
 
 // spanSink is a collector that takes OTLP over HTTP.
@@ -202,6 +205,23 @@ func TestReloadsShareTheExporter(t *testing.T) {
 		if n := len(sink.want(t, name, 3)); n != 3 {
 			t.Errorf("%d spans %q of three events", n, name)
 		}
+	}
+}
+
+// A wait is over before it is told of; its span has the time that it took.
+func TestWaitIsASpanOfItsTime(t *testing.T) {
+	sink, r := newSpanSink(t), newReceiver(t)
+	c := startCaddy(t)
+	c.load(config{subscriptions: "[" + r.subscription("crm") + "]"})
+	since := time.Now().Add(-time.Minute)
+	of := c.app().plan.Subscription("crm")
+	c.app().tracing.Waited(&relay.Event{ID: "evt_1", Type: "a", TraceParent: senderParent}, of, since, relay.WaitedTimeout)
+	span := sink.want(t, "wait crm", 1)[0]
+	if took := time.Duration(span.GetEndTimeUnixNano() - span.GetStartTimeUnixNano()); took < time.Minute || attributes(span)["relay.waited"] != "timeout" {
+		t.Errorf("it took %s: %v", took, span)
+	}
+	if links := span.GetLinks(); len(links) != 1 || fmt.Sprintf("%x", links[0].GetTraceId()) != senderTrace {
+		t.Errorf("links: %v", span.GetLinks())
 	}
 }
 

@@ -62,13 +62,9 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 			a.Status = status
 			return a, judgeStatus(status, nil, time.Now())
 		}
-		v = judgeError(ctx, err)
-		switch v.kind {
-		case KindTimeout:
+		v = judgeAnswer(ctx, err)
+		if v.kind == KindTimeout {
 			egress.CloseIfSilent(conn, a.At)
-		case KindProtocol:
-			v.message = unquoted(v.message)
-		default:
 		}
 		return a, j.judgeLost(a.Local, v)
 	}

@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -182,4 +183,26 @@ func TestErrorsOfTheProtocolShowNothingOfTheAnswer(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestErrorsOfPollsShowNothingOfTheAnswer(t *testing.T) {
+	run(t, func(w *world) {
+		crm := subscription("crm", &receiver{})
+		crm.WaitFor = &relay.WaitFor{
+			URL: crm.URL, Until: until("response.json.n >= 7"), Timeout: 2 * time.Second, OnTimeout: relay.TimeoutFail,
+			Transport: transport(func(*http.Request) (*http.Response, error) {
+				return nil, errors.New(`malformed HTTP response "X-Api-Key: SECRET"`)
+			}),
+		}
+		records := w.logged(zap.DebugLevel, crm)
+		id := w.publish("a", "1").ID
+		w.wait(time.Minute)
+		d := w.delivery(id)
+		if d.State != relay.StateFailed || !strings.Contains(d.Attempts[0].Error, "malformed HTTP response") {
+			t.Fatalf("%+v", d)
+		}
+		if text := d.Attempts[0].Error + fmt.Sprint(records.All()); strings.Contains(text, "SECRET") {
+			t.Errorf("%s", text)
+		}
+	})
 }

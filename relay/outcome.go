@@ -114,6 +114,15 @@ func judgeError(ctx context.Context, err error) verdict {
 	return failure(errorKind(ctx, err), err.Error())
 }
 
+// judgeAnswer classifies what went wrong between a request and its status line.
+func judgeAnswer(ctx context.Context, err error) verdict {
+	v := judgeError(ctx, err)
+	if v.kind == KindProtocol {
+		v.message = unquoted(v.message)
+	}
+	return v
+}
+
 // unquoted cuts what an error of the protocol shows of the answer. A server that sends back
 // what it got would bring secrets of the request into records and logs.
 func unquoted(text string) string {

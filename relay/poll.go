@@ -75,7 +75,7 @@ func (w *WaitFor) ask(ctx context.Context, j *job) (found answered, cut *verdict
 	}
 	resp, _, err := egress.Send(ctx, w.Transport, time.Now().Add(j.sub.Timeout), req)
 	if err != nil {
-		v := judgeError(ctx, err)
+		v := judgeAnswer(ctx, err)
 		if v.end == endCut || v.end == endUnavailable {
 			return answered{}, &v
 		}
@@ -170,13 +170,21 @@ func (r settled) reportPoll(l *lane, j *job) {
 	}
 	switch r.waited {
 	case waitReady:
-		p.observer.Waited(j.sub.Name, WaitedReady)
+		p.waited(j, WaitedReady)
 	case waitTimeout:
-		p.observer.Waited(j.sub.Name, WaitedTimeout)
+		p.waited(j, WaitedTimeout)
 		if r.outcome == "" {
 			p.logWaited(l, j, r)
 		}
 	default:
+	}
+}
+
+// waited tells observer and tracer of a wait that has ended.
+func (p *Plan) waited(j *job, how Waited) {
+	p.observer.Waited(j.sub.Name, how)
+	if p.tracer != nil && j.event.Sampled() {
+		p.tracer.Waited(j.event, j.sub, j.waitingSince(), how)
 	}
 }
 

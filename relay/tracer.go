@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"strings"
+	"time"
 )
 
 // Tracer makes spans of what takes time. Its methods are called from many goroutines and must
@@ -17,6 +18,8 @@ type Tracer interface {
 	// came, and for each subscription anew: the span belongs to no trace of the event, but
 	// links to the one that [Event.TraceParent] names.
 	Attempting(ctx context.Context, e *Event, s *Subscription, number int) (context.Context, func(Attempt))
+	// Waited makes the span of a wait that has just ended, likewise; see [WaitFor].
+	Waited(e *Event, s *Subscription, since time.Time, how Waited)
 }
 
 // Sampled reports whether the event's trace is recorded, as far as its sender says (W3C

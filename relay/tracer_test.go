@@ -48,6 +48,40 @@ func (r *recorder) Attempting(ctx context.Context, e *relay.Event, s *relay.Subs
 	}
 }
 
+func (r *recorder) Waited(e *relay.Event, s *relay.Subscription, since time.Time, how relay.Waited) {
+	r.note("%s %s waited %s: %s", e.Type, s.Name, time.Since(since), how)
+}
+
+func TestWaitIsASpan(t *testing.T) {
+	run(t, func(w *world) {
+		traced := new(recorder)
+		place := newCDN()
+		crm := subscription("crm", &receiver{})
+		crm.WaitFor = &relay.WaitFor{
+			URL: crm.URL, Until: until("response.json.n >= 7"), Transport: place, Timeout: time.Minute,
+		}
+		p, err := relay.NewPlan(relay.PlanOptions{Subscriptions: []*relay.Subscription{crm}, Tracer: traced})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.engine.Attach(p)
+		w.publish("first", "1")
+		w.wait(3 * time.Second)
+		place.revision.Store(7)
+		w.wait(time.Minute)
+		place.revision.Store(0)
+		w.publish("second", "1")
+		w.wait(time.Hour)
+		want := []string{
+			"published 1 of 1, <nil>", "first crm waited 4s: ready", "first crm 1: 200  after 0s",
+			"published 1 of 1, <nil>", "second crm waited 1m0s: timeout", "second crm 1: 200  after 0s",
+		}
+		if got := traced.all(); !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
+}
+
 func TestEveryAttemptIsASpan(t *testing.T) {
 	run(t, func(w *world) {
 		traced := new(recorder)
@@ -156,3 +190,5 @@ func (idleTracer) Publishing(ctx context.Context, _ int) (context.Context, func(
 func (idleTracer) Attempting(ctx context.Context, _ *relay.Event, _ *relay.Subscription, _ int) (context.Context, func(relay.Attempt)) {
 	return ctx, nil
 }
+
+func (idleTracer) Waited(*relay.Event, *relay.Subscription, time.Time, relay.Waited) {}
