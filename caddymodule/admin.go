@@ -48,6 +48,8 @@ var adminRoutes = map[string]adminHandler{
 	"GET /relay/events/{id}/data": adminEventData,
 	"GET /relay/deliveries":       adminDeliveries,
 	"GET /relay/stream":           adminStream,
+	"GET /relay/export":           adminExport,
+	"POST /relay/import":          adminImport,
 	"GET /relay/explain":          adminExplain,
 	"GET /relay/egress":           adminEgress,
 	"GET /relay/egress/check":     adminEgressCheck,
@@ -145,6 +147,8 @@ func engineError(err error) error {
 	switch {
 	case errors.Is(err, relay.ErrNotFound), errors.Is(err, relay.ErrNoDelivery), errors.As(err, &unknown):
 		status = http.StatusNotFound
+	case errors.Is(err, relay.ErrNotMovable):
+		status = http.StatusNotImplemented
 	case errors.Is(err, relay.ErrUnfinished), errors.Is(err, relay.ErrErased), errors.Is(err, relay.ErrPausedByConfiguration):
 		status = http.StatusConflict
 	case errors.As(err, &cursor), errors.As(err, &selection):

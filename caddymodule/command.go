@@ -20,7 +20,7 @@ func init() {
 		Short: "Try, watch and steer the webhook relay",
 		Long: `
 Subcommands talk to the admin API of a running Caddy, at --address or at the address
-that the configuration names, and never to its database, but for doctor --storage.
+that the configuration names, and never to its database, but for doctor --storage and export --offline.
 
 	caddy relay demo                  see it work, in a temporary folder
 	caddy relay send order.paid '{"order":42}'
@@ -54,6 +54,7 @@ func relayCommand(cmd *cobra.Command) {
 	for _, sub := range []*cobra.Command{
 		demoCommand(), sendCommand(), tailCommand(), listCommand(), showCommand(), egressCommand(), doctorCommand(),
 		pauseCommand(), resumeCommand(), dropCommand(), replayCommand(), secretCommand(), verifyCommand(), sinkCommand(), healthCommand(),
+		exportCommand(), importCommand(),
 	} {
 		sub.SilenceUsage = true
 		cmd.AddCommand(sub)

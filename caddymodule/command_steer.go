@@ -198,19 +198,15 @@ func replayMany(cmd *cobra.Command, c *client, order *replayOrder, detach bool) 
 
 // followJob waits for a job, and shows its progress on a terminal.
 func followJob(cmd *cobra.Command, c *client, id string) (job, error) {
-	terminal := term.IsTerminal(int(os.Stderr.Fd())) && !wantsJSON(cmd)
+	bar := newProgress(cmd, "looked at")
+	defer bar.end()
 	for {
 		var j job
 		if err := c.get("/relay/jobs/"+url.PathEscape(id), &j); err != nil {
 			return j, err
 		}
-		if terminal {
-			fmt.Fprintf(os.Stderr, "\r%d of %d looked at, %d replayed", j.Done, j.Total, j.Replayed)
-		}
+		bar.set(j.Done, j.Total)
 		if j.State != relay.JobRunning {
-			if terminal {
-				fmt.Fprintln(os.Stderr)
-			}
 			return j, nil
 		}
 		select {

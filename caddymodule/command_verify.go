@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
@@ -16,24 +15,12 @@ import (
 // storedData checks the data of a store that no Caddy has open: that of the argument, of
 // the configuration, or the default one.
 func (d *doctor) storedData(cmd *cobra.Command, args []string) error {
-	file, err := cmd.Flags().GetString("config")
-	if err != nil {
-		return err
-	}
-	adapter, err := cmd.Flags().GetString("adapter")
-	if err != nil {
-		return err
-	}
-	storage := new(BadgerStorage)
-	if file != "" {
-		if storage, err = configuredStorage(file, adapter); err != nil {
-			return err
-		}
-	}
+	directory := ""
 	if len(args) == 1 {
-		storage.Directory = args[0]
+		directory = args[0]
 	}
-	if err := storage.Provision(caddy.Context{}); err != nil {
+	storage, err := commandStorage(cmd, directory)
+	if err != nil {
 		return err
 	}
 	dir, err := storage.StoreKey()

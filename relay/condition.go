@@ -48,9 +48,12 @@ func (c *condition) tripped(s *Subscription) bool { return !c.ProbeAt.IsZero() &
 
 // count adds n, which may be negative, to the deliveries that have ended in a closed kind.
 func (c *condition) count(kind Kind, n int64) {
-	if kind == Superseded {
+	switch kind {
+	case Superseded:
 		c.Superseded += uint64(n)
-	} else {
+	case Delivered:
+		c.Delivered += uint64(n)
+	default:
 		c.Failed += uint64(n)
 	}
 }

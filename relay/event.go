@@ -43,8 +43,11 @@ type Event struct {
 	// Seq is the position in the store's log. The store assigns it.
 	Seq Seq
 	// Accepted is when the store took the event, in milliseconds and UTC.
-	// The store assigns it; it never runs backwards within one store.
+	// The store assigns it; it never runs backwards within one store, but for events that
+	// were Moved.
 	Accepted time.Time
+	// Moved says that another store accepted it; see [Mover].
+	Moved bool
 
 	// Type is 1 to 255 visible ASCII characters; dots separate segments.
 	Type string

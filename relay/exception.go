@@ -18,6 +18,7 @@ const (
 	Superseded  Kind = 66
 	Erased      Kind = 67
 	Quarantined Kind = 68 // its record cannot be read or sent
+	Delivered   Kind = 69 // before it was moved here; such a record does not stay
 )
 
 // Closed reports whether k is a final state.
@@ -25,10 +26,14 @@ func (k Kind) Closed() bool { return k >= Failed }
 
 // state returns the state of a delivery that has ended in a closed kind.
 func (k Kind) state() State {
-	if k == Superseded {
+	switch k {
+	case Superseded:
 		return StateSuperseded
+	case Delivered:
+		return StateDelivered
+	default:
+		return StateFailed
 	}
-	return StateFailed
 }
 
 // Exception is what is known of a delivery, or a span of them, that did not simply

@@ -210,6 +210,24 @@ func (p *publisher) save(ctx context.Context, state *egresslist.State, note []by
 	return nil
 }
 
+// takeOver goes on from a note of another store, unless something was announced here.
+func (p *publisher) takeOver(note []byte) (bool, error) {
+	other, err := egresslist.Decode(note)
+	if err != nil {
+		return false, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state != nil && (p.state.FeedID == other.FeedID || len(p.state.History) > 0) {
+		return p.state.FeedID == other.FeedID, nil
+	}
+	if p.state = other; p.plan != nil {
+		p.state = egresslist.Advance(other, p.plan.egress, time.Now())
+	}
+	p.poke()
+	return true, nil
+}
+
 // warn tells of changes that were announced late, once for each plan in force.
 func (p *publisher) warn() {
 	p.mu.Lock()

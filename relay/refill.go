@@ -18,6 +18,10 @@ func (l *lane) refill(after uint64) {
 		limit = refillFew
 	}
 	entries, err := l.engine.store.Read(context.Background(), l.name, after, limit, refillBytes)
+	var carried map[uint64]Exception
+	if err == nil {
+		carried, err = l.carried(entries)
+	}
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -45,6 +49,10 @@ func (l *lane) refill(after uint64) {
 		}
 		if e.Pos > l.next {
 			l.quarantine(Span{l.next, e.Pos - 1}, 0, errors.New("entries are missing in the log"))
+		}
+		if x, ok := carried[e.Pos]; ok {
+			l.takeIn(x, time.Now())
+			continue
 		}
 		l.push(entry{e.Pos, e.Event, packedKeys(e.Event, l.name)})
 	}

@@ -226,7 +226,7 @@ func (r *Relay) target(e *Event, name string) Target {
 func (r *Relay) apply(ctx context.Context, q *ReplayRequest, entry LogEntry) (did bool, err error) {
 	if q.Select == SelectFailed {
 		x, found, err := r.store.Exception(ctx, q.Subscription, entry.Pos)
-		if err != nil || !found || !x.Kind.Closed() || x.Kind == Superseded {
+		if err != nil || !found || x.Kind.state() != StateFailed {
 			return false, err
 		}
 	}

@@ -154,7 +154,7 @@ func (c *committer) repeated(r *receipt, tag uint16) (relay.Receipt, error) {
 		}
 		matched[i] = u.name
 	}
-	return relay.Receipt{ID: relay.FormatID(r.seq, tag), Type: r.typ, Matched: matched, Duplicate: true}, nil
+	return relay.Receipt{ID: r.eventID(tag), Type: r.typ, Matched: matched, Duplicate: true}, nil
 }
 
 // weigh returns what the batch takes at most, or how much of it would fit.
@@ -212,12 +212,12 @@ func (r *appendRequest) write(c *committer, hashes []idemHash, repeats []repeat)
 		default:
 			answers[i] = r.add(c, i, now)
 			if item.Key != nil {
-				c.remember(hashes[i], stored, &known{item.Key.Sum, answers[i : i+1]})
+				c.remember(hashes[i], stored, &known{sum: item.Key.Sum, receipts: answers[i : i+1]})
 			}
 		}
 	}
 	if r.batch.Key != nil {
-		c.remember(hashKey(r.batch.Key), stored, &known{r.batch.Key.Sum, answers})
+		c.remember(hashKey(r.batch.Key), stored, &known{sum: r.batch.Key.Sum, receipts: answers})
 	}
 }
 

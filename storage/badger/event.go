@@ -13,7 +13,7 @@ import (
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
-// Fields of an event. ID, Seq and Accepted follow from the key.
+// Fields of an event. Seq, and unless it was moved also ID and Accepted, follow from the key.
 const (
 	eventOrdinal     = 1
 	eventType        = 2
@@ -30,6 +30,8 @@ const (
 	eventData        = 13
 	eventOrderKey    = 14 // repeated, in the order of the placements; none if no placement has one
 	eventErased      = 15
+	eventMovedID     = 16 // with the next: of an event of another store
+	eventAccepted    = 17
 
 	extensionName  = 1
 	extensionValue = 2
@@ -53,6 +55,9 @@ func eventSize(e *relay.Event, places int) int {
 	n := eventKeyLen + frameLen + 11 + 2*maxTimeLen + 10*maxStringLen +
 		len(e.Type) + len(e.Source) + len(e.Subject) + len(e.SourceID) + len(e.ContentType) +
 		len(e.TraceParent) + len(e.TraceState) + len(e.Data) + places*maxPlaceLen
+	if e.Moved {
+		n += maxTimeLen + maxStringLen + len(e.ID)
+	}
 	for name, value := range e.Extensions {
 		n += 3*maxStringLen + len(name) + len(value)
 	}
@@ -84,6 +89,10 @@ func encodeEvent(key []byte, e *relay.Event, ordinal uint64, places []place) []b
 	b = appendPlaces(b, places)
 	b = appendOrderKeys(b, places)
 	b = appendTime(b, eventErased, e.Erased)
+	if e.Moved {
+		b = appendString(b, eventMovedID, e.ID)
+		b = appendTime(b, eventAccepted, e.Accepted)
+	}
 	b = appendBytes(b, eventData, e.Data)
 	return seal(key, b)
 }
@@ -140,6 +149,7 @@ type storedEvent struct {
 	places  []place
 	keyed   int // placements whose ordering key was read
 	erased  time.Time
+	movedID string // of an event of another store
 }
 
 // decodeEvent reads an event. The result does not alias rec; the data is copied once.
@@ -164,6 +174,9 @@ func decodeEvent(key, rec []byte, part eventPart) (storedEvent, error) {
 		case eventErased:
 			out.erased, err = f.time()
 			return err
+		case eventMovedID:
+			out.movedID = f.string()
+			return nil
 		}
 		if out.event == nil {
 			return nil
@@ -175,6 +188,7 @@ func decodeEvent(key, rec []byte, part eventPart) (storedEvent, error) {
 	}
 	if out.event != nil {
 		out.event.Erased = out.erased
+		out.event.Moved, out.event.ID = out.movedID != "", out.movedID
 	}
 	return out, nil
 }
@@ -191,6 +205,8 @@ func decodeEventField(e *relay.Event, f *field, part eventPart) (err error) {
 		e.SourceID = f.string()
 	case eventTime:
 		e.Time, err = f.time()
+	case eventAccepted:
+		e.Accepted, err = f.time()
 	case eventContentType:
 		e.ContentType = f.string()
 	case eventExtension:

@@ -19,6 +19,7 @@ const (
 	receiptSeq     = 1
 	receiptType    = 2
 	receiptMatched = 3 // packed ids
+	receiptID      = 4 // in the place of the Seq, where another store gave it
 )
 
 // known is what is kept of an idempotency key: enough to repeat the first answer
@@ -26,6 +27,8 @@ const (
 type known struct {
 	sum      [sha256.Size]byte
 	receipts []receipt
+	// stored is only read, not written from here.
+	stored relay.Seq
 }
 
 // receipt is a relay.Receipt in the store's numbers.
@@ -33,13 +36,23 @@ type receipt struct {
 	seq     relay.Seq
 	typ     string
 	matched []uint32
+	// id is that of an event of another store, or empty.
+	id string
+}
+
+// eventID returns the ID of the event that it is about.
+func (r *receipt) eventID(tag uint16) string {
+	if r.id != "" {
+		return r.id
+	}
+	return relay.FormatID(r.seq, tag)
 }
 
 // idemSize is at least what an idempotency key takes with its entry by age.
 func idemSize(receipts []receipt) int {
 	n := idemKeyLen + frameLen + 2 + sha256.Size + 9 + idemAgeKeyLen + frameLen
 	for _, r := range receipts {
-		n += receiptSize(len(r.typ), len(r.matched))
+		n += receiptSize(len(r.typ), len(r.matched)) + maxStringLen + len(r.id)
 	}
 	return n
 }
@@ -57,6 +70,7 @@ func encodeKnown(key []byte, stored relay.Seq, k *known) []byte {
 	for _, r := range k.receipts {
 		buf = appendFixed(buf[:0], receiptSeq, uint64(r.seq))
 		buf = appendString(buf, receiptType, r.typ)
+		buf = appendString(buf, receiptID, r.id)
 		if len(r.matched) > 0 {
 			size := 0
 			for _, id := range r.matched {
@@ -81,6 +95,8 @@ func decodeKnown(key, rec []byte) (*known, error) {
 				return errors.New("its digest has a wrong length")
 			}
 			k.sum = [sha256.Size]byte(f.bytes)
+		case idemStored:
+			k.stored = relay.Seq(f.value)
 		case idemReceipt:
 			r, err := decodeReceipt(f.bytes)
 			if err != nil {
@@ -103,6 +119,8 @@ func decodeReceipt(b []byte) (r receipt, err error) {
 			r.seq = relay.Seq(f.value)
 		case receiptType:
 			r.typ = f.string()
+		case receiptID:
+			r.id = f.string()
 		case receiptMatched:
 			return f.varints(func(v uint64) error {
 				r.matched = append(r.matched, uint32(v))

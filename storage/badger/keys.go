@@ -1,7 +1,6 @@
 package badger
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,11 +19,13 @@ const (
 	attemptPrefix  = 'T'
 	idemPrefix     = 'I'
 	idemAgePrefix  = 'J'
+	movedPrefix    = 'A' // the ID of a moved event follows
 )
 
 // allPrefixes are the first bytes of all keys.
 var allPrefixes = string([]byte{
 	metaPrefix, eventPrefix, namePrefix, logPrefix, progressPrefix, exceptPrefix, attemptPrefix, idemPrefix, idemAgePrefix,
+	movedPrefix,
 })
 
 // Lengths of keys.
@@ -105,15 +106,13 @@ func attemptKey(s relay.Seq, sub uint32, number int) []byte {
 	return binary.BigEndian.AppendUint32(key, uint32(number))
 }
 
-// idemHash is what stands for an idempotency key. Sixteen bytes of SHA-256 do not
-// collide by chance, nor by the sender's will at less than 2^64 requests.
-type idemHash [16]byte
+// movedKey is where the Seq is kept of an event that has the ID of another store.
+func movedKey(id string) []byte { return append([]byte{movedPrefix}, id...) }
 
-func hashKey(k *relay.Key) idemHash {
-	buf := make([]byte, 0, 128)
-	sum := sha256.Sum256(append(append(buf, byte(k.Kind)), k.Text...))
-	return idemHash(sum[:16])
-}
+// idemHash is what stands for an idempotency key.
+type idemHash = relay.KeyHash
+
+func hashKey(k *relay.Key) idemHash { return k.Hash() }
 
 func idemKey(h idemHash) []byte {
 	return append(append(make([]byte, 0, idemKeyLen), idemPrefix), h[:]...)

@@ -112,7 +112,9 @@ func (s *Store) event(txn *bdb.Txn, seq relay.Seq) (*relay.Event, error) {
 // complete gives an event what does not stand in its record.
 func (s *Store) complete(key []byte, found *storedEvent) (*relay.Event, error) {
 	e := found.event
-	e.ID = relay.FormatID(e.Seq, s.identity.tag)
+	if !e.Moved {
+		e.ID = relay.FormatID(e.Seq, s.identity.tag)
+	}
 	if len(found.places) == 0 {
 		return e, nil
 	}
@@ -151,21 +153,61 @@ func (s *Store) Find(ctx context.Context, id string) (relay.Seq, error) {
 	if err := s.check(ctx); err != nil {
 		return 0, err
 	}
-	seq, tag, err := relay.ParseID(id)
-	if err != nil || tag != s.identity.tag || seq > s.committed().last {
-		return 0, fmt.Errorf("event %q: %w", id, relay.ErrNotFound)
-	}
-	err = s.read(ctx, func(txn *bdb.Txn) error {
-		ok, err := exists(txn, eventKey(seq))
-		if err == nil && !ok {
+	var seq relay.Seq
+	err := s.read(ctx, func(txn *bdb.Txn) (err error) {
+		if seq, err = s.find(txn, id); err == nil && seq == 0 {
 			err = fmt.Errorf("event %q: %w", id, relay.ErrNotFound)
 		}
 		return err
 	})
+	return seq, err
+}
+
+// find returns the Seq of the event with this ID, its own or a moved one; 0 if there is none.
+func (s *Store) find(txn *bdb.Txn, id string) (relay.Seq, error) {
+	seq, tag, err := relay.ParseID(id)
+	if err != nil {
+		return 0, nil
+	}
+	if tag == s.identity.tag {
+		if there, err := hasOwn(txn, seq); err != nil || there {
+			return seq, err
+		}
+	}
+	key := movedKey(id)
+	err = get(txn, key, func(rec []byte) error {
+		moved, err := decodeNumber(key, rec)
+		seq = relay.Seq(moved)
+		return err
+	})
+	if errors.Is(err, bdb.ErrKeyNotFound) {
+		return 0, nil
+	}
 	if err != nil {
 		return 0, err
 	}
+	there, err := exists(txn, eventKey(seq))
+	if err != nil || !there {
+		return 0, err
+	}
 	return seq, nil
+}
+
+// hasOwn reports whether there is an event at seq that has its ID from this store.
+func hasOwn(txn *bdb.Txn, seq relay.Seq) (bool, error) {
+	key := eventKey(seq)
+	var found storedEvent
+	err := get(txn, key, func(rec []byte) (err error) {
+		found, err = decodeEvent(key, rec, placesOnly)
+		return err
+	})
+	if errors.Is(err, bdb.ErrKeyNotFound) {
+		return false, nil
+	}
+	if _, corrupt := errors.AsType[*CorruptError](err); corrupt {
+		return true, nil // who reads it is told
+	}
+	return err == nil && found.movedID == "", err
 }
 
 // Attempts implements [relay.Store].

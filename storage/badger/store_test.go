@@ -55,32 +55,34 @@ func openAt(t testing.TB, dir string, clock *storagetest.Clock) *Store {
 	return s
 }
 
-func TestConformance(t *testing.T) {
-	storagetest.Run(t, func(t *testing.T) storagetest.Harness {
-		dir := t.TempDir()
-		clock := storagetest.NewClock(storagetest.Start)
-		store := openAt(t, dir, clock)
-		return storagetest.Harness{
-			Store: store,
-			Clock: clock,
-			Reopen: func(t *testing.T) relay.Store {
-				t.Helper()
-				if err := store.Close(); err != nil {
-					t.Fatal(err)
-				}
-				store = openAt(t, dir, clock)
-				return store
-			},
-			Kill: func(t *testing.T) relay.Store {
-				t.Helper()
-				left := copyDirectory(t, dir)
-				if err := store.Close(); err != nil {
-					t.Fatal(err)
-				}
-				dir = left
-				store = openAt(t, dir, clock)
-				return store
-			},
-		}
-	})
+func TestConformance(t *testing.T) { storagetest.Run(t, openHarness) }
+
+func TestMoving(t *testing.T) { storagetest.RunMoving(t, openHarness) }
+
+func openHarness(t *testing.T) storagetest.Harness {
+	dir := t.TempDir()
+	clock := storagetest.NewClock(storagetest.Start)
+	store := openAt(t, dir, clock)
+	return storagetest.Harness{
+		Store: store,
+		Clock: clock,
+		Reopen: func(t *testing.T) relay.Store {
+			t.Helper()
+			if err := store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			store = openAt(t, dir, clock)
+			return store
+		},
+		Kill: func(t *testing.T) relay.Store {
+			t.Helper()
+			left := copyDirectory(t, dir)
+			if err := store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			dir = left
+			store = openAt(t, dir, clock)
+			return store
+		},
+	}
 }

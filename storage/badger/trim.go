@@ -89,6 +89,7 @@ type trimmable struct {
 	size     int64
 	forSize  bool
 	seq      relay.Seq
+	movedID  string // or empty
 	places   []place
 	attempts [][]byte
 }
@@ -167,7 +168,7 @@ func (r *trimRequest) look(s *Store, txn *bdb.Txn, item *bdb.Item, attempts *bdb
 	if err != nil {
 		return err
 	}
-	t := trimmable{seq: seq, places: found.places, size: item.EstimatedSize(), forSize: r.excess > 0}
+	t := trimmable{seq: seq, movedID: found.movedID, places: found.places, size: item.EstimatedSize(), forSize: r.excess > 0}
 	all := s.subs.all()
 	ok, err := r.policyAllows(txn, &t, func(id uint32) (*sub, state, error) {
 		u, err := named(all, id)

@@ -28,10 +28,17 @@ func (c *committer) removeEvent(t *trimmable) error {
 		}
 	}
 	// The tail goes with the event in the same way: a crash may come before mark.
-	if err := c.room(record(eventKeyLen).plus(record(tailSize))); err != nil {
+	need := record(eventKeyLen).plus(record(tailSize))
+	if t.movedID != "" {
+		need = need.plus(record(1 + len(t.movedID)))
+	}
+	if err := c.room(need); err != nil {
 		return err
 	}
 	c.remove(eventKey(t.seq))
+	if t.movedID != "" {
+		c.remove(movedKey(t.movedID))
+	}
 	c.tail.removed++
 	c.tail.live -= min(c.tail.live, uint64(t.size)+uint64(len(t.places)*(logKeyLen+numberLen)))
 	c.tail.known = max(c.tail.known, t.seq)

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
@@ -40,6 +41,8 @@ type content struct {
 	// attempts by delivery, ascending by number.
 	attempts map[delivery][]relay.Attempt
 	notes    map[string][]byte
+	// moved are the events of other stores, by their IDs.
+	moved map[string]relay.Seq
 }
 
 type subscription struct {
@@ -55,10 +58,7 @@ type delivery struct {
 	subscription string
 }
 
-type keyID struct {
-	kind relay.KeyKind
-	text string
-}
+type keyID = relay.KeyHash
 
 type keyRecord struct {
 	sum      [32]byte
@@ -66,14 +66,18 @@ type keyRecord struct {
 	stored   time.Time
 }
 
+// tags makes the IDs of stores differ.
+var tags atomic.Uint32
+
 // NewMemory returns an empty store that takes the time from clock.
 func NewMemory(clock func() time.Time) *Memory {
 	return &Memory{clock: clock, content: &content{
-		tag:      0x4d45,
+		tag:      uint16(tags.Add(1)),
 		subs:     make(map[string]*subscription),
 		keys:     make(map[keyID]*keyRecord),
 		attempts: make(map[delivery][]relay.Attempt),
 		notes:    make(map[string][]byte),
+		moved:    make(map[string]relay.Seq),
 	}}
 }
 
@@ -162,7 +166,7 @@ func (m *Memory) Append(ctx context.Context, b relay.Batch, stored func([]*relay
 
 func (c *content) append(b relay.Batch, now time.Time) ([]relay.Receipt, []*relay.Event, error) {
 	if b.Key != nil {
-		if known := c.keys[keyID{b.Key.Kind, b.Key.Text}]; known != nil {
+		if known := c.keys[b.Key.Hash()]; known != nil {
 			// The same content gives as many answers; a key of one event for a batch does not.
 			if known.sum != b.Key.Sum || len(known.receipts) != len(b.Items) {
 				return nil, nil, &relay.KeyReusedError{Item: -1}
@@ -177,7 +181,7 @@ func (c *content) append(b relay.Batch, now time.Time) ([]relay.Receipt, []*rela
 		if item.Key == nil {
 			continue
 		}
-		id := keyID{item.Key.Kind, item.Key.Text}
+		id := item.Key.Hash()
 		sum := item.Key.Sum
 		if known := c.keys[id]; known != nil {
 			if sum = known.sum; len(known.receipts) != 1 {
@@ -198,7 +202,7 @@ func (c *content) append(b relay.Batch, now time.Time) ([]relay.Receipt, []*rela
 	var fresh []*relay.Event
 	for i, item := range b.Items {
 		if item.Key != nil {
-			id := keyID{item.Key.Kind, item.Key.Text}
+			id := item.Key.Hash()
 			if known := c.keys[id]; known != nil {
 				receipts[i] = duplicates(known.receipts)[0]
 				continue
@@ -211,7 +215,7 @@ func (c *content) append(b relay.Batch, now time.Time) ([]relay.Receipt, []*rela
 		fresh = append(fresh, item.Event)
 	}
 	if b.Key != nil {
-		c.keys[keyID{b.Key.Kind, b.Key.Text}] = &keyRecord{
+		c.keys[b.Key.Hash()] = &keyRecord{
 			sum: b.Key.Sum, receipts: slices.Clone(receipts), stored: floor.Time(),
 		}
 	}

@@ -149,14 +149,9 @@ func (m *Memory) Event(ctx context.Context, s relay.Seq) (e *relay.Event, err er
 // Find implements [relay.Store].
 func (m *Memory) Find(ctx context.Context, id string) (s relay.Seq, err error) {
 	err = m.read(ctx, func(c *content) error {
-		seq, tag, err := relay.ParseID(id)
-		if err != nil || tag != c.tag {
+		if s = c.seqOf(id); s == 0 {
 			return fmt.Errorf("event %q: %w", id, relay.ErrNotFound)
 		}
-		if _, err := c.find(seq); err != nil {
-			return err
-		}
-		s = seq
 		return nil
 	})
 	return s, err
@@ -181,9 +176,9 @@ func (m *Memory) Events(ctx context.Context, q relay.EventQuery) (page relay.Eve
 		for i--; i >= 0; i-- {
 			e := c.events[i]
 			switch {
-			case !q.Since.IsZero() && e.Accepted.Before(q.Since):
+			case !q.Since.IsZero() && e.Seq.Time().Before(q.Since):
 				return nil
-			case !q.Until.IsZero() && !e.Accepted.Before(q.Until),
+			case !q.Until.IsZero() && !e.Seq.Time().Before(q.Until),
 				q.Type != "" && !strings.EqualFold(e.Type, q.Type),
 				q.Unmatched && len(e.Deliveries) > 0:
 				continue

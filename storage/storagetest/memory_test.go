@@ -12,19 +12,21 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestMemory(t *testing.T) {
-	storagetest.Run(t, func(*testing.T) storagetest.Harness {
-		clock := storagetest.NewClock(storagetest.Start)
-		memory := storagetest.NewMemory(clock.Now)
-		return storagetest.Harness{
-			Store: memory,
-			Clock: clock,
-			Reopen: func(*testing.T) relay.Store {
-				memory = memory.Reopen()
-				return memory
-			},
-		}
-	})
+func TestMemory(t *testing.T) { storagetest.Run(t, openMemory) }
+
+func TestMovingToMemory(t *testing.T) { storagetest.RunMoving(t, openMemory) }
+
+func openMemory(*testing.T) storagetest.Harness {
+	clock := storagetest.NewClock(storagetest.Start)
+	memory := storagetest.NewMemory(clock.Now)
+	return storagetest.Harness{
+		Store: memory,
+		Clock: clock,
+		Reopen: func(*testing.T) relay.Store {
+			memory = memory.Reopen()
+			return memory
+		},
+	}
 }
 
 func TestMemoryFails(t *testing.T) {

@@ -38,6 +38,7 @@ func (m *Memory) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, e
 				delete(s.at, at.Pos)
 			}
 		}
+		delete(c.moved, e.ID)
 		maps.DeleteFunc(c.attempts, func(d delivery, _ []relay.Attempt) bool { return d.seq == e.Seq })
 		return true
 	})
@@ -48,7 +49,8 @@ func (m *Memory) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, e
 
 // trimmable reports whether p lets e go, or the store's size does.
 func (c *content) trimmable(e *relay.Event, p relay.TrimPolicy, forSize bool) bool {
-	if !forSize && !e.Accepted.Before(p.DeliveredBefore) && !e.Accepted.Before(p.FailedBefore) {
+	kept := e.Seq.Time() // not Accepted, which of a moved event is older
+	if !forSize && !kept.Before(p.DeliveredBefore) && !kept.Before(p.FailedBefore) {
 		return false
 	}
 	limit := p.DeliveredBefore
@@ -71,7 +73,7 @@ func (c *content) trimmable(e *relay.Event, p relay.TrimPolicy, forSize bool) bo
 			}
 		}
 	}
-	return forSize || e.Accepted.Before(limit)
+	return forSize || kept.Before(limit)
 }
 
 // finished reports whether pos is finished or has an exception.
