@@ -54,7 +54,7 @@ func relayCommand(cmd *cobra.Command) {
 	for _, sub := range []*cobra.Command{
 		demoCommand(), sendCommand(), tailCommand(), listCommand(), showCommand(), egressCommand(), doctorCommand(),
 		pauseCommand(), resumeCommand(), dropCommand(), replayCommand(), secretCommand(), verifyCommand(), sinkCommand(), healthCommand(),
-		exportCommand(), importCommand(),
+		exportCommand(), importCommand(), benchCommand(),
 	} {
 		sub.SilenceUsage = true
 		cmd.AddCommand(sub)

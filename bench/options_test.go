@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package bench
 
 import (
 	"os"
@@ -8,11 +8,6 @@ import (
 	"testing"
 	"time"
 )
-
-func TestMain(m *testing.M) {
-	actRole() // the tests start this program as sink, load and Caddy
-	os.Exit(m.Run())
-}
 
 // shortOptions are those of a run that shows that everything works, and measures
 // nothing that counts.

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package bench
 
 import (
 	"context"
@@ -45,10 +45,13 @@ type child struct {
 }
 
 // startChild starts this program in the role.
-func startChild(role string) (*child, error) {
-	path, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("finding this program: %w", err)
+func startChild(o *options, role string) (*child, error) {
+	path := o.childProgram
+	if path == "" {
+		var err error
+		if path, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("finding this program: %w", err)
+		}
 	}
 	theirIn, ourOut, err := os.Pipe()
 	if err != nil {
@@ -60,7 +63,7 @@ func startChild(role string) (*child, error) {
 		ourOut.Close()
 		return nil, err
 	}
-	cmd := exec.Command(path)
+	cmd := exec.Command(path, o.childArguments...)
 	cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	cmd.Stdin, cmd.Stdout = theirIn, theirOut
 	p, err := startProcess(role, cmd)

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package bench
 
 import (
 	"context"
@@ -35,12 +35,12 @@ func run(ctx context.Context, o *options, s system, round int, workdir string) (
 	// The next store shall find the disk as this one did.
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 
-	sink, err := startChild(roleSink)
+	sink, err := startChild(o, roleSink)
 	if err != nil {
 		return nil, err
 	}
 	defer sink.stop()
-	load, err := startChild(roleLoad)
+	load, err := startChild(o, roleLoad)
 	if err != nil {
 		return nil, err
 	}

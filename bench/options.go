@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package bench
 
 import (
 	"errors"
@@ -30,6 +30,9 @@ type options struct {
 	json     string
 	profile  string
 	postgres string
+	// childProgram and childArguments start the roles; empty: this program without any.
+	childProgram   string
+	childArguments []string
 }
 
 // Bounds of the options.

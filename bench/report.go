@@ -1,8 +1,9 @@
 //go:build linux
 
-package main
+package bench
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -162,14 +163,21 @@ func (r *report) printRatios(w io.Writer) {
 
 // writeJSON writes the report for programs.
 func (r *report) writeJSON(path string) error {
-	text, err := json.MarshalIndent(r, "", "  ")
+	var out bytes.Buffer
+	err := r.encode(&out)
 	if err == nil {
-		err = os.WriteFile(path, append(text, '\n'), 0o600)
+		err = os.WriteFile(path, out.Bytes(), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the JSON: %w", err)
 	}
 	return nil
+}
+
+func (r *report) encode(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(r)
 }
 
 // grid is a table with its numbers to the right. A nil line is an empty one.
