@@ -14,10 +14,11 @@ import (
 func TestOneVersionOfCaddy(t *testing.T) {
 	want := found(t, "go.mod", `github\.com/caddyserver/caddy/v2 (v\S+)`)
 	for file, pattern := range map[string]string{
-		"xcaddy.sh": `(?m)^caddy_version=(v\S+)$`,
-		"README.md": `xcaddy build (v\S+)`,
+		"xcaddy.sh":                `(?m)^caddy_version=(v\S+)$`,
+		"README.md":                `xcaddy build (v\S+)`,
+		"deploy/docker/Dockerfile": `(?m)^ARG CADDY_VERSION=(\S+)$`,
 	} {
-		if got := found(t, file, pattern); got != want {
+		if got := found(t, file, pattern); strings.TrimPrefix(got, "v") != strings.TrimPrefix(want, "v") {
 			t.Errorf("%s has Caddy %s, and go.mod %s", file, got, want)
 		}
 	}
