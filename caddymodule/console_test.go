@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddyrelay/caddyrelay/relay"
 )
 
 func TestConsoleNeedsTheOption(t *testing.T) {
@@ -148,6 +150,50 @@ func TestTheMissingSlashIsAdded(t *testing.T) {
 		}
 		if got := w.Header().Get("Location"); got != "./ops/" {
 			t.Errorf("%s: %q", asked, got)
+		}
+	}
+}
+
+// What the form makes is judged as the Caddyfile is.
+func TestDraftsAreJudgedAsTheCaddyfile(t *testing.T) {
+	app := &App{
+		Regions:       []*Region{{Name: "eu", Egress: []Egress{{Address: "127.0.0.1"}}}, {Name: "us", Egress: []Egress{{Address: "127.0.0.2"}}}},
+		Subscriptions: []*Subscription{{Name: "crm"}},
+	}
+	setup := consoleSetup{app}
+	for block, want := range map[string]string{
+		"subscription Big https://crm.example.com/ {\n}":                                                 "is no name",
+		"subscription crm https://crm.example.com/ {\n}":                                                 "has one of this name already",
+		"subscription new {\n}":                                                                          "URL missing",
+		"subscription new http://localhost/ {\n\tregion eu\n}":                                           "localhost",
+		"subscription new https://crm.example.com/ {\n}":                                                 "region missing",
+		"subscription new https://crm.example.com/ {\n\tregion asia\n}":                                  `there is no region "asia"`,
+		"subscription new https://crm.example.com/ {\n\tregion eu\n\tfilter a like b\n}":                 "filter",
+		"subscription new https://crm.example.com/ {\n\tregion eu\n\theader Host a\n}":                   "Host",
+		"subscription new https://crm.example.com/ {\n\tregion eu\n\tsign standard {env.NOT_SET_YET}\n}": "",
+		"subscription new https://crm.example.com/ a..b {\n\tregion eu\n}":                               "topic",
+		"subscription new https://crm.example.com/ {\n\tregion eu\n}\nimport /etc/passwd":                "something follows",
+	} {
+		draft, err := setup.Draft(block)
+		if want == "" && (err != nil || draft.Name != "new") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s\ngot:  %v\nwant: %s", block, err, want)
+		}
+	}
+	draft, err := setup.Draft("subscription new https://crm.example.com/ order.* {\n\tregion us\n\tfilter total equals 5\n\texpression event.subject == \"a\"\n}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := relay.Event{Type: "order.paid", Subject: "a", ContentType: "application/json", Data: []byte(`{"total":5}`)}
+	if !draft.Wants(&e) {
+		t.Error("it does not want what it asks for")
+	}
+	for _, other := range []relay.Event{
+		{Type: "customer.paid", Subject: "a", ContentType: "application/json", Data: e.Data},
+		{Type: "order.paid", Subject: "b", ContentType: "application/json", Data: e.Data},
+		{Type: "order.paid", Subject: "a", ContentType: "application/json", Data: []byte(`{"total":6}`)},
+	} {
+		if draft.Wants(&other) {
+			t.Errorf("it wants %+v", other)
 		}
 	}
 }

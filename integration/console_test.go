@@ -84,7 +84,7 @@ func screens(event receipt) map[string]string {
 		"live": "deliveries?live=1", "failed": one + "/deliveries/sick", "delivered": one + "/deliveries/well", "held": one + "/deliveries/away",
 		"events": "events", "event": one + "?explain=picky", "hidden": one + "?payload=hide", "subscriptions": "subscriptions", "subscription": "subscriptions/sick",
 		"pause": "subscriptions/sick/pause", "drop": "subscriptions/away/drop", "recover": "subscriptions/sick/recover", "replay": one + "/deliveries/well/replay",
-		"jobs": "jobs", "system": "system",
+		"jobs": "jobs", "system": "system", "try": "try?event=" + event.ID, "add": "add",
 	}
 }
 
@@ -161,6 +161,27 @@ func TestConsoleGestures(t *testing.T) {
 	if got := c.subscription("away"); got.Pending != 0 || got.Failed == 0 {
 		t.Errorf("%+v", got)
 	}
+
+	// An event by hand: first whom it would be meant for, then it is sent.
+	b.open(url + "try")
+	b.fill(`input[name=type]`, "order.tried")
+	b.click(`button[value=check]`)
+	b.wait("It would be meant for", "sick")
+	b.click(`button[value=send]`)
+	b.wait("The event is stored.", "order.tried")
+
+	// A webhook for the Caddyfile, judged as the Caddyfile is.
+	b.open(url + "add")
+	b.fill(`input[name=name]`, "sick")
+	b.fill(`input[name=url]`, "https://crm.example.com/hooks")
+	b.fill(`input[name=topics]`, "order.*")
+	b.do(selectOption(`select[name=region]`, "here"))
+	b.click(`form.ask button`)
+	b.wait("the configuration has one of this name already")
+	b.fill(`input[name=name]`, "-two")
+	b.fill(`textarea[name=filters]`, "order equals 42")
+	b.click(`form.ask button`)
+	b.wait("For the Caddyfile", "subscription sick-two https://crm.example.com/hooks order.* {", "filter order equals 42", "would have been meant for it")
 
 	// Why somebody did not get an event.
 	b.open(url + "events/" + event.ID)

@@ -172,7 +172,7 @@ func TestReadOnlyChangesNothing(t *testing.T) {
 		}
 		for target, page := range w.crawl() {
 			elements(t, page, func(name string, attributes map[string]string) {
-				if name == "form" && attributes["method"] == "post" {
+				if name == "form" && attributes["method"] == "post" && target != "/add" { // which saves nothing
 					t.Errorf("%s has a form for %s", target, attributes["action"])
 				}
 			})

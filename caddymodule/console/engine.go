@@ -24,6 +24,7 @@ type Engine interface {
 	Preview(ctx context.Context, e *relay.Event, subscription string, attempt int) (*relay.Preview, error)
 	Explain(ctx context.Context, id, subscription string) (*relay.Explanation, error)
 
+	Would(e *relay.Event) []string
 	Follow(q relay.Following) *relay.Follower
 	Replay(ctx context.Context, id, subscription string) error
 	StartReplay(q relay.ReplayRequest) (relay.Job, error)
@@ -61,6 +62,12 @@ type Setup interface {
 	Regions() []Region
 	// Subscription returns false if the configuration has none of that name.
 	Subscription(name string) (Subscription, bool)
+	// Draft judges the lines of a subscription as a Caddyfile that has them would be judged,
+	// and returns what chooses its events.
+	Draft(text string) (*relay.Subscription, error)
+	// Publish stores an event as the intake does, and returns its ID. The error is for
+	// people.
+	Publish(ctx context.Context, typ string, data []byte) (string, error)
 	// Names are those of all subscriptions, in order.
 	Names() []string
 }

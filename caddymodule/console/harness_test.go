@@ -39,12 +39,32 @@ type setup struct {
 	names    []string
 	warnings []string
 	regions  []console.Region
+	engine   *relay.Relay
 }
 
 func (*setup) Version() string             { return "v1.2.3" }
 func (s *setup) Warnings() []string        { return s.warnings }
 func (s *setup) Regions() []console.Region { return s.regions }
 func (s *setup) Names() []string           { return s.names }
+
+// Draft knows names only.
+func (*setup) Draft(text string) (*relay.Subscription, error) {
+	if strings.Contains(text, "wrong") {
+		return nil, errors.New("something is <wrong>")
+	}
+	return &relay.Subscription{Name: "draft"}, nil
+}
+
+func (s *setup) Publish(ctx context.Context, typ string, data []byte) (string, error) {
+	if typ == "refused" {
+		return "", errors.New("the intake refuses it")
+	}
+	receipts, err := s.engine.Publish(ctx, []relay.Publication{{Event: &relay.Event{Type: typ, ContentType: "application/json", Data: data}}}, nil)
+	if err != nil {
+		return "", err
+	}
+	return receipts[0].ID, nil
+}
 
 func (s *setup) Subscription(name string) (console.Subscription, bool) {
 	for _, n := range s.names {
@@ -81,7 +101,7 @@ func run(t *testing.T, test func(w *world)) {
 		defer engine.Close()
 		w := &world{
 			t: t, engine: engine, site: console.Site{Mount: "/"},
-			setup: &setup{names: []string{"well", "sick", "paused", "filtered"}, regions: []console.Region{{
+			setup: &setup{engine: engine, names: []string{"well", "sick", "paused", "filtered"}, regions: []console.Region{{
 				Name:      "eu",
 				Addresses: []console.Address{{Address: "192.0.2.10", Public: "198.51.100.10", Pinned: true, Up: false, Active: true, Error: "it is not on this machine"}},
 			}}},

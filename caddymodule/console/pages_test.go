@@ -76,7 +76,7 @@ func TestEveryPageIsReachedUnderAnyPath(t *testing.T) {
 				path, _, _ := strings.Cut(strings.TrimPrefix(target, w.site.Mount), "?")
 				paths = append(paths, path)
 			}
-			for _, wanted := range []string{"", "deliveries", "events", "subscriptions", "system", "subscriptions/well", "assets/pico.min.css", "assets/console.js", "assets/htmx.min.js"} {
+			for _, wanted := range []string{"", "deliveries", "events", "subscriptions", "system", "try", "add", "jobs", "subscriptions/well", "assets/pico.min.css", "assets/console.js", "assets/htmx.min.js"} {
 				if !slices.Contains(paths, wanted) {
 					t.Errorf("%q is not reached from %s", wanted, w.site.Mount)
 				}

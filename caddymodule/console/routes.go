@@ -41,6 +41,8 @@ var pages = []page{
 	{path: "jobs", get: (*visit).jobs},
 	{path: "jobs/{id}", get: (*visit).job},
 	{path: "jobs/{id}/cancel", post: (*visit).cancelJob, changes: true},
+	{path: "add", get: (*visit).askAdd, post: (*visit).add},
+	{path: "try", get: (*visit).askTry, post: (*visit).try, changes: true},
 	{path: "stream", get: (*visit).stream},
 	{path: "system", get: (*visit).system},
 	{path: "assets/{file}", get: (*visit).asset},
