@@ -40,6 +40,9 @@ type Console struct {
 	sites   sync.Map // *caddyhttp.Server to *consoleSite
 }
 
+// consoleHistory lives with the process, so that charts survive reloads.
+var consoleHistory console.History
+
 // CaddyModule returns the Caddy module information.
 func (*Console) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
@@ -54,6 +57,7 @@ func (h *Console) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	consoleHistory.Record()
 	h.handler, err = console.New(console.Options{
 		Engine: func(ctx context.Context) (console.Engine, error) {
 			engine, err := app.Relay(ctx)
@@ -64,6 +68,7 @@ func (h *Console) Provision(ctx caddy.Context) error {
 		},
 		Setup:       consoleSetup{app},
 		WhileActive: app.WhileActive,
+		History:     &consoleHistory,
 		ReadOnly:    h.ReadOnly,
 		Redact:      h.Redact,
 		Hosts:       h.Hosts,

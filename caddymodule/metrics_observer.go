@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caddyrelay/caddyrelay/caddymodule/console"
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
@@ -14,6 +15,7 @@ type deliveryMetrics struct {
 	delivered         prometheus.Counter
 	// attempted counts the usual attempt: one that delivered.
 	attempted prometheus.Counter
+	history   *console.Series
 }
 
 // planObserver tells the metrics what one configuration's plan sees.
@@ -33,6 +35,7 @@ func (a *App) observer() relay.Observer {
 		a.series[i] = s.Name
 	}
 	metrics.hold(a.series)
+	history := consoleHistory.Keep(a.series)
 	for _, s := range a.Subscriptions {
 		if s.effective.WaitFor != nil {
 			for _, how := range relay.AllWaited {
@@ -40,6 +43,7 @@ func (a *App) observer() relay.Observer {
 			}
 		}
 		o.bySubscription[s.Name] = &deliveryMetrics{
+			history:   history[s.Name],
 			duration:  metrics.attemptDuration.WithLabelValues(s.Name),
 			latency:   metrics.latency.WithLabelValues(s.Name),
 			delivered: metrics.deliveries.WithLabelValues(s.Name, string(relay.StateDelivered)),
@@ -84,6 +88,9 @@ func (o *planObserver) Attempted(s *relay.Subscription, outcome relay.Outcome, k
 		m.attempted.Inc()
 		return
 	}
+	if outcome != relay.OutcomeCut {
+		consoleHistory.Failed(m.history)
+	}
 	metrics.count(metrics.attempts, 1, s.Name, s.Region, string(outcome), string(kind))
 }
 
@@ -91,6 +98,7 @@ func (o *planObserver) Attempted(s *relay.Subscription, outcome relay.Outcome, k
 func (o *planObserver) Settled(subscription string, state relay.State, n uint64) {
 	if m := o.bySubscription[subscription]; state == relay.StateDelivered && m != nil {
 		m.delivered.Add(float64(n))
+		consoleHistory.Delivered(m.history, n)
 		return
 	}
 	metrics.count(metrics.deliveries, float64(n), subscription, string(state))
@@ -100,6 +108,7 @@ func (o *planObserver) Settled(subscription string, state relay.State, n uint64)
 func (o *planObserver) Arrived(subscription string, latency time.Duration) {
 	if m := o.bySubscription[subscription]; m != nil {
 		m.latency.Observe(latency.Seconds())
+		consoleHistory.Took(latency)
 	}
 }
 

@@ -154,7 +154,11 @@ func evaluate[T any](b *tab, script string) T {
 // text returns what the page says.
 func (b *tab) text() string {
 	b.t.Helper()
-	return strings.Join(strings.Fields(evaluate[string](b, "document.body ? document.body.innerText : ''")), " ")
+	text, err := chromedp.Run(b.ctx, chromedp.EvaluateAsDevTools[string]("document.body ? document.body.innerText : ''"))
+	if err != nil && b.ctx.Err() != nil {
+		b.t.Fatal(err)
+	}
+	return strings.Join(strings.Fields(text), " ") // nothing while another page is on its way
 }
 
 // wait until the page says all of it.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // withConsoles adds a site with consoles to an instance, and returns its URL.
@@ -200,6 +201,7 @@ func TestConsoleLive(t *testing.T) {
 	// The stream is open once something has come by it.
 	eventually(t, func() bool {
 		c.accept("live.first", `{}`)
+		time.Sleep(100 * time.Millisecond)
 		return strings.Contains(b.text(), "live.first")
 	}, b.text)
 	b.click(`#live-pause`)

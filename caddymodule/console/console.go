@@ -22,6 +22,8 @@ type Options struct {
 	// WhileActive returns a context that also ends when the configuration does, so that
 	// nobody waits for who follows; nil: it does not end.
 	WhileActive func(ctx context.Context) (context.Context, context.CancelFunc)
+	// History is what the charts show; nil: there are none.
+	History *History
 	// ReadOnly takes everything away that changes something.
 	ReadOnly bool
 	// Redact are dotted paths into the data of events; what stands there is never shown.

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"time"
+
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
@@ -19,6 +21,9 @@ type overviewPage struct {
 	InFlight      int
 	Failed        uint64
 	Newest        []relay.Delivery
+	// Rates is a chart, and Quantiles say how long deliveries took; nil: no history.
+	Rates     *chart
+	Quantiles []time.Duration
 }
 
 // downAddress is an address that nothing can leave from, and should.
@@ -74,5 +79,8 @@ func (v *visit) overview() error {
 		return err
 	}
 	p.Newest = page.Deliveries
+	if p.Rates = v.rates(); p.Rates != nil {
+		p.Quantiles = v.options.History.quantiles(time.Now(), 0.5, 0.95, 0.99)
+	}
 	return v.show("overview", "Overview", &p)
 }

@@ -33,6 +33,7 @@ var functions = template.FuncMap{
 	"last":     lastOf,
 	"host":     hostOf,
 	"tally":    tally,
+	"spark":    func(f *frame, name string) *chart { return f.spark(name) },
 	"int64":    func(n int) int64 { return int64(n) },
 }
 

@@ -1,0 +1,197 @@
+package console
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// History counts what became of deliveries of late, for the charts. It takes what an
+// engine's observer sees, without a lock and without allocating, and forgets what is older
+// than its window; a restart forgets all.
+type History struct {
+	on    atomic.Bool
+	total [totalSlots]minute
+
+	mu             sync.RWMutex
+	bySubscription map[string]*Series
+}
+
+// Windows of a history.
+const (
+	totalSlots, totalStep   = 180, time.Minute
+	seriesSlots, seriesStep = 48, 30 * time.Minute
+)
+
+// slot counts one span of time. number is that of the span since 1970, so that a slot that
+// comes round again is known to be old.
+type slot struct {
+	number            atomic.Int64
+	delivered, failed atomic.Uint32
+}
+
+// minute is a slot with how long deliveries took, from acceptance.
+type minute struct {
+	slot
+	latency [latencyBuckets]atomic.Uint32
+}
+
+// latencyBuckets is their number; bucket i holds what took less than 2^i ms.
+const latencyBuckets = 30
+
+// Series is the history of one subscription, of 24 hours.
+type Series struct{ slots [seriesSlots]slot }
+
+// Record begins to count: nobody pays for charts that nobody can see.
+func (h *History) Record() { h.on.Store(true) }
+
+// Keep returns the series of the names, new where there is none, and forgets all others.
+func (h *History) Keep(names []string) map[string]*Series {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	kept := make(map[string]*Series, len(names))
+	for _, name := range names {
+		if kept[name] = h.bySubscription[name]; kept[name] == nil {
+			kept[name] = new(Series)
+		}
+	}
+	h.bySubscription = kept
+	return kept
+}
+
+// Delivered counts deliveries that have arrived.
+func (h *History) Delivered(s *Series, n uint64) {
+	if h.on.Load() {
+		h.count(s, uint32(min(n, math.MaxUint32)), 0)
+	}
+}
+
+// Failed counts an attempt that failed.
+func (h *History) Failed(s *Series) {
+	if h.on.Load() {
+		h.count(s, 0, 1)
+	}
+}
+
+// Took counts how long a delivery took from acceptance.
+func (h *History) Took(d time.Duration) {
+	if !h.on.Load() {
+		return
+	}
+	m := h.minute(time.Now())
+	i := 0
+	for ms := d.Milliseconds(); ms > 0 && i < latencyBuckets-1; ms >>= 1 {
+		i++
+	}
+	m.latency[i].Add(1)
+}
+
+func (h *History) count(s *Series, delivered, failed uint32) {
+	now := time.Now()
+	h.minute(now).add(delivered, failed)
+	if s != nil {
+		half := &s.slots[index(now, seriesStep, seriesSlots)]
+		half.begin(ordinal(now, seriesStep))
+		half.add(delivered, failed)
+	}
+}
+
+// minute returns the present one.
+func (h *History) minute(now time.Time) *minute {
+	m := &h.total[index(now, totalStep, totalSlots)]
+	if m.begin(ordinal(now, totalStep)) {
+		for i := range m.latency {
+			m.latency[i].Store(0)
+		}
+	}
+	return m
+}
+
+// begin makes the slot that of a span, and reports whether it was that of an older one. What
+// others count in the same instant may be lost: a chart need not be exact, and nobody waits.
+func (s *slot) begin(ordinal int64) bool {
+	old := s.number.Load()
+	if old == ordinal || !s.number.CompareAndSwap(old, ordinal) {
+		return false
+	}
+	s.delivered.Store(0)
+	s.failed.Store(0)
+	return true
+}
+
+func (s *slot) add(delivered, failed uint32) {
+	s.delivered.Add(delivered)
+	s.failed.Add(failed)
+}
+
+func ordinal(t time.Time, step time.Duration) int64 { return t.UnixNano() / int64(step) }
+
+func index(t time.Time, step time.Duration, slots int64) int64 { return ordinal(t, step) % slots }
+
+// spanCount is what a chart shows of one span of time.
+type spanCount struct {
+	At                time.Time
+	Delivered, Failed uint32
+}
+
+// newest returns the spans of a window that ends at now, the oldest first.
+func newest(now time.Time, step time.Duration, slots int64, at func(i int64) *slot) []spanCount {
+	last := ordinal(now, step)
+	all := make([]spanCount, 0, slots)
+	for n := last - slots + 1; n <= last; n++ {
+		c := spanCount{At: time.Unix(0, n*int64(step)).UTC()}
+		if s := at(n % slots); s.number.Load() == n {
+			c.Delivered, c.Failed = s.delivered.Load(), s.failed.Load()
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+// minutes returns those of the last three hours.
+func (h *History) minutes(now time.Time) []spanCount {
+	return newest(now, totalStep, totalSlots, func(i int64) *slot { return &h.total[i].slot })
+}
+
+// day returns the half hours of a subscription; nil if it has no history.
+func (h *History) day(name string, now time.Time) []spanCount {
+	h.mu.RLock()
+	s := h.bySubscription[name]
+	h.mu.RUnlock()
+	if s == nil {
+		return nil
+	}
+	return newest(now, seriesStep, seriesSlots, func(i int64) *slot { return &s.slots[i] })
+}
+
+// quantiles returns how long deliveries of the last hour took, at most, for each of the
+// shares; zero where there were none. They are powers of two of a millisecond.
+func (h *History) quantiles(now time.Time, shares ...float64) []time.Duration {
+	var buckets [latencyBuckets]uint64
+	total := uint64(0)
+	last := ordinal(now, totalStep)
+	for n := last - 59; n <= last; n++ {
+		m := &h.total[n%totalSlots]
+		if m.number.Load() != n {
+			continue
+		}
+		for i := range m.latency {
+			c := uint64(m.latency[i].Load())
+			buckets[i] += c
+			total += c
+		}
+	}
+	found := make([]time.Duration, len(shares))
+	for i, share := range shares {
+		rest := uint64(math.Ceil(share * float64(total)))
+		for b := 0; total > 0 && b < latencyBuckets; b++ {
+			if rest <= buckets[b] {
+				found[i] = time.Millisecond << b
+				break
+			}
+			rest -= buckets[b]
+		}
+	}
+	return found
+}
