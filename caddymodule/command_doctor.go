@@ -75,7 +75,11 @@ the given directory, that of --config, or the default one.`,
 }
 
 // doctor collects findings.
-type doctor struct{ findings []finding }
+type doctor struct {
+	findings []finding
+	// told are warnings that a finding has told of already.
+	told []string
+}
 
 func (d *doctor) note(grade, check, detail, fix string) {
 	d.findings = append(d.findings, finding{Grade: grade, Check: check, Detail: detail, Fix: fix})
@@ -105,7 +109,6 @@ func (d *doctor) examine(cmd *cobra.Command) error {
 		return nil
 	}
 	d.note(gradeOK, "running instance", fmt.Sprintf("caddy-relay %s at %s", s.Version, c.address), "")
-	d.warnings(s.Warnings)
 	d.storage(&s.Storage)
 	if err := d.machine(cmd, c, &s); err != nil {
 		return err
@@ -113,6 +116,7 @@ func (d *doctor) examine(cmd *cobra.Command) error {
 	if err := d.egress(cmd, c); err != nil {
 		return err
 	}
+	d.warnings(s.Warnings)
 	for i := range s.Subscriptions {
 		d.subscription(&s.Subscriptions[i])
 	}

@@ -51,6 +51,7 @@ func (d *doctor) judgeEgress(list *egressAnswer, check *egressCheck) {
 		d.gap(g)
 	}
 	for _, w := range list.Warnings {
+		d.told = append(d.told, w.String())
 		d.note(gradeWarn, "egress "+w.Region, w.Text, w.Fix)
 	}
 	for i := range check.Endpoints {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,7 +84,7 @@ func systemdDuration(text string) (time.Duration, error) {
 // warnings tells of those of the configuration, but for what is checked in itself.
 func (d *doctor) warnings(all []string) {
 	for _, text := range all {
-		if strings.HasPrefix(text, "no region is declared") || strings.HasPrefix(text, "region ") {
+		if strings.HasPrefix(text, "no region is declared") || slices.Contains(d.told, text) {
 			continue
 		}
 		detail, fix := text, ""

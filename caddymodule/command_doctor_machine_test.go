@@ -62,12 +62,13 @@ func TestDoctorJudgesTheStopTime(t *testing.T) {
 }
 
 func TestDoctorRepeatsWarningsWithTheirMend(t *testing.T) {
-	var d doctor
+	d := doctor{told: []string{`region "eu": told too late; tell`}}
 	d.warnings([]string{
+		`region "eu": told too late; tell`, `region "us": something else`,
 		`subscription "crm": deliveries are not signed; add: sign standard {file./path/to/secret}`,
 		"no region is declared: the kernel chooses", `a warning without a mend`,
 	})
-	want := `warn configuration: subscription "crm": deliveries are not signed (add: sign standard {file./path/to/secret})` + "\n" +
+	want := `warn configuration: region "us": something else ()` + "\n" + `warn configuration: subscription "crm": deliveries are not signed (add: sign standard {file./path/to/secret})` + "\n" +
 		"warn configuration: a warning without a mend ()\n"
 	if got := d.graded(); got != want {
 		t.Errorf("%q, want %q", got, want)

@@ -26,7 +26,7 @@ var filesystems = map[int64]string{
 func (c *machineCheck) lookAround(directory string) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(directory, &fs); err == nil {
-		c.Filesystem = filesystems[int64(fs.Type)]
+		c.Filesystem = filesystems[int64(fs.Type)] //nolint:unconvert // another type on other machines
 	}
 	var clock unix.Timex // it only reads
 	if _, err := unix.Adjtimex(&clock); err == nil {
