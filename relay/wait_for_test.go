@@ -82,6 +82,16 @@ func (w *world) crash() {
 	w.open()
 }
 
+// nth returns one of the requests that came, from 0.
+func (e *receiver) nth(t *testing.T, n int) received {
+	t.Helper()
+	all := e.all()
+	if len(all) <= n {
+		t.Fatalf("%d requests came; want more than %d", len(all), n)
+	}
+	return all[n]
+}
+
 func wantWaited(t *testing.T, r received, want string) {
 	t.Helper()
 	if got := r.header["Relay-Waited"]; strings.Join(got, ",") != want {
@@ -116,7 +126,7 @@ func TestDeliveryWaitsUntilTheAnswerShowsIt(t *testing.T) {
 		if got := bodies(&to, start); got != "a1@16" {
 			t.Errorf("got %s", got)
 		}
-		wantWaited(t, to.all()[0], "ready")
+		wantWaited(t, to.nth(t, 0), "ready")
 		w.expect(id, relay.StateDelivered, "", 1)
 		if s := w.status("crm"); s.Pending != 0 || s.Failed != 0 {
 			t.Errorf("%+v", s)
@@ -206,10 +216,14 @@ func TestWaitingInVain(t *testing.T) {
 					t.Errorf("got %s, want %s", got, want.got)
 				}
 				if want.waited != "" {
-					wantWaited(t, to.all()[0], want.waited)
+					wantWaited(t, to.nth(t, 0), want.waited)
 				}
 				if how != relay.TimeoutDeliver {
-					a := w.delivery(id).Attempts[0]
+					attempts := w.delivery(id).Attempts
+					if len(attempts) == 0 {
+						t.Fatal("no attempt is kept")
+					}
+					a := attempts[0]
 					if a.ErrorKind != relay.KindTimeout || a.Error != "waited for 1m0s in vain: the answer was 200 OK, and until is not met" ||
 						!a.At.Equal(start) || a.Duration != time.Minute || a.Status != 0 {
 						t.Errorf("%+v", a)
@@ -286,8 +300,8 @@ func TestWaitOutlivesRestartAndCrash(t *testing.T) {
 				if got := bodies(&to, start); got != "b1@31 a2@60" {
 					t.Errorf("got %s", got)
 				}
-				wantWaited(t, to.all()[0], "ready")
-				wantWaited(t, to.all()[1], "timeout")
+				wantWaited(t, to.nth(t, 0), "ready")
+				wantWaited(t, to.nth(t, 1), "timeout")
 				w.expect(ready, relay.StateDelivered, "", 1)
 			})
 		})
@@ -428,7 +442,7 @@ func TestThrottledPollsRest(t *testing.T) {
 				if got := polls(c.all(), start) + ": " + bodies(&to, start); got != "0: a1@60 b1@65" {
 					t.Errorf("got %s", got)
 				}
-				wantWaited(t, to.all()[1], "timeout")
+				wantWaited(t, to.nth(t, 1), "timeout")
 				o.want(t, "crm timeout:2", "crm throttled:1")
 				return
 			}
@@ -562,7 +576,7 @@ func TestPollIsARequestForTheEvent(t *testing.T) {
 		w.plan(s)
 		w.publish("x", keyed("a/b c", 1))
 		w.wait(time.Minute)
-		got := c.all()[0]
+		got := c.nth(t, 0)
 		if got.url != "https://cdn.example.com/entries/a%2Fb%20c?v=1" || got.body != "" {
 			t.Errorf("%+v", got)
 		}
@@ -575,7 +589,7 @@ func TestPollIsARequestForTheEvent(t *testing.T) {
 		lacks := w.publish("x", `{"n":1}`).ID
 		synctest.Wait()
 		w.expect(lacks, relay.StateDelivered, "", 1)
-		last := to.all()[1]
+		last := to.nth(t, 1)
 		wantWaited(t, last, "timeout")
 		if len(c.all()) != 1 || !last.at.Equal(start) {
 			t.Errorf("%d polls, delivered %v later", len(c.all()), last.at.Sub(start))
@@ -671,7 +685,7 @@ func TestHeldSubscriptionsDoNotPoll(t *testing.T) {
 		if got := polls(c.all(), start) + ": " + bodies(&to, start); got != "0 1 2 4 600: a1@600" {
 			t.Errorf("got %s", got)
 		}
-		wantWaited(t, to.all()[0], "ready")
+		wantWaited(t, to.nth(t, 0), "ready")
 	})
 }
 
@@ -783,7 +797,7 @@ func TestReplaysWait(t *testing.T) {
 		if got := bodies(&to, start); got != "a1@0 a1@120" {
 			t.Errorf("got %s", got)
 		}
-		wantWaited(t, to.all()[1], "timeout")
+		wantWaited(t, to.nth(t, 1), "timeout")
 	})
 }
 
@@ -946,7 +960,7 @@ func TestTestsDoNotWait(t *testing.T) {
 		if len(to.all()) != 1 || len(c.all()) != 0 {
 			t.Fatalf("%d requests, %d polls", len(to.all()), len(c.all()))
 		}
-		wantWaited(t, to.all()[0], "")
+		wantWaited(t, to.nth(t, 0), "")
 	})
 }
 
@@ -970,8 +984,8 @@ func TestStopCutsPolls(t *testing.T) {
 		w.plan(waiting("crm", &to, c))
 		w.wait(time.Second)
 		w.expect(id, relay.StateDelivered, "", 1)
-		if !bytes.Contains([]byte(to.all()[0].header.Get("Relay-Attempt")), []byte("1")) {
-			t.Errorf("%v", to.all()[0].header)
+		if !bytes.Contains([]byte(to.nth(t, 0).header.Get("Relay-Attempt")), []byte("1")) {
+			t.Errorf("%v", to.nth(t, 0).header)
 		}
 	})
 }
