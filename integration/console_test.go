@@ -179,10 +179,10 @@ func TestConsoleGestures(t *testing.T) {
 	b.do(selectOption(`select[name=region]`, "here"))
 	b.click(`form.ask button`)
 	b.wait("the configuration has one of this name already")
-	b.fill(`input[name=name]`, "-two")
+	b.fill(`input[name=name]`, "two-")
 	b.fill(`textarea[name=filters]`, "order equals 42")
 	b.click(`form.ask button`)
-	b.wait("For the Caddyfile", "subscription sick-two https://crm.example.com/hooks order.* {", "filter order equals 42", "would have been meant for it")
+	b.wait("For the Caddyfile", "subscription two-sick https://crm.example.com/hooks order.* {", "filter order equals 42", "would have been meant for it")
 
 	// Why somebody did not get an event.
 	b.open(url + "events/" + event.ID)

@@ -126,7 +126,7 @@ func two(n int, unit string, m int, smaller string) string {
 
 // took says how long an attempt took.
 func took(d time.Duration) string {
-	if d < 10*time.Second {
+	if d < time.Second {
 		return fmt.Sprintf("%d ms", d.Milliseconds())
 	}
 	return fmt.Sprintf("%.1f s", d.Seconds())
