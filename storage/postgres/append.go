@@ -168,14 +168,14 @@ func (r *appendRequest) write(c *committer, repeats []repeat) error {
 				return c.spoil(err)
 			}
 			if item.Key != nil {
-				if err := c.remember(item.Key, stored, answers[i:i+1]); err != nil {
+				if err := c.remember(hashKey(item.Key), item.Key.Sum, stored, answers[i:i+1]); err != nil {
 					return c.spoil(err)
 				}
 			}
 		}
 	}
 	if r.batch.Key != nil {
-		if err := c.remember(r.batch.Key, stored, answers); err != nil {
+		if err := c.remember(hashKey(r.batch.Key), r.batch.Key.Sum, stored, answers); err != nil {
 			return c.spoil(err)
 		}
 	}

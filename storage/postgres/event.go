@@ -107,19 +107,27 @@ func (s *Store) Event(ctx context.Context, seq relay.Seq) (e *relay.Event, err e
 	return e, err
 }
 
+// selectFound finds events by their IDs: those of this store by the position that the ID
+// holds, those of others by the table of them.
+const selectFound = `select e.seq from events e where e.seq = $1 and e.attributes -> 'moved' is null
+	union all select m.seq from moved m where m.id = $2`
+
 // Find implements [relay.Store].
 func (s *Store) Find(ctx context.Context, id string) (relay.Seq, error) {
 	if err := s.check(ctx); err != nil {
 		return 0, err
 	}
-	seq, tag, err := relay.ParseID(id)
-	if err != nil || tag != s.identity.tag || !storable(seq) {
+	if _, _, err := relay.ParseID(id); err != nil {
 		return 0, fmt.Errorf("event %q: %w", id, relay.ErrNotFound)
 	}
-	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		var found bool
-		err := conn.QueryRow(ctx, "select exists (select 1 from events where seq = $1)", int64(seq)).Scan(&found)
-		if err == nil && !found {
+	own, ok := s.ownSeq(id)
+	if !ok {
+		own = 0 // where there is no event
+	}
+	var seq int64
+	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		err := conn.QueryRow(ctx, selectFound, int64(own), id).Scan(&seq)
+		if errors.Is(err, pgx.ErrNoRows) {
 			err = fmt.Errorf("event %q: %w", id, relay.ErrNotFound)
 		}
 		return err
@@ -127,5 +135,11 @@ func (s *Store) Find(ctx context.Context, id string) (relay.Seq, error) {
 	if err != nil {
 		return 0, err
 	}
-	return seq, nil
+	return relay.Seq(seq), nil
+}
+
+// ownSeq returns the position that an ID of this store holds.
+func (s *Store) ownSeq(id string) (relay.Seq, bool) {
+	seq, tag, err := relay.ParseID(id)
+	return seq, err == nil && tag == s.identity.tag && storable(seq)
 }

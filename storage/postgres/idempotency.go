@@ -26,18 +26,26 @@ func (c *committer) loadKeys(ctx context.Context, hashes [][]byte) error {
 	}
 	var h, sum, raw []byte
 	_, err = pgx.ForEachRow(rows, []any{&h, &sum, &raw}, func() error {
-		k := new(known)
-		if len(h) != len(hash{}) || len(sum) != len(k.sum) {
-			return errors.New("a digest has a wrong length")
+		k, err := decodeKnown(h, sum, raw)
+		if err == nil {
+			c.known[hash(h)] = k
 		}
-		copy(k.sum[:], sum)
-		c.known[hash(h)] = k
-		return json.Unmarshal(raw, &k.receipts)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("looking up idempotency keys: %w", err)
 	}
 	return nil
+}
+
+// decodeKnown reads what is kept of a key.
+func decodeKnown(h, sum, raw []byte) (*known, error) {
+	k := new(known)
+	if len(h) != len(hash{}) || len(sum) != len(k.sum) {
+		return nil, errors.New("a digest has a wrong length")
+	}
+	copy(k.sum[:], sum)
+	return k, json.Unmarshal(raw, &k.receipts)
 }
 
 // repeated is the receipt of an event that was stored before.
@@ -51,13 +59,12 @@ func (c *committer) repeated(r *receipt) (relay.Receipt, error) {
 		matched[i] = u.name
 	}
 	return relay.Receipt{
-		ID: relay.FormatID(r.Seq, c.s.identity.tag), Type: string(r.Type), Matched: matched, Duplicate: true,
+		ID: r.eventID(c.s.identity.tag), Type: string(r.Type), Matched: matched, Duplicate: true,
 	}, nil
 }
 
 // remember adds an idempotency key to the group.
-func (c *committer) remember(k *relay.Key, stored relay.Seq, receipts []receipt) error {
-	h := hashKey(k)
-	c.known[h] = &known{k.Sum, receipts}
+func (c *committer) remember(h hash, sum [32]byte, stored relay.Seq, receipts []receipt) error {
+	c.known[h] = &known{sum, receipts}
 	return c.group.addKey(h, stored, c.known[h])
 }

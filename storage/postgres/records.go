@@ -22,12 +22,22 @@ type attributes struct {
 	TraceParent text            `json:"traceparent,omitempty"`
 	TraceState  text            `json:"tracestate,omitempty"`
 	Only        []string        `json:"only,omitempty"`
+	Moved       *origin         `json:"moved,omitempty"`
+}
+
+// origin is what an event has from the store that accepted it.
+type origin struct {
+	ID       string    `json:"id"`
+	Accepted time.Time `json:"accepted"`
 }
 
 func encodeAttributes(e *relay.Event) (string, error) {
 	a := attributes{
 		Source: text(e.Source), Subject: text(e.Subject), SourceID: text(e.SourceID), Time: e.Time,
 		ContentType: text(e.ContentType), TraceParent: text(e.TraceParent), TraceState: text(e.TraceState), Only: e.Only,
+	}
+	if e.Moved {
+		a.Moved = &origin{e.ID, e.Accepted}
 	}
 	for name, value := range e.Extensions {
 		if a.Extensions == nil {
@@ -45,6 +55,9 @@ func decodeAttributes(record []byte, e *relay.Event) error {
 	}
 	e.Source, e.Subject, e.SourceID, e.Time = string(a.Source), string(a.Subject), string(a.SourceID), a.Time
 	e.ContentType, e.TraceParent, e.TraceState, e.Only = string(a.ContentType), string(a.TraceParent), string(a.TraceState), a.Only
+	if a.Moved != nil {
+		e.Moved, e.ID, e.Accepted = true, a.Moved.ID, a.Moved.Accepted
+	}
 	if len(a.Extensions) > 0 {
 		e.Extensions = make(map[string]string, len(a.Extensions))
 		for name, value := range a.Extensions {
@@ -159,9 +172,18 @@ func decodeAttempt(number int32, record, excerpt []byte) (relay.Attempt, error) 
 // receipt is what is kept of a relay.Receipt under an idempotency key: enough to repeat the
 // answer even after the event was removed.
 type receipt struct {
-	Seq     relay.Seq `json:"seq"`
+	Seq     relay.Seq `json:"seq,omitempty"`
 	Type    text      `json:"type"`
 	Matched []int32   `json:"matched,omitempty"`
+	// ID is that of an event which another store accepted; it has no Seq here.
+	ID text `json:"id,omitempty"`
+}
+
+func (r *receipt) eventID(tag uint16) string {
+	if r.ID != "" {
+		return string(r.ID)
+	}
+	return relay.FormatID(r.Seq, tag)
 }
 
 func encode(v any) (string, error) {

@@ -61,29 +61,31 @@ func openWith(t testing.TB, o Options) *Store {
 	return s
 }
 
-func TestConformance(t *testing.T) {
-	storagetest.Run(t, func(t *testing.T) storagetest.Harness {
-		o := options(t)
-		clock := storagetest.NewClock(storagetest.Start)
-		o.Clock = clock.Now
-		store := openWith(t, o)
-		return storagetest.Harness{
-			Store: store,
-			Clock: clock,
-			Reopen: func(t *testing.T) relay.Store {
-				t.Helper()
-				if err := store.Close(); err != nil {
-					t.Fatal(err)
-				}
-				store = openWith(t, o)
-				return store
-			},
-			Kill: func(t *testing.T) relay.Store {
-				t.Helper()
-				store.abandon()
-				store = openWith(t, o)
-				return store
-			},
-		}
-	})
+func TestConformance(t *testing.T) { storagetest.Run(t, openHarness) }
+
+func TestMoving(t *testing.T) { storagetest.RunMoving(t, openHarness) }
+
+func openHarness(t *testing.T) storagetest.Harness {
+	o := options(t)
+	clock := storagetest.NewClock(storagetest.Start)
+	o.Clock = clock.Now
+	store := openWith(t, o)
+	return storagetest.Harness{
+		Store: store,
+		Clock: clock,
+		Reopen: func(t *testing.T) relay.Store {
+			t.Helper()
+			if err := store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			store = openWith(t, o)
+			return store
+		},
+		Kill: func(t *testing.T) relay.Store {
+			t.Helper()
+			store.abandon()
+			store = openWith(t, o)
+			return store
+		},
+	}
 }

@@ -78,6 +78,7 @@ const (
 		where l.subscription = p.subscription and l.pos = p.pos`
 	trimExceptions = `delete from exceptions x using unnest($1::integer[], $2::bigint[]) as p (subscription, pos)
 		where x.subscription = p.subscription and x.first = p.pos and x.last = x.first and not x.replay`
+	trimMoved = `delete from moved m using events e where e.seq = any($1) and m.id = e.attributes -> 'moved' ->> 'id'`
 	// Spans of deliveries that are over go when none of their positions is left.
 	trimSpans = `delete from exceptions x where last > first and not open and not replay
 		and not exists (select 1 from log l where l.subscription = x.subscription and l.pos between x.first and x.last)`
@@ -145,6 +146,7 @@ func (r *trimRequest) trimEvents(ctx context.Context, c *committer) error {
 		c.group.add(trimLog, subs, positions)
 		c.group.add(trimExceptions, subs, positions)
 		c.group.add("delete from attempts where seq = any($1)", seqs)
+		c.group.add(trimMoved, seqs)
 		c.group.add("delete from events where seq = any($1)", seqs)
 		c.group.add(trimSpans)
 	}

@@ -92,6 +92,12 @@ create table keys (
 ) partition by range (stored);
 create index keys_hash on keys (hash);
 
+-- Events that another store accepted, by the IDs that they have from there.
+create table moved (
+	id text primary key,
+	seq bigint not null
+);
+
 create table notes (
 	name text primary key,
 	value bytea not null
