@@ -290,3 +290,35 @@ func TestCloseWithoutDatabase(t *testing.T) {
 		t.Fatalf("Close again: %v", err)
 	}
 }
+
+// TestCancelledWaitForStandby: the server acknowledges a commit that did not reach its
+// standby when somebody cancels the wait. The relay does not.
+func TestCancelledWaitForStandby(t *testing.T) {
+	server := postgrestest.New(t)
+	o := Options{DSN: server.DSN("postgres"), times: quick}
+	o.times.commit = time.Minute // it is not the time that ends the wait
+	s := openWith(t, o)
+	mustAppend(t, s, keyed("1", "first", "crm")) // makes all partitions
+	server.Query(t, "postgres", "alter system set synchronous_standby_names = 'nobody'")
+	server.Query(t, "postgres", "select pg_reload_conf()")
+	eventually(t, "the setting is read", func() bool {
+		return server.Query(t, "postgres", "show synchronous_standby_names") == "nobody"
+	})
+	answered := make(chan error, 1)
+	go func() {
+		_, err := s.Append(context.Background(), keyed("2", "k", "crm"), func([]*relay.Event) { t.Error("stored was called") })
+		answered <- err
+	}()
+	const waiting = "from pg_stat_activity where wait_event = 'SyncRep' and application_name = 'caddy-relay'"
+	eventually(t, "the commit waits", func() bool { return server.Query(t, "postgres", "select count(*) "+waiting) == "1" })
+	server.Query(t, "postgres", "select pg_cancel_backend(pid) "+waiting)
+	if err := <-answered; !errors.Is(err, relay.ErrBroken) {
+		t.Fatalf("Append: %v", err)
+	}
+	server.Query(t, "postgres", "alter system reset synchronous_standby_names")
+	server.Query(t, "postgres", "select pg_reload_conf()")
+	eventually(t, "the store is open again", func() bool { return s.Err() == nil })
+	if again := mustAppend(t, s, keyed("2", "k", "crm")); !again.Duplicate {
+		t.Errorf("the event that is only here is not known: %+v", again)
+	}
+}
