@@ -85,3 +85,46 @@ func TestEmptyDaysAreDropped(t *testing.T) {
 		t.Fatalf("partitions: %s", got)
 	}
 }
+
+// TestLongWalksRest: events that have to stay are not read again each minute.
+func TestLongWalksRest(t *testing.T) {
+	s := openWith(t, options(t))
+	var b relay.Batch
+	for range 1000 {
+		b.Items = append(b.Items, relay.Item{Event: &relay.Event{Type: "a"}, Targets: storagetest.Targets("held")})
+	}
+	for range manyLeft/1000 + 1 {
+		if _, err := s.Append(t.Context(), b, nil); err != nil {
+			t.Fatal(err)
+		}
+		for i := range b.Items {
+			b.Items[i].Event = &relay.Event{Type: "a"}
+		}
+	}
+	policy := relay.TrimPolicy{DeliveredBefore: time.Now().Add(time.Hour), FailedBefore: time.Now().Add(time.Hour)}
+	walk := func() (steps, events int) {
+		t.Helper()
+		for more := true; more; steps++ {
+			step, err := s.Trim(t.Context(), policy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			events += step.Events
+			more = step.More
+		}
+		return steps, events
+	}
+	if steps, events := walk(); steps < manyLeft/trimEvents || events != 0 {
+		t.Fatalf("the first walk took %d steps and %d events", steps, events)
+	}
+	if err := s.Commit(t.Context(), []relay.Update{{Progress: relay.Progress{Subscription: "held", Low: 1 << 20}}}); err != nil {
+		t.Fatal(err)
+	}
+	if steps, events := walk(); steps != 1 || events != 0 {
+		t.Fatalf("the second walk took %d steps and %d events; want it to rest", steps, events)
+	}
+	s.trim.rest = time.Time{}
+	if _, events := walk(); events != (manyLeft/1000+1)*1000 {
+		t.Fatalf("after the rest %d events went", events)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,9 +23,18 @@ const (
 type trimmer struct {
 	mu     sync.Mutex // one step at a time
 	cursor relay.Seq  // next to be looked at
-	// kept are the days of which the walk left events.
+	// kept are the days of which the walk left events, left how many these are.
 	kept map[day]bool
+	left int
+	// rest is when the next walk may begin.
+	rest time.Time
 }
+
+// A walk that leaves many events is not repeated at once: it reads all of them.
+const (
+	manyLeft = 5000
+	longRest = 10 * time.Minute
+)
 
 // Trim implements [relay.Store]. When a walk has come to its end, partitions in which nothing
 // is left are dropped.
@@ -35,8 +45,9 @@ func (s *Store) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, er
 	s.trim.mu.Lock()
 	defer s.trim.mu.Unlock()
 	r := &trimRequest{policy: p, walk: &s.trim, done: make(chan error, 1)}
+	r.resting = s.trim.cursor == 0 && time.Now().Before(s.trim.rest) && p.MaxBytes == 0
 	if err := s.submit(ctx, r); err != nil {
-		s.trim.cursor, s.trim.kept = 0, nil
+		s.trim.cursor, s.trim.kept, s.trim.left = 0, nil, 0
 		return relay.Trimmed{}, err
 	}
 	return r.trimmed, nil
@@ -48,6 +59,8 @@ type trimRequest struct {
 	walk   *trimmer
 	done   chan error
 
+	// resting says that only keys are looked at.
+	resting bool
 	trimmed relay.Trimmed
 	next    relay.Seq
 }
@@ -88,7 +101,9 @@ const (
 
 // plan implements request.
 func (r *trimRequest) plan(ctx context.Context, c *committer) error {
-	if err := r.trimEvents(ctx, c); err != nil {
+	if r.resting {
+		r.next = 0
+	} else if err := r.trimEvents(ctx, c); err != nil {
 		return c.spoil(fmt.Errorf("trimming events: %w", err))
 	}
 	tag, err := c.conn.Exec(ctx, trimOldKeys, min(int64(seqFrom(r.policy.KeysBefore)), math.MaxInt64), trimKeys, c.epoch)
@@ -97,7 +112,7 @@ func (r *trimRequest) plan(ctx context.Context, c *committer) error {
 	}
 	r.trimmed.Keys = int(tag.RowsAffected())
 	r.trimmed.More = r.trimmed.More || r.trimmed.Keys == trimKeys
-	if r.next > 0 || r.trimmed.More {
+	if r.resting || r.next > 0 || r.trimmed.More {
 		return nil
 	}
 	if err := r.dropEmpty(ctx, c); err != nil {
@@ -171,16 +186,21 @@ func (w *trimmer) keep(s relay.Seq) {
 		w.kept = make(map[day]bool)
 	}
 	w.kept[dayOf(s)] = true
+	w.left++
 }
 
 // settle implements request. The walk goes on behind what was looked at.
 func (r *trimRequest) settle(err error) {
-	if err != nil {
+	if err != nil || r.resting {
 		return
 	}
-	if r.walk.cursor = r.next; r.next == 0 {
-		r.walk.kept = nil
+	if r.walk.cursor = r.next; r.next > 0 {
+		return
 	}
+	if r.walk.left > manyLeft {
+		r.walk.rest = time.Now().Add(longRest)
+	}
+	r.walk.kept, r.walk.left = nil, 0
 }
 
 // dropEmpty drops the partitions of days that are over and of which nothing is left.
