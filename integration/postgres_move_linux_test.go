@@ -64,7 +64,7 @@ func TestEventsMoveToPostgresAndBack(t *testing.T) {
 		t.Fatalf("stopped with %d", code)
 	}
 	third := run(t, lines)
-	wantOutput(t, third.relay("import", back), "imported 1 events")
+	wantOutput(t, third.relay("import", back), "imported 1 event and 21 idempotency keys")
 	mustRelay(third, "resume", "held")
 	deliveredOnce(t, held, append([]string{last}, ids...))
 	third.drained()
