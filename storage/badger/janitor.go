@@ -12,7 +12,7 @@ const houseEvery = time.Second
 
 // keepHouse does what nobody waits for, until the store is closed.
 func (s *Store) keepHouse() {
-	var room reclaimer
+	room := reclaimer{removed: s.committed().removed}
 	var resumed time.Time
 	tick := time.NewTicker(s.pause(houseEvery))
 	defer tick.Stop()
@@ -36,6 +36,7 @@ func (s *Store) keepHouse() {
 		s.space.keepBallast()
 		s.mergeAgain(&resumed, time.Now())
 		s.makeRoom(&room, time.Now())
+		s.tidy(&room, time.Now())
 	}
 }
 

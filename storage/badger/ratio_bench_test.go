@@ -83,18 +83,97 @@ func BenchmarkEnqueueRatio(b *testing.B) {
 
 	old := openAt(b, b.TempDir(), nil)
 	backlog(b, old, entries(), 64, data)
-	for i := range 64 {
-		name := fmt.Sprintf("subscription-%d", i)
-		_, st := old.subs.state(name)
-		head := st.progress.Head
-		if err := old.Commit(background, []relay.Update{{Progress: relay.Progress{Subscription: name, Low: head, Delivered: head}}}); err != nil {
-			b.Fatal(err)
-		}
-	}
+	drainAll(b, old, 64)
 	behind := hammer(b, n, appends(old))
 	b.ReportMetric(fresh, "events/s")
 	b.ReportMetric(fresh/bare, "of-bare-badger")
 	b.ReportMetric(behind/fresh, "of-empty-store")
+}
+
+// drainAll drains so many subscriptions, from 8 goroutines, and returns how many entries it
+// were, and how many a second.
+func drainAll(b *testing.B, s *Store, subscriptions int) (n int64, rate float64) {
+	b.Helper()
+	const workers = 8
+	var wait sync.WaitGroup
+	var read atomic.Int64
+	start := time.Now()
+	for w := range workers {
+		wait.Go(func() {
+			for i := w; i < subscriptions; i += workers {
+				read.Add(drain(b, s, fmt.Sprintf("subscription-%d", i)))
+			}
+		})
+	}
+	wait.Wait()
+	return read.Load(), float64(read.Load()) / time.Since(start).Seconds()
+}
+
+// BenchmarkDrainRatio compares draining on a store that has many finished entries behind it
+// with draining on one that was empty, in the same run. The metric is a share: 1 is as fast.
+func BenchmarkDrainRatio(b *testing.B) {
+	const subscriptions = 64
+	data, n := halfCompressible(1024), max(b.N, entries()/10, 20_000)
+	old := openAt(b, b.TempDir(), nil)
+	backlog(b, old, entries(), subscriptions, data)
+	drainAll(b, old, subscriptions)
+	settle(old)
+	empty := openAt(b, b.TempDir(), nil)
+	var rates [2]float64
+	const rounds = 4
+	for range rounds { // in turn, since the machine is not always the same
+		for i, s := range []*Store{empty, old} {
+			backlog(b, s, n/rounds, subscriptions, data)
+			read, rate := drainAll(b, s, subscriptions)
+			if read != int64(n/rounds) {
+				b.Fatalf("%d entries were drained, want %d", read, n/rounds)
+			}
+			rates[i] += rate / rounds
+		}
+	}
+	b.ReportMetric(rates[0], "entries/s")
+	b.ReportMetric(rates[1]/rates[0], "of-empty-store")
+}
+
+// settle waits until tables are no longer merged.
+func settle(s *Store) {
+	for before := (usage{}); before != count(s.dir); time.Sleep(2 * time.Second) {
+		before = count(s.dir)
+	}
+}
+
+// BenchmarkRoomAfterTrim writes, drains and trims everything, and waits until the janitor has
+// nothing more to give back. The metrics are what is on the disk then, as a share of the data
+// that was written, and of what was on the disk before.
+func BenchmarkRoomAfterTrim(b *testing.B) {
+	s, err := Open(b.TempDir(), Options{hurry: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	data, n := halfCompressible(1024), max(entries(), 200_000)
+	backlog(b, s, n, 64, data)
+	drainAll(b, s, 64)
+	before := count(s.dir).total
+	later := time.Now().AddDate(1, 0, 0)
+	removed := 0
+	for more := true; more; {
+		step, err := s.Trim(background, relay.TrimPolicy{DeliveredBefore: later, FailedBefore: later})
+		if err != nil {
+			b.Fatal(err)
+		}
+		removed += step.Events
+		more = step.More
+	}
+	if removed != n {
+		b.Fatalf("%d events were removed, want %d", removed, n)
+	}
+	after := count(s.dir).total
+	for end := time.Now().Add(time.Minute); time.Now().Before(end) && after > int64(n)*1024*15/100; after = count(s.dir).total {
+		time.Sleep(100 * time.Millisecond)
+	}
+	b.ReportMetric(float64(after)/float64(n*1024), "of-data")
+	b.ReportMetric(float64(after)/float64(before), "of-room-before")
 }
 
 // bareGroupCommit is the fastest durable loop on Badger: one goroutine that commits all

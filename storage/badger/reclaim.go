@@ -20,8 +20,15 @@ const (
 	flattenEvery = 10 * time.Minute
 )
 
+// tidyFrom is what tables may take before anybody looks whether what was removed is in them.
+const tidyFrom = 32 << 20
+
 // reclaimer is what the janitor remembers of making room.
-type reclaimer struct{ sized, reclaimed, flattened time.Time }
+type reclaimer struct {
+	sized, reclaimed, flattened, tidied time.Time
+	// removed is how many events had been removed when tables were last merged for that.
+	removed uint64
+}
 
 // makeRoom removes finished events where the store is larger than it may be, and gives
 // back to the volume what was removed, where room is short.
@@ -39,12 +46,8 @@ func (s *Store) makeRoom(r *reclaimer, now time.Time) {
 		return
 	}
 	r.reclaimed = now
-	if s.space.removed.Swap(0) > 0 {
-		if err := s.submit(context.Background(), &reclaimRequest{make(chan error, 1)}); err != nil {
-			s.log.Debug("room was not given back", zap.Error(err))
-			return
-		}
-		s.space.remeasure()
+	if s.space.removed.Swap(0) > 0 && !s.reclaim() {
+		return
 	}
 	// What was removed may lie further down.
 	_, total, _ = s.space.short()
@@ -52,13 +55,49 @@ func (s *Store) makeRoom(r *reclaimer, now time.Time) {
 		return
 	}
 	r.flattened = now
-	if d := s.db.Load(); d != nil && d.gate.enter() {
-		defer d.gate.leave()
-		if err := d.Flatten(1); err != nil {
-			s.log.Warn("merging tables to give room back", zap.Error(err))
-		}
-		s.space.remeasure()
+	s.flatten()
+}
+
+// tidy merges tables when more events were removed from them than are left. Badger on its
+// own does so only where something new is written, and events are written at the end. The
+// condition makes it cost each event once.
+func (s *Store) tidy(r *reclaimer, now time.Time) {
+	tail := s.committed()
+	removed, left := tail.removed-min(tail.removed, r.removed), tail.ordinal-min(tail.ordinal, tail.removed+tail.lost)
+	if removed < max(left, 1) || now.Sub(r.tidied) < s.pause(flattenEvery) || s.space.tables() < tidyFrom {
+		return
 	}
+	if s.resting.Load() || !s.space.roomToMerge() {
+		return
+	}
+	r.tidied, r.removed = now, tail.removed
+	if s.reclaim() {
+		s.flatten()
+	}
+}
+
+// reclaim merges what was removed last with what it was removed from. It reports whether it
+// could.
+func (s *Store) reclaim() bool {
+	if err := s.submit(context.Background(), &reclaimRequest{make(chan error, 1)}); err != nil {
+		s.log.Debug("room was not given back", zap.Error(err))
+		return false
+	}
+	s.space.remeasure()
+	return true
+}
+
+// flatten merges all tables, while others read and write.
+func (s *Store) flatten() {
+	d := s.db.Load()
+	if d == nil || !d.gate.enter() {
+		return
+	}
+	defer d.gate.leave()
+	if err := d.Flatten(1); err != nil {
+		s.log.Warn("merging tables to give room back", zap.Error(err))
+	}
+	s.space.remeasure()
 }
 
 // trimToSize removes what is finished, oldest first, until the store is a tenth below its

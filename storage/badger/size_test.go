@@ -51,6 +51,35 @@ func TestMaxSize(t *testing.T) {
 	t.Logf("%d unfinished events were kept", unfinished)
 }
 
+// TestRoomComesBackAfterRetention: what retention has removed leaves the disk, without a limit
+// of size and on a volume with room.
+func TestRoomComesBackAfterRetention(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes a hundred megabytes")
+	}
+	s, err := Open(t.TempDir(), Options{hurry: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	n := fill(t, s, 80_000)
+	deliver(t, s, 0, uint64(n))
+	before := count(s.dir).tables
+	if before < tidyFrom {
+		t.Fatalf("tables take %d bytes; the test needs %d", before, tidyFrom)
+	}
+	later := time.Now().AddDate(1, 0, 0)
+	for more := true; more; {
+		step, err := s.Trim(t.Context(), relay.TrimPolicy{DeliveredBefore: later})
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = step.More
+	}
+	eventually(t, "tables take a third of what they took", func() bool { return count(s.dir).tables < before/3 })
+	t.Logf("%d bytes became %d", before, count(s.dir).tables)
+}
+
 // fill appends events until there is no room, and returns how many it were.
 func fill(t *testing.T, s *Store, most int) (stored int) {
 	t.Helper()

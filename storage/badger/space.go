@@ -189,6 +189,13 @@ func (s *space) short() (limit, total int64, full bool) {
 	return s.limits.MaxSize, s.usage.total, s.full && !s.critical
 }
 
+// tables returns what tables take.
+func (s *space) tables() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.usage.tables
+}
+
 func (s *space) setOver(over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
