@@ -23,7 +23,8 @@ type condition struct {
 }
 
 // held returns why nothing may be attempted now, and until when; the time is zero if
-// somebody has to act.
+// somebody has to act. A time further off than anybody could have set it is from before the
+// clock fell back, and holds nothing.
 func (c *condition) held(s *Subscription, now time.Time) (Reason, time.Time) {
 	switch {
 	case s == nil:
@@ -32,11 +33,11 @@ func (c *condition) held(s *Subscription, now time.Time) (Reason, time.Time) {
 		return ReasonPaused, time.Time{}
 	case c.Disabled:
 		return ReasonDisabled, time.Time{}
-	case c.HoldUntil.After(now):
+	case c.HoldUntil.After(now) && !c.HoldUntil.After(now.Add(maxRetryAfter)):
 		return ReasonRetryAfter, c.HoldUntil
 	case c.unavailableUntil.After(now):
 		return ReasonEgress, c.unavailableUntil
-	case c.tripped(s) && c.ProbeAt.After(now):
+	case c.tripped(s) && c.ProbeAt.After(now) && !c.ProbeAt.After(now.Add(s.Breaker.Pause)):
 		return ReasonBreaker, c.ProbeAt
 	default:
 		return ReasonNone, time.Time{}

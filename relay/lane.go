@@ -30,7 +30,9 @@ type lane struct {
 	retries    retries
 	// unread says that the store has open exceptions that nobody has looked at since the
 	// start: when the first one is due is all that is known.
-	unread   bool
+	unread bool
+	// readBy is when it is read whatever is known, since the clock may have fallen back.
+	readBy   time.Time
 	inFlight map[uint64]*job
 	// turn alternates between retries and the log, where both have something.
 	turn bool
@@ -70,6 +72,7 @@ func newLane(r *Relay, p Progress) *lane {
 	}
 	l.next = l.cur.skip(1)
 	if l.unread {
+		l.readBy = time.Now().Add(unreadMost)
 		l.retries.spilled = p.NextDue
 	}
 	return l
@@ -124,7 +127,7 @@ func (l *lane) advance(now time.Time) {
 	case !due.After(now): // waits for a free place, not for the clock
 		due = time.Time{}
 	}
-	for _, next := range []time.Time{l.pace.next, l.slot, l.windows.nextEnd(), l.waiting.nextDue()} {
+	for _, next := range []time.Time{l.pace.next, l.slot, l.windows.nextEnd(), l.waiting.nextDue(), l.lookBy()} {
 		if next.After(now) && (due.IsZero() || next.Before(due)) {
 			due = next
 		}

@@ -16,6 +16,13 @@ const scansAtOnce = 2
 // scanPage is how many exceptions are read at once.
 const scanPage = 1000
 
+// unreadMost is how long after a start the word of the store is taken for when the first
+// retry of a lane is due.
+const unreadMost = time.Hour
+
+// clockSlack is how far a record may be ahead of the clock.
+const clockSlack = time.Minute
+
 // scans are the lanes that want to look into the store for what is due.
 type scans struct {
 	mu      sync.Mutex
@@ -63,10 +70,19 @@ func (l *lane) unknown() bool {
 	return l.unread && l.retries.spilled.IsZero() && l.retries.reading.IsZero()
 }
 
+// lookBy returns when the lane is read at the latest, or zero if it was.
+func (l *lane) lookBy() time.Time {
+	if !l.unread {
+		return time.Time{}
+	}
+	return l.readBy
+}
+
 // wantsScan reports whether the lane has to look into the store for what is due: when it
 // cannot go on without, or when what is due is only there. The caller holds the lock.
 func (l *lane) wantsScan(now time.Time) bool {
-	return !l.retries.scanning && (l.unknown() || l.blind() || l.retries.wantsScan(now) || l.waiting.wantsScan(now))
+	late := l.unread && !now.Before(l.readBy)
+	return !l.retries.scanning && (late || l.unknown() || l.blind() || l.retries.wantsScan(now) || l.waiting.wantsScan(now))
 }
 
 // oldestDue returns since when something has been due, or when the first will be; zero if
@@ -220,7 +236,8 @@ func (f *foundRetries) resume(now time.Time) {
 	}
 }
 
-// retryOf makes an entry of the schedule of an open exception, or nil if it has one.
+// retryOf makes an entry of the schedule of an open exception, or nil if it has one. What was
+// recorded in the future is due at once: the clock fell back since.
 func (l *lane) retryOf(x Exception) *retry {
 	if (x.Kind != Retry && x.Kind != Waiting && !l.order.heads(x)) || l.known(x.From) {
 		return nil
@@ -228,6 +245,9 @@ func (l *lane) retryOf(x Exception) *retry {
 	due := x.Due
 	if resumed := l.condition.ResumedAt; due.After(resumed) && !x.At.After(resumed) {
 		due = resumed
+	}
+	if now := time.Now(); x.At.After(now.Add(clockSlack)) && due.After(now) {
+		due = now
 	}
 	return &retry{parcel: parcelOf(&x), due: due}
 }
