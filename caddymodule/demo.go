@@ -46,7 +46,7 @@ production, and nothing is left behind.`,
 // demo is what one run of the command needs.
 type demo struct {
 	folder       string
-	secret       string
+	secret       string // its placeholder
 	intake, sink string // host:port
 }
 
@@ -69,7 +69,12 @@ func runDemo(ctx context.Context, out io.Writer, once bool) (err error) {
 		return fmt.Errorf("making a temporary folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	d := &demo{folder: folder, secret: signature.NewStandardSecret()}
+	// In a file, as everybody should have it: then nothing warns of it.
+	secret := filepath.Join(folder, "secret")
+	if err := os.WriteFile(secret, []byte(signature.NewStandardSecret()), 0o600); err != nil {
+		return fmt.Errorf("writing the demo's secret: %w", err)
+	}
+	d := &demo{folder: folder, secret: "{file." + secret + "}"}
 	if d.intake, err = freeAddress(demoIntakePort); err != nil {
 		return err
 	}
