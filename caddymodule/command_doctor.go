@@ -40,6 +40,9 @@ region, which is closed at once; otherwise nothing is sent to them.
 
 With --storage it reads all that is stored instead, while no Caddy has the store open: in
 the given directory, that of --config, or the default one.`,
+		Example: `  caddy relay doctor --config /etc/caddy/Caddyfile
+  caddy relay doctor --reach
+  caddy relay doctor --storage /var/lib/caddy/relay`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var d doctor

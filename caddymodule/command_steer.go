@@ -20,9 +20,10 @@ import (
 func pauseCommand() *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
-		Use:     "pause <subscription>",
-		Short:   "Hold the deliveries of a subscription",
-		Long:    "Holds the deliveries of a subscription until it is resumed. None is lost, and the pause survives restarts.",
+		Use:   "pause <subscription>",
+		Short: "Hold the deliveries of a subscription",
+		Long: `Holds the deliveries of a subscription until it is resumed. None is lost, and the pause
+survives restarts.`,
 		Example: `  caddy relay pause crm --reason "their migration, until Monday"`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,8 +44,9 @@ func resumeCommand() *cobra.Command {
 		Short: "Let a subscription go on that is paused, disabled or held",
 		Long: `Ends a pause, and whatever else holds a subscription but for its configuration.
 Everything that is held or waits for a retry is due at once, also where nothing was held.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return steer(cmd, args[0], "resume", nil) },
+		Example: "  caddy relay resume crm",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return steer(cmd, args[0], "resume", nil) },
 	}
 }
 
@@ -56,6 +58,8 @@ func dropCommand() *cobra.Command {
 		Long: `Gives up everything that a subscription holds or has pending, also one that is gone from the
 configuration: it is recorded as failed, for the reason "dropped", and can be replayed
 while it is kept.`,
+		Example: `  caddy relay drop crm
+  caddy relay drop crm --yes`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !yes && !confirmed(cmd, "Give up all pending deliveries of "+args[0]+"?") {

@@ -32,6 +32,8 @@ func demoCommand() *cobra.Command {
 and shows what happens: the receiver fails the first attempt of each event, and the
 relay makes another one. Then it waits for more events. Nothing of it is for
 production, and nothing is left behind.`,
+		Example: `  caddy relay demo
+  caddy relay demo --once`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
