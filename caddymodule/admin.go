@@ -43,6 +43,7 @@ var adminRoutes = map[string]adminHandler{
 	"GET /relay/status":           adminStatus,
 	"GET /relay/events":           adminEvents,
 	"POST /relay/events":          adminPublish,
+	"POST /relay/preview":         adminPreview,
 	"GET /relay/events/{id}":      adminEvent,
 	"DELETE /relay/events/{id}":   adminErase,
 	"GET /relay/events/{id}/data": adminEventData,

@@ -15,13 +15,15 @@ import (
 
 func sendCommand() *cobra.Command {
 	var id, source, subject string
+	var dry bool
 	cmd := &cobra.Command{
 		Use:   "send <type> [<data> | @<file> | -]",
 		Short: "Send an event, as an application would",
 		Long: `Sends one event. The data is JSON, given as an argument, in a file, or on the standard
 input; without any it is null. It arrives at receivers byte for byte.`,
 		Example: `  caddy relay send order.paid '{"order":42}'
-  caddy relay send order.paid @order.json --id order-42-paid`,
+  caddy relay send order.paid @order.json --id order-42-paid
+  caddy relay send order.paid @order.json --dry-run`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			data, err := sendData(args[1:])
@@ -36,16 +38,24 @@ input; without any it is null. It arrives at receivers byte for byte.`,
 			if err != nil {
 				return err
 			}
-			body, err := c.call(http.MethodPost, "/relay/events", envelope)
+			route := "/relay/events"
+			if dry {
+				route = "/relay/preview"
+			}
+			body, err := c.call(http.MethodPost, route, envelope)
 			if err != nil {
 				return err
 			}
-			if wantsJSON(cmd) {
+			switch {
+			case wantsJSON(cmd):
 				return printJSON(cmd.OutOrStdout(), body)
+			case dry:
+				return printPreview(cmd.OutOrStdout(), body)
 			}
 			return printReceipt(cmd.OutOrStdout(), body)
 		},
 	}
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "store and send nothing: show who would get what, and why")
 	cmd.Flags().StringVar(&id, "id", "", "your own id of the event: sent twice, it is delivered once")
 	cmd.Flags().StringVar(&source, "source", "", "where the event comes from, a URI reference")
 	cmd.Flags().StringVar(&subject, "subject", "", "what the event is about")

@@ -66,13 +66,7 @@ func showWhy(cmd *cobra.Command, c *client, id, subscription string) error {
 		verdict = "matches"
 	}
 	fmt.Fprintf(w, "%s  %s  %s %s\n", x.Event, x.Type, verdict, x.Subscription)
-	for _, c := range x.Clauses {
-		mark := "no "
-		if c.Verdict {
-			mark = "yes"
-		}
-		fmt.Fprintf(w, "  %s  %s %s\n       %s\n", mark, c.Word, strings.ReplaceAll(c.Text, "\n", "\n       "), c.Found)
-	}
+	printClauses(w, x.Clauses)
 	switch {
 	case x.Delivery != nil:
 		fmt.Fprintf(w, "  delivery: %s\n", stateAndReason(x.Delivery))
@@ -83,6 +77,16 @@ func showWhy(cmd *cobra.Command, c *client, id, subscription string) error {
 		fmt.Fprintf(w, "  note: %s\n", x.Note)
 	}
 	return nil
+}
+
+func printClauses(w io.Writer, clauses []view.Clause) {
+	for _, c := range clauses {
+		mark := "no "
+		if c.Verdict {
+			mark = "yes"
+		}
+		fmt.Fprintf(w, "  %s  %s %s\n       %s\n", mark, c.Word, strings.ReplaceAll(c.Text, "\n", "\n       "), c.Found)
+	}
 }
 
 // showAttributes prints what the sender said of the event beside its data.

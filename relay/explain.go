@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay/topic"
 )
@@ -88,6 +89,31 @@ func (r *Relay) Explain(ctx context.Context, id, subscription string) (*Explanat
 		x.Note = noteToday
 	}
 	return x, nil
+}
+
+// previewID is the ID of an event that has none yet, and may get none.
+const previewID = idPrefix + "preview"
+
+// ExplainNew says for each subscription of the active plan why it would get an event that is
+// not stored, or why not. Errors: [ErrClosed] before there was a plan, and
+// [UnknownSubscriptionError].
+func (r *Relay) ExplainNew(e *Event) ([]Explanation, error) {
+	plan := r.matching.Load()
+	if plan == nil {
+		return nil, ErrClosed
+	}
+	if name, bad := plan.unknown(e.Only); bad {
+		return nil, &UnknownSubscriptionError{Name: name}
+	}
+	event := *e
+	event.ID, event.Accepted, event.Size = previewID, time.Now().UTC(), len(e.Data)
+	all := make([]Explanation, len(plan.subscriptions))
+	for i, s := range plan.subscriptions {
+		x := Explanation{Event: &event, Subscription: s.Name, Clauses: s.explain(&event)}
+		x.Matches = !slices.ContainsFunc(x.Clauses, func(c Clause) bool { return !c.Matches })
+		all[i] = x
+	}
+	return all, nil
 }
 
 // explain evaluates every clause, also behind one that does not match.
