@@ -310,3 +310,43 @@ func TestMovedKeysAndErasureStay(t *testing.T) {
 		}
 	})
 }
+
+// What waits for something outside goes on waiting with what is left of its time; what was
+// newest in a debounce window is sent at its end.
+func TestMovedEventsGoOnWaiting(t *testing.T) {
+	run(t, func(w *world) {
+		plan := func(to *world, waited, debounced *receiver) {
+			a := waiting("a", waited, newCDN())
+			a.WaitFor.Timeout = 10 * time.Minute
+			b := subscription("b", debounced)
+			b.Debounce = &relay.Debounce{Window: 10 * time.Minute, By: placeholder("{event.type}")}
+			to.plan(a, b)
+		}
+		plan(w, new(receiver), new(receiver))
+		start := time.Now()
+		id := w.publish("entry.published", `{"n":1}`).ID
+		w.wait(4 * time.Minute)
+		events, _ := exported(t, w.engine, false)
+		w.close()
+
+		other := w.elsewhere()
+		defer other.close()
+		waited, debounced := new(receiver), new(receiver)
+		plan(other, waited, debounced)
+		if n := other.take(events); n != 1 {
+			t.Fatalf("%d were taken", n)
+		}
+		other.wait(5 * time.Minute)
+		if n := len(waited.all()) + len(debounced.all()); n != 0 {
+			t.Errorf("%d were sent early", n)
+		}
+		other.wait(time.Hour)
+		for name, r := range map[string]*receiver{"wait_for": waited, "debounce": debounced} {
+			got := r.all()
+			if len(got) != 1 || got[0].header.Get("webhook-id") != id || got[0].at.Sub(start).Round(time.Minute) != 10*time.Minute {
+				t.Errorf("%s: %+v; want it once, ten minutes after it was accepted", name, got)
+			}
+		}
+		other.expectPending(0)
+	})
+}
