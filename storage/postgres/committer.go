@@ -242,6 +242,9 @@ func (c *committer) send(ctx context.Context) error {
 		return err
 	}
 	c.doubtful.Store(false)
+	if len(c.fresh) > 0 {
+		c.s.subs.expect(c.fresh)
+	}
 	if err := c.conn.SendBatch(ctx, b).Close(); err != nil {
 		return err
 	}
@@ -309,6 +312,7 @@ func (c *committer) publish() {
 	for _, u := range c.fresh {
 		t.add(u)
 	}
+	t.coming = nil
 	for _, u := range c.touched {
 		u.current = u.next
 		u.touched = false

@@ -96,7 +96,7 @@ func storable(s relay.Seq) bool { return s>>63 == 0 }
 // isDamaged reports whether the server cannot read a row: its page or its data is corrupt.
 func isDamaged(err error) bool { return isCode(err, "XX001", "XX002") }
 
-func (s *Store) find(id int32) (*sub, error) { return named(s.subs.all(), id) }
+func (s *Store) find(id int32) (*sub, error) { return s.subs.find(id) }
 
 // Event implements [relay.Store].
 func (s *Store) Event(ctx context.Context, seq relay.Seq) (e *relay.Event, err error) {

@@ -139,3 +139,29 @@ func TestUnreadableEvent(t *testing.T) {
 		t.Errorf("Events: %+v, %v", page, err)
 	}
 }
+
+// TestEventsAreReadAtOnce: between the commit and the moment at which it is known here, an
+// event for a new subscription can be read.
+func TestEventsAreReadAtOnce(t *testing.T) {
+	s := openWith(t, options(t))
+	table := &s.subs
+	table.expect([]*sub{{id: 1, name: "new"}, {id: 2, name: "newer"}})
+	for id, want := range map[int32]string{1: "new", 2: "newer"} {
+		if u, err := s.find(id); err != nil || u.name != want {
+			t.Errorf("the subscription %d: %+v, %v", id, u, err)
+		}
+	}
+	if _, err := s.find(3); err == nil {
+		t.Error("a subscription that nobody has made is known")
+	}
+	if n := len(table.progress()); n != 0 {
+		t.Errorf("%d subscriptions have a progress before they are stored", n)
+	}
+	mustAppend(t, s, one("1", "crm"))
+	if u, err := s.find(1); err != nil || u.name != "crm" {
+		t.Errorf("the subscription 1: %+v, %v", u, err)
+	}
+	if _, err := s.find(2); err == nil {
+		t.Error("a subscription that was not stored is still known")
+	}
+}

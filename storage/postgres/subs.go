@@ -28,6 +28,26 @@ type table struct {
 	mu     sync.RWMutex
 	byName map[string]*sub
 	byID   []*sub // the number is the index plus one
+	// coming are those of the group that is sent: readers may see its events before it is
+	// published here.
+	coming []*sub
+}
+
+// expect notes the subscriptions that the group makes.
+func (t *table) expect(fresh []*sub) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.coming = slices.Clone(fresh)
+}
+
+// find returns the subscription with a number that stands in the database.
+func (t *table) find(id int32) (*sub, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if n := int(id) - len(t.byID) - 1; n >= 0 && n < len(t.coming) {
+		return t.coming[n], nil
+	}
+	return named(t.byID, id)
 }
 
 func (t *table) get(name string) *sub {
@@ -64,7 +84,7 @@ func (t *table) add(u *sub) {
 func (t *table) replace(subs []*sub) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.byName, t.byID = make(map[string]*sub, len(subs)), nil
+	t.byName, t.byID, t.coming = make(map[string]*sub, len(subs)), nil, nil
 	for _, u := range subs {
 		t.add(u)
 	}
