@@ -77,6 +77,12 @@ func (l *lane) takeIn(x Exception, now time.Time) {
 	p := parcelOf(&x)
 	switch {
 	case p.key == "":
+	case l.unread: // whose turn it is will be seen when the store is read
+		l.order.line(p.key).queue(&l.order, behindOf(&p))
+		l.outbox.put(p.exception(Ordered, now))
+		l.retries.leave(p.pos)
+		l.retries.spill(now)
+		return
 	case l.order.free(p.key, p.pos):
 		l.order.claim(p.key, behindOf(&p))
 	default:

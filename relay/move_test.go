@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -349,4 +350,55 @@ func TestMovedEventsGoOnWaiting(t *testing.T) {
 		}
 		other.expectPending(0)
 	})
+}
+
+// What is taken while a lane is read for the first time goes in its turn among those of its
+// key, which nobody knows yet.
+func TestMovedEventsWaitForTheOrderThatIsBeingRead(t *testing.T) {
+	run(t, func(w *world) {
+		var down atomic.Bool
+		down.Store(true)
+		retried := func(to http.RoundTripper) *relay.Subscription {
+			s := ordered("crm", to)
+			s.Retry.Delays = []time.Duration{time.Hour, time.Hour}
+			return s
+		}
+		w.plan(retried(failingWhile(&down)))
+		for n := range 3 {
+			w.publish("x", keyed("a", n))
+		}
+		w.wait(time.Minute)
+		events, _ := exported(t, w.engine, false)
+		w.close()
+
+		other := w.elsewhere()
+		defer other.close()
+		to := failingWhile(&down)
+		other.plan(retried(to))
+		for n := range 3 {
+			other.publish("x", keyed("a", 10+n))
+		}
+		other.wait(time.Minute)
+		other.close()
+		other.memory = other.memory.Reopen()
+		other.store = &moving{sleepy{other.memory}, other.memory}
+		other.open()
+		down.Store(false)
+		before := len(to.all())
+		other.plan(retried(to))
+		other.wait(30 * time.Second)
+		if n := other.take(events); n != 3 {
+			t.Fatalf("%d events were taken, want 3", n)
+		}
+		other.wait(3 * time.Hour)
+		if got := fmt.Sprint(sequences(t, to.all()[before:])["a"]); got != "[10 11 12 0 1 2]" {
+			t.Errorf("delivered were %s", got)
+		}
+	})
+}
+
+// moving is a slow store that takes events of others.
+type moving struct {
+	sleepy
+	relay.Mover
 }
