@@ -77,13 +77,14 @@ func BenchmarkEnqueueRatio(b *testing.B) {
 			return err
 		}
 	}
-	n := max(b.N, 5000)
+	n := max(b.N, entries()/20, 5000)
 	bare := hammer(b, n, bareGroupCommit(b, data))
 	fresh := hammer(b, n, appends(openAt(b, b.TempDir(), nil)))
 
 	old := openAt(b, b.TempDir(), nil)
 	backlog(b, old, entries(), 64, data)
 	drainAll(b, old, 64)
+	settle(old)
 	behind := hammer(b, n, appends(old))
 	b.ReportMetric(fresh, "events/s")
 	b.ReportMetric(fresh/bare, "of-bare-badger")
