@@ -85,7 +85,7 @@ func TestRefusedBodiesAreNotAskedFor(t *testing.T) {
 		"too large":      {413, []string{ofType, typeJSON, "Content-Length: 99999999999"}},
 		"text":           {415, []string{ofType, "Content-Type: text/plain", "Content-Length: 100000"}},
 		"compressed":     {415, []string{ofType, typeJSON, "Content-Encoding: br", "Transfer-Encoding: chunked"}},
-		"wrong key":      {400, []string{ofType, typeJSON, "Idempotency-Key: a b", "Content-Length: 100"}},
+		"wrong key":      {400, []string{ofType, typeJSON, `Idempotency-Key: "a`, "Content-Length: 100"}},
 		"wrong type":     {422, []string{"/v1/events/a..b", typeJSON, "Content-Length: 100"}},
 	}
 	for name, r := range refused {
