@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay/gate"
 )
 
 // Options of an engine.
@@ -37,11 +39,12 @@ type Relay struct {
 	ration   *ration
 	runners  *runners
 	settler  *settler
-	gate     *gate
-	stalled  atomic.Bool
-	memory   atomic.Int64 // bytes of data in the lanes' queues
-	retries  atomic.Int64 // deliveries in the lanes' memory that wait for an attempt
-	scans    scans
+	// gate counts the attempts in flight, and lets none begin once it is shut.
+	gate    gate.Gate
+	stalled atomic.Bool
+	memory  atomic.Int64 // bytes of data in the lanes' queues
+	retries atomic.Int64 // deliveries in the lanes' memory that wait for an attempt
+	scans   scans
 
 	// attempts is the parent of every attempt's context; cut ends it.
 	attempts context.Context
@@ -67,7 +70,6 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 		logger: o.Logger,
 		opened: time.Now(),
 		lanes:  make(map[string]*lane),
-		gate:   newGate(),
 		stop:   make(chan struct{}),
 	}
 	if r.logger == nil {

@@ -12,10 +12,10 @@ import (
 
 // Append implements [relay.Store].
 func (s *Store) Append(ctx context.Context, b relay.Batch, stored func([]*relay.Event)) ([]relay.Receipt, error) {
-	if !s.gate.enter() {
+	if !s.gate.Enter() {
 		return nil, relay.ErrClosed
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	r := &appendRequest{batch: b, stored: stored, done: make(chan error, 1)}
 	if err := s.submit(ctx, r); err != nil {
 		return nil, err

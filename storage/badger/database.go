@@ -7,13 +7,15 @@ import (
 
 	bdb "github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay/gate"
 )
 
 // database is Badger while it is open. A store that opens it anew after a failure has
 // several of them, one after the other.
 type database struct {
 	*bdb.DB
-	gate   gate       // who reads from it
+	gate   gate.Gate  // who reads from it
 	closed chan error // set once closing has begun
 }
 
@@ -29,7 +31,7 @@ func (d *database) view(fn func(txn *bdb.Txn) error) error {
 // is closed, and goes on in the background. What was acknowledged is in its logs.
 func (d *database) close(patience time.Duration, stop <-chan struct{}) error {
 	if d.closed == nil {
-		d.gate.close()
+		d.gate.Close()
 		d.closed = make(chan error, 1)
 		go func() { d.closed <- d.Close() }()
 	}

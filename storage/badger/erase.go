@@ -14,10 +14,10 @@ import (
 
 // Erase implements [relay.Store].
 func (s *Store) Erase(ctx context.Context, seq relay.Seq, updates []relay.Update) error {
-	if !s.gate.enter() {
+	if !s.gate.Enter() {
 		return relay.ErrClosed
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	return s.submit(ctx, &eraseRequest{seq: seq, updates: updates, done: make(chan error, 1)})
 }
 

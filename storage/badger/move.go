@@ -13,10 +13,10 @@ var _ relay.Mover = (*Store)(nil)
 
 // Adopt implements [relay.Mover].
 func (s *Store) Adopt(ctx context.Context, moved []relay.Moved, stored func([]relay.Moved)) (int, error) {
-	if !s.gate.enter() {
+	if !s.gate.Enter() {
 		return 0, relay.ErrClosed
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	r := &adoptRequest{moved: moved, stored: stored, done: make(chan error, 1)}
 	if err := s.submit(ctx, r); err != nil {
 		return 0, err
@@ -176,10 +176,10 @@ func (s *Store) movedKey(key []byte, k *known, all []*sub) (relay.MovedKey, erro
 
 // AdoptKeys implements [relay.Mover].
 func (s *Store) AdoptKeys(ctx context.Context, keys []relay.MovedKey) (int, error) {
-	if !s.gate.enter() {
+	if !s.gate.Enter() {
 		return 0, relay.ErrClosed
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	r := &adoptKeysRequest{keys: keys, done: make(chan error, 1)}
 	if err := s.submit(ctx, r); err != nil {
 		return 0, err

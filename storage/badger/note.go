@@ -26,10 +26,10 @@ func (s *Store) SwapNote(ctx context.Context, name string, old, value []byte) (b
 	if len(value) == 0 || len(value) > relay.MaxNoteSize {
 		return false, fmt.Errorf("keeping the note %q: it has %d bytes; possible are 1 to %d", name, len(value), relay.MaxNoteSize)
 	}
-	if !s.gate.enter() {
+	if !s.gate.Enter() {
 		return false, relay.ErrClosed
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	r := &noteRequest{name: name, old: old, value: value, done: make(chan error, 1)}
 	if err := s.submit(ctx, r); err != nil {
 		return false, err

@@ -12,7 +12,7 @@ import (
 // the subscriptions were first used.
 func (s *Store) Progress(ctx context.Context) iter.Seq2[relay.Progress, error] {
 	return func(yield func(relay.Progress, error) bool) {
-		if s.gate.isShut() {
+		if s.gate.IsShut() {
 			yield(relay.Progress{}, relay.ErrClosed)
 			return
 		}

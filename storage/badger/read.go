@@ -49,7 +49,7 @@ func (s *Store) Read(ctx context.Context, subscription string, after uint64, lim
 
 // check returns what a call that reads nothing has to answer.
 func (s *Store) check(ctx context.Context) error {
-	if s.gate.isShut() {
+	if s.gate.IsShut() {
 		return relay.ErrClosed
 	}
 	return ctx.Err()

@@ -90,10 +90,10 @@ func (s *Store) reclaim() bool {
 // flatten merges all tables, while others read and write.
 func (s *Store) flatten() {
 	d := s.db.Load()
-	if d == nil || !d.gate.enter() {
+	if d == nil || !d.gate.Enter() {
 		return
 	}
-	defer d.gate.leave()
+	defer d.gate.Leave()
 	if err := d.Flatten(1); err != nil {
 		s.log.Warn("merging tables to give room back", zap.Error(err))
 	}

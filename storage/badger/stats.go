@@ -30,10 +30,10 @@ func (s *Store) tables() (tables []bdb.TableInfo, err error) {
 // Stats implements [relay.Store]. A table counts for a part if it holds nothing else;
 // what is young lies in mixed tables and logs, and counts as other.
 func (s *Store) Stats(ctx context.Context) (relay.StoreStats, error) {
-	if !s.gate.enter() {
+	if !s.gate.Enter() {
 		return relay.StoreStats{}, relay.ErrClosed
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	if err := ctx.Err(); err != nil {
 		return relay.StoreStats{}, err
 	}

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/gate"
 )
 
 // Store is a [relay.Store] in one directory.
@@ -22,7 +23,7 @@ type Store struct {
 	options Options
 	log     *zap.Logger
 	clock   func() time.Time
-	gate    gate
+	gate    gate.Gate
 	space   *space
 	reserve descriptors
 
@@ -149,7 +150,7 @@ func (s *Store) adopt(im *image) {
 // Close implements [relay.Store]. It must not be called from stored.
 func (s *Store) Close() error {
 	s.stopOnce.Do(func() { close(s.stop) })
-	if !s.gate.close() {
+	if !s.gate.Close() {
 		return relay.ErrClosed
 	}
 	s.janitor.Wait()
@@ -188,7 +189,7 @@ func (s *Store) HasKey(key []byte) bool {
 
 // Err implements [relay.Store].
 func (s *Store) Err() error {
-	if s.gate.isShut() {
+	if s.gate.IsShut() {
 		return relay.ErrClosed
 	}
 	if err := s.failure(); err != nil {
@@ -243,10 +244,10 @@ func (s *Store) submit(ctx context.Context, r request) error {
 
 // read runs fn in a snapshot, within the gate.
 func (s *Store) read(ctx context.Context, fn func(txn *bdb.Txn) error) error {
-	if !s.gate.enter() {
+	if !s.gate.Enter() {
 		return relay.ErrClosed
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -261,8 +262,8 @@ func (s *Store) view(fn func(txn *bdb.Txn) error) error {
 func (s *Store) with(fn func(d *database) error) error {
 	for {
 		d := s.db.Load()
-		if d != nil && d.gate.enter() {
-			defer d.gate.leave()
+		if d != nil && d.gate.Enter() {
+			defer d.gate.Leave()
 			return fn(d)
 		}
 		if !s.waitForOpening() && s.db.Load() == d {

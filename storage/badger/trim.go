@@ -31,10 +31,10 @@ type trimmer struct {
 
 // Trim implements [relay.Store].
 func (s *Store) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, error) {
-	if !s.gate.enter() {
+	if !s.gate.Enter() {
 		return relay.Trimmed{}, relay.ErrClosed
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	if err := ctx.Err(); err != nil {
 		return relay.Trimmed{}, err
 	}

@@ -26,7 +26,7 @@ func (killing) plan(_ context.Context, c *committer) error {
 // abandon does to a store what kill -9 does: its connections end, and it says nothing.
 func (s *Store) abandon() {
 	s.stopOnce.Do(func() { close(s.stop) })
-	s.gate.close()
+	s.gate.Close()
 	s.requests <- killing{}
 	close(s.requests)
 	<-s.stopped

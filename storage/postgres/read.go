@@ -14,7 +14,7 @@ import (
 // subscriptions were first used: only the relay that has the lease changes them.
 func (s *Store) Progress(ctx context.Context) iter.Seq2[relay.Progress, error] {
 	return func(yield func(relay.Progress, error) bool) {
-		if s.gate.isShut() {
+		if s.gate.IsShut() {
 			yield(relay.Progress{}, relay.ErrClosed)
 			return
 		}

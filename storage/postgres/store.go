@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/gate"
 )
 
 // Store is a [relay.Store] in a schema of a PostgreSQL database.
@@ -21,7 +22,7 @@ type Store struct {
 	log      *zap.Logger
 	clock    func() time.Time
 	times    times
-	gate     gate
+	gate     gate.Gate
 	pool     atomic.Pointer[pgxpool.Pool]
 	retired  sync.WaitGroup // pools that are being closed
 	identity identity
@@ -104,7 +105,7 @@ func open(o *Options, location string) (s *Store, err error) {
 // Close implements [relay.Store]. It must not be called from stored.
 func (s *Store) Close() error {
 	s.stopOnce.Do(func() { close(s.stop) })
-	if !s.gate.close() {
+	if !s.gate.Close() {
 		return relay.ErrClosed
 	}
 	close(s.requests)
@@ -116,7 +117,7 @@ func (s *Store) Close() error {
 
 // Err implements [relay.Store].
 func (s *Store) Err() error {
-	if s.gate.isShut() {
+	if s.gate.IsShut() {
 		return relay.ErrClosed
 	}
 	return s.failure()
@@ -152,10 +153,10 @@ func (s *Store) committed() tail {
 
 // submit hands r to the committer and waits for its answer.
 func (s *Store) submit(ctx context.Context, r request) error {
-	if !s.gate.enter() {
+	if !s.gate.Enter() {
 		return relay.ErrClosed
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	if err := s.failure(); err != nil {
 		return err
 	}
@@ -176,10 +177,10 @@ func (s *Store) submit(ctx context.Context, r request) error {
 
 // read runs fn with a connection that reads, within the gate and bounded in time.
 func (s *Store) read(ctx context.Context, fn func(ctx context.Context, conn *pgx.Conn) error) error {
-	if !s.gate.enter() {
+	if !s.gate.Enter() {
 		return relay.ErrClosed
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -215,7 +216,7 @@ func isUnreadable(err error) bool {
 
 // check returns what a call that reads nothing has to answer.
 func (s *Store) check(ctx context.Context) error {
-	if s.gate.isShut() {
+	if s.gate.IsShut() {
 		return relay.ErrClosed
 	}
 	return ctx.Err()
