@@ -17,9 +17,10 @@ import (
 //
 // What the store does differently from one that has a single user:
 //
-//   - Commit applies the updates of subscriptions that this member carries, and of those that
-//     nobody ever carried. If there were others, they are left out, and it returns a
-//     [NotCarriedError] that names them.
+//   - Commit applies the updates of subscriptions that this member carries, under the Epoch of
+//     their Progress, and of those that nobody ever carried. If there were others, they are
+//     left out, and it returns a [NotCarriedError] that names them: also those of an earlier
+//     time at which this member carried the same subscription.
 //   - The same holds for the updates of Erase, without an error: who carries the others has
 //     to be asked.
 //   - Trim does nothing, and reports no more, in all members but one.
@@ -28,8 +29,9 @@ type Shared interface {
 	Store
 
 	// Join makes an engine a member, before it appends anything, and is called once. From
-	// then on, until Close, the store calls methods of m, one after the other. ctx bounds
-	// joining alone.
+	// then on, until Close, the store calls methods of m, one after the other. m learns of
+	// what has changed since the engine's first call of Progress, which comes before. ctx
+	// bounds joining alone.
 	Join(ctx context.Context, m Member) error
 
 	// Offer says what this member could carry from now on, in place of what it said before.
@@ -43,7 +45,9 @@ type Shared interface {
 
 	// CarriedUntil is when this member's lease ends, unless it is renewed before: by its own
 	// clock, with a margin. No attempt may begin later, since another member may take over
-	// then.
+	// then. After it has passed it does not move on before [Member.Lost] has returned for all
+	// that others have taken over. It takes no lock that is held while Member is called; nor
+	// does Carrier.
 	CarriedUntil() time.Time
 
 	// Members lists those that are alive, this one first.
@@ -80,7 +84,7 @@ type Member interface {
 	// carries them has left them.
 	Learn(all []Progress)
 
-	// Answer answers a request of another member.
+	// Answer answers a request of another member. It may call the store as it likes.
 	Answer(ctx context.Context, request []byte) []byte
 }
 

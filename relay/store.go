@@ -148,6 +148,10 @@ type Span struct{ From, To uint64 }
 // instead of a row for each delivery.
 type Progress struct {
 	Subscription string
+	// Epoch counts the changes of who carries the subscription, in a [Shared] store:
+	// [Member.Carry] tells it, and an [Update] is taken under the same one alone. Elsewhere,
+	// and before anybody carried it, it is 0.
+	Epoch uint64
 	// Head is the highest position in the log, 0 if it is empty. The store keeps it;
 	// it is ignored in an [Update].
 	Head uint64
