@@ -47,7 +47,7 @@ func TestTransportsAreSharedOnlyBetweenEquals(t *testing.T) {
 	prefix := netip.MustParsePrefix
 	region := func(name string) *Region { return &Region{Name: name, Egress: []Egress{{Address: "192.0.2.1"}}} }
 	base := func() route {
-		return route{region: region("eu"), connectTimeout: time.Second, maxIdle: 4, rules: destination.Rules{
+		return route{region: region("eu"), connectTimeout: time.Second, rules: destination.Rules{
 			AllowIPs:   []netip.Prefix{prefix("10.0.0.0/8"), prefix("10.0.0.1/32")},
 			AllowHosts: []string{"a.internal", "b.internal"},
 		}}
@@ -64,7 +64,6 @@ func TestTransportsAreSharedOnlyBetweenEquals(t *testing.T) {
 		"addresses": func(r *route) { r.rules.AllowIPs = r.rules.AllowIPs[:1] },
 		"hosts":     func(r *route) { r.rules.AllowHosts = nil },
 		"timeout":   func(r *route) { r.connectTimeout++ },
-		"idle":      func(r *route) { r.maxIdle++ },
 	} {
 		other := base()
 		change(&other)
@@ -75,7 +74,7 @@ func TestTransportsAreSharedOnlyBetweenEquals(t *testing.T) {
 
 	a := mustProvision(t, `{"subscriptions": [
 		{"name": "a", "url": "https://a.example.com/"},
-		{"name": "b", "url": "https://b.example.com/"},
+		{"name": "b", "url": "https://b.example.com/", "max_in_flight": 100},
 		{"name": "c", "url": "https://c.example.com/", "allow_ips": ["10.0.0.0/8"]}]}`)
 	of := func(name string) any { return a.plan.Subscription(name).Transport }
 	if of("a") != of("b") || of("a") == of("c") {

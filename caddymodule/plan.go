@@ -81,7 +81,6 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		guard:          guard,
 		rules:          rules,
 		connectTimeout: cmp.Or(time.Duration(settings.ConnectTimeout), relay.DefaultConnectTimeout),
-		maxIdle:        maxInFlight,
 	}
 	credentials, err := transports.authorizer(settings, r)
 	if err != nil {
@@ -98,6 +97,7 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		s.guestWarnings = append(s.guestWarnings, text)
 	}
 	connector := transports.get(r)
+	connector.transport.Expect(target.Host, maxInFlight)
 	built := &relay.Subscription{
 		Name:         s.Name,
 		Description:  settings.Description,
@@ -139,8 +139,10 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 	}
 	a.survey.places = append(a.survey.places, surveyed{subscription: s.Name, url: target, dialer: connector.dialer, maxInFlight: maxInFlight})
 	if awaited != nil {
+		connector := transports.get(r.withoutTLS())
+		connector.transport.Expect(awaited.URL.Host, maxInFlight)
 		a.survey.places = append(a.survey.places, surveyed{
-			subscription: s.Name, url: awaited.URL, dialer: transports.get(r.withoutTLS()).dialer, maxInFlight: maxInFlight, polled: true,
+			subscription: s.Name, url: awaited.URL, dialer: connector.dialer, maxInFlight: maxInFlight, polled: true,
 		})
 	}
 	return built, nil

@@ -20,7 +20,6 @@ type route struct {
 	guard          *destination.Guard
 	rules          destination.Rules
 	connectTimeout time.Duration
-	maxIdle        int
 	// tls is what connections by TLS need beside the default; tlsKey is where it comes from.
 	tls    *tls.Config
 	tlsKey string
@@ -41,7 +40,7 @@ func (r route) key() string {
 	for i, h := range r.rules.AllowHosts {
 		hosts[i] = strings.ToLower(h)
 	}
-	return fmt.Sprintf("%q %q %q %d %d %q", region, distinct(ips), distinct(hosts), r.connectTimeout, r.maxIdle, r.tlsKey)
+	return fmt.Sprintf("%q %q %q %d %q", region, distinct(ips), distinct(hosts), r.connectTimeout, r.tlsKey)
 }
 
 // withoutTLS is the way to servers that are to know nothing of the endpoint's certificates.
@@ -100,7 +99,7 @@ func (t *transports) get(r route) connector {
 	if r.region != nil {
 		dialer.Region, dialer.Resolver, dialer.Proxy = r.region.built, r.region.resolver, r.region.proxy
 	}
-	made := connector{dialer, egress.NewTransport(dialer, egress.TransportOptions{MaxIdlePerHost: r.maxIdle, TLS: r.tls})}
+	made := connector{dialer, egress.NewTransport(dialer, egress.TransportOptions{TLS: r.tls})}
 	t.byKey[key] = made
 	return made
 }

@@ -10,17 +10,16 @@ import (
 
 // TransportOptions are what differs between transports. The zero value is good.
 type TransportOptions struct {
-	// MaxIdlePerHost is how many idle connections to one destination are kept.
-	// With fewer than there are deliveries at a time, each burst connects anew.
-	// Default: 16.
-	MaxIdlePerHost int
 	// TLS is copied. Versions below 1.2 are not spoken whatever it says.
 	TLS *tls.Config
 }
 
-// DefaultMaxIdlePerHost is how many deliveries of a subscription are in flight by
-// default.
-const DefaultMaxIdlePerHost = 16
+// How many idle connections to one destination are kept: as many as there may be requests
+// at a time, or else each burst of them connects anew.
+const (
+	leastIdlePerHost = 16
+	mostIdlePerHost  = 1024
+)
 
 // Transport makes HTTP requests whose connections are all made by one [Dialer]. Kept
 // connections belong to the addresses that they leave from: what waits in the pool of an
@@ -34,8 +33,10 @@ const DefaultMaxIdlePerHost = 16
 // Close idle connections when it is no longer used.
 type Transport struct {
 	dialer *Dialer
-	idle   int
 	tls    *tls.Config
+	// expected requests at a time to each host, and the idle connections to be kept.
+	expected map[string]int
+	idle     int
 
 	mu    sync.RWMutex
 	pools map[sources]*pool
@@ -43,9 +44,8 @@ type Transport struct {
 
 // NewTransport makes a transport over d.
 func NewTransport(d *Dialer, o TransportOptions) *Transport {
-	t := &Transport{dialer: d, idle: o.MaxIdlePerHost, tls: &tls.Config{}, pools: make(map[sources]*pool)}
-	if t.idle <= 0 {
-		t.idle = DefaultMaxIdlePerHost
+	t := &Transport{
+		dialer: d, tls: &tls.Config{}, expected: make(map[string]int), idle: leastIdlePerHost, pools: make(map[sources]*pool),
 	}
 	if o.TLS != nil {
 		t.tls = o.TLS.Clone()
@@ -55,6 +55,14 @@ func NewTransport(d *Dialer, o TransportOptions) *Transport {
 		t.tls.NextProtos = []string{"h2", "http/1.1"}
 	}
 	return t
+}
+
+// Expect says that up to n requests more may be made at a time to host, "host:port". The
+// idle connections of all who use the transport are kept accordingly. It must not be called
+// once the transport is in use.
+func (t *Transport) Expect(host string, n int) {
+	t.expected[host] += n
+	t.idle = min(max(t.idle, t.expected[host]), mostIdlePerHost)
 }
 
 // RoundTrip implements [http.RoundTripper]. Its errors are those of

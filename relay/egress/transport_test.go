@@ -125,9 +125,9 @@ func TestTransportIgnoresTheEnvironment(t *testing.T) {
 
 func TestTransportOptions(t *testing.T) {
 	given := &tls.Config{ServerName: "hooks.example.com", MinVersion: tls.VersionTLS10}
-	transport := NewTransport(&Dialer{}, TransportOptions{MaxIdlePerHost: 40, TLS: given}).pool(sources{}).other
-	if transport.MaxIdleConnsPerHost != 40 || transport.MaxIdleConns != 0 {
-		t.Error("the idle connections are not those asked for")
+	transport := NewTransport(&Dialer{}, TransportOptions{TLS: given}).pool(sources{}).other
+	if transport.MaxIdleConns != 0 {
+		t.Error("the idle connections of all hosts together are bounded")
 	}
 	if c := transport.TLSClientConfig; c == given || c.ServerName != given.ServerName || c.MinVersion != tls.VersionTLS12 {
 		t.Errorf("TLS: %+v", c)
@@ -136,8 +136,42 @@ func TestTransportOptions(t *testing.T) {
 		t.Error("the caller's TLS configuration was changed")
 	}
 	transport = NewTransport(&Dialer{}, TransportOptions{TLS: &tls.Config{MinVersion: tls.VersionTLS13}}).pool(sources{}).other
-	if transport.TLSClientConfig.MinVersion != tls.VersionTLS13 || transport.MaxIdleConnsPerHost != DefaultMaxIdlePerHost {
+	if transport.TLSClientConfig.MinVersion != tls.VersionTLS13 || transport.MaxIdleConnsPerHost != leastIdlePerHost {
 		t.Error("a stricter version was loosened, or a default is missing")
+	}
+}
+
+// Several subscriptions of one host have their requests on the same transport. Were fewer
+// connections kept than those take together, each burst would connect anew.
+func TestAsManyIdleConnectionsAreKeptAsAreExpected(t *testing.T) {
+	type expected struct {
+		host string
+		n    int
+	}
+	for name, test := range map[string]struct {
+		expected []expected
+		want     int
+	}{
+		"few":             {[]expected{{"a:80", 4}}, leastIdlePerHost},
+		"many":            {[]expected{{"a:80", 40}}, 40},
+		"of one host":     {[]expected{{"a:80", 40}, {"a:80", 20}}, 60},
+		"of several":      {[]expected{{"a:80", 40}, {"b:80", 50}, {"a:80", 20}}, 60},
+		"of thousands":    {[]expected{{"a:80", 1000}, {"a:80", 1000}}, mostIdlePerHost},
+		"of no one known": {nil, leastIdlePerHost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			transport := NewTransport(&Dialer{}, TransportOptions{})
+			for _, e := range test.expected {
+				transport.Expect(e.host, e.n)
+			}
+			made := transport.pool(sources{})
+			if got := made.small.MaxIdlePerHost; got != test.want {
+				t.Errorf("small requests: %d are kept, want %d", got, test.want)
+			}
+			if got := made.other.MaxIdleConnsPerHost; got != test.want {
+				t.Errorf("others: %d are kept, want %d", got, test.want)
+			}
+		})
 	}
 }
 
