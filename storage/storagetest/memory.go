@@ -18,13 +18,23 @@ import (
 type Memory struct {
 	clock func() time.Time
 
+	*locks
+	closed  bool
+	fail    error
+	content *content
+
+	// Of a member of a [Cluster]: reading comes before each read, and takes decides about
+	// each update. Both are nil elsewhere.
+	reading func(ctx context.Context) error
+	takes   func(u *relay.Update) bool
+}
+
+// locks are those of a content.
+type locks struct {
 	// writing is held over a whole write with its callback, which puts callbacks in
 	// commit order; mu guards the data alone, so that a callback may read.
 	writing sync.Mutex
 	mu      sync.RWMutex
-	closed  bool
-	fail    error
-	content *content
 }
 
 var _ relay.Store = (*Memory)(nil)
@@ -71,14 +81,18 @@ var tags atomic.Uint32
 
 // NewMemory returns an empty store that takes the time from clock.
 func NewMemory(clock func() time.Time) *Memory {
-	return &Memory{clock: clock, content: &content{
+	return &Memory{clock: clock, locks: new(locks), content: newContent()}
+}
+
+func newContent() *content {
+	return &content{
 		tag:      uint16(tags.Add(1)),
 		subs:     make(map[string]*subscription),
 		keys:     make(map[keyID]*keyRecord),
 		attempts: make(map[delivery][]relay.Attempt),
 		notes:    make(map[string][]byte),
 		moved:    make(map[string]relay.Seq),
-	}}
+	}
 }
 
 // Fail makes Append and Commit return err and store nothing, and Err report it,
@@ -93,7 +107,7 @@ func (m *Memory) Fail(err error) {
 // finds it that starts again.
 func (m *Memory) Reopen() *Memory {
 	_ = m.Close()
-	return &Memory{clock: m.clock, content: m.content}
+	return &Memory{clock: m.clock, locks: m.locks, content: m.content}
 }
 
 // writable says why nothing can be written, or returns nil. The caller holds mu.
@@ -109,6 +123,11 @@ func (m *Memory) writable(ctx context.Context) error {
 
 // read runs fn under the read lock, unless the store is closed.
 func (m *Memory) read(ctx context.Context, fn func(c *content) error) error {
+	if m.reading != nil {
+		if err := m.reading(ctx); err != nil {
+			return err
+		}
+	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.closed {
@@ -256,11 +275,24 @@ func (m *Memory) Commit(ctx context.Context, updates []relay.Update) error {
 	m.writing.Lock()
 	defer m.writing.Unlock()
 	return m.write(ctx, func(c *content) error {
-		for i := range updates {
-			c.update(&updates[i])
+		if left := m.apply(c, updates); left != nil {
+			return &relay.NotCarriedError{Subscriptions: left}
 		}
 		return nil
 	})
+}
+
+// apply applies updates, and returns the subscriptions of those that it has left out.
+func (m *Memory) apply(c *content, updates []relay.Update) (left []string) {
+	for i := range updates {
+		u := &updates[i]
+		if m.takes == nil || m.takes(u) {
+			c.update(u)
+		} else {
+			left = append(left, u.Progress.Subscription)
+		}
+	}
+	return left
 }
 
 func (c *content) update(u *relay.Update) {

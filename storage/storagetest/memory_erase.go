@@ -26,9 +26,7 @@ func (m *Memory) Erase(ctx context.Context, s relay.Seq, updates []relay.Update)
 			e.Deliveries[j].Key = ""
 		}
 		c.events[i] = &e
-		for j := range updates {
-			c.update(&updates[j])
-		}
+		m.apply(c, updates)
 		for _, p := range e.Deliveries {
 			sub := c.subs[p.Subscription]
 			if x, ok := sub.at[p.Pos]; ok && x.Kind.Closed() && x.From == x.To {
