@@ -39,7 +39,8 @@ func (k Kind) state() State {
 // Exception is what is known of a delivery, or a span of them, that did not simply
 // succeed in its turn. A position has at most one open or closed exception.
 type Exception struct {
-	// From and To are positions in the subscription's log; equal for one delivery.
+	// From and To are positions in the subscription's log; equal for one delivery. A span
+	// that reaches beyond the head covers what comes there later.
 	From, To uint64
 	// Seq is that of the event at From.
 	Seq  Seq

@@ -92,8 +92,10 @@ const (
 	trimExceptions = `delete from exceptions x using unnest($1::integer[], $2::bigint[]) as p (subscription, pos)
 		where x.subscription = p.subscription and x.first = p.pos and x.last = x.first and not x.replay`
 	trimMoved = `delete from moved m using events e where e.seq = any($1) and m.id = e.attributes -> 'moved' ->> 'id'`
-	// Spans of deliveries that are over go when none of their positions is left.
-	trimSpans = `delete from exceptions x where last > first and not open and not replay
+	// Spans of deliveries that are over go when none of their positions is left, and none is
+	// to come.
+	trimSpans = `delete from exceptions x using subscriptions s
+		where last > first and not open and not replay and s.id = x.subscription and last <= s.head
 		and not exists (select 1 from log l where l.subscription = x.subscription and l.pos between x.first and x.last)`
 	trimOldKeys = `delete from keys k using (select stored, hash from keys where stored < $1 order by stored limit $2) old
 		where k.stored = old.stored and k.hash = old.hash and exists (select 1 from tail where epoch = $3)`

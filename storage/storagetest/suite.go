@@ -74,6 +74,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"TrimFinishedOnly", trimFinishedOnly},
 		{"TrimKeepsFailedLonger", trimKeepsFailedLonger},
 		{"TrimKeepsOpenAndReplays", trimKeepsOpenAndReplays},
+		{"TrimKeepsSpansAhead", trimKeepsSpansAhead},
 		{"TrimNeverReusesNumbers", trimNeverReusesNumbers},
 		{"TrimInSteps", trimInSteps},
 		{"TrimSpares", trimSpares},

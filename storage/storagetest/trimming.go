@@ -149,6 +149,39 @@ func trimKeepsOpenAndReplays(t *testing.T, h *Harness) {
 	h.wantKept(t, all)
 }
 
+// trimKeepsSpansAhead: a span that reaches beyond the head of its log covers what is
+// appended later, though nothing that it covers is in the log meanwhile.
+func trimKeepsSpansAhead(t *testing.T, h *Harness) {
+	all := h.add(t, 2, "crm")
+	failures := span(relay.Failed, 2, 5)
+	h.put(t, "crm", failures)
+	h.finish(t, 2, "crm")
+	h.Clock.Advance(time.Second)
+	if n, _ := h.trim(t, before(h.Clock.Now())); n != 2 {
+		t.Fatalf("trimmed %d events, want 2", n)
+	}
+	all = append(all, h.add(t, 4, "crm")...)
+	for range 2 {
+		h.wantKept(t, all, 2, 3, 4, 5)
+		for pos, want := range map[uint64]*relay.Exception{3: &failures, 4: &failures, 5: &failures, 6: nil} {
+			if got := h.exception(t, "crm", pos); !same(got, want) {
+				t.Fatalf("position %d has %+v, want %+v", pos, got, want)
+			}
+		}
+		h.reopen(t)
+	}
+	h.finish(t, 6, "crm")
+	h.Clock.Advance(time.Second)
+	if n, _ := h.trim(t, relay.TrimPolicy{DeliveredBefore: h.Clock.Now(), FailedBefore: Start}); n != 1 {
+		t.Fatalf("trimmed %d events, want the one that did not fail", n)
+	}
+	h.wantKept(t, all, 2, 3, 4)
+	if n, _ := h.trim(t, before(h.Clock.Now())); n != 3 {
+		t.Fatalf("trimmed %d events, want 3", n)
+	}
+	h.wantKept(t, all)
+}
+
 func trimNeverReusesNumbers(t *testing.T, h *Harness) {
 	var last *relay.Event
 	for i := range 3 {
