@@ -181,8 +181,13 @@ func (c *committer) fail(err error) {
 	if c.broken != nil {
 		return
 	}
-	if isFenced(err) {
+	switch {
+	case isFenced(err):
 		err = &TakenOverError{c.newOwner()}
+	case pgconn.Timeout(err):
+		// Time goes on for a relay that is frozen: whether another one took over meanwhile
+		// is found out by the next connection.
+		err = fmt.Errorf("the database has not answered within %s, or this relay stood still: %w", c.s.times.commit, err)
 	}
 	c.broken = fmt.Errorf("%w: committing a group: %w", relay.ErrBroken, err)
 	if isCode(err, "53100") { // disk_full

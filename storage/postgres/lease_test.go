@@ -1,13 +1,19 @@
 package postgres
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/postgres/postgrestest"
 	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
@@ -113,6 +119,53 @@ func TestFrozenRelayIsFenced(t *testing.T) {
 	}
 }
 
+// TestSilentRelayIsToldWhoTookOver: where a commit of the relay has ended without an answer, it is
+// not the fence that tells it, but the connection that it makes then.
+func TestSilentRelayIsToldWhoTookOver(t *testing.T) {
+	o := options(t)
+	w := newWire(t, postgrestest.Shared(t))
+	core, logs := observer.New(zap.ErrorLevel)
+	o.Logger, o.DSN = zap.New(core), w.dsn()
+	o.times.renew, o.times.commit, o.times.connect = time.Hour, impatience, impatience
+	silent := openWith(t, o)
+	mustAppend(t, silent, one("1", "crm"))
+	mustAppend(t, silent, one("2", "crm")) // the server knows all statements by now
+	w.stuck.Store(true)
+	w.deaf.Store(true)
+	answer := make(chan error, 1)
+	go func() {
+		_, err := silent.Append(context.Background(), one("doubtful", "crm"), nil)
+		answer <- err
+	}()
+	next := options(t)
+	next.Schema, next.Owner = o.Schema, "the next one"
+	server := postgrestest.Shared(t)
+	eventually(t, "the commit without an answer is made", func() bool {
+		return server.Query(t, "postgres", "select count(*) from "+o.Schema+".events") == "3"
+	})
+	server.Query(t, "postgres", "update "+o.Schema+".tail set until = clock_timestamp() - interval '1 second'")
+	second := openWith(t, next)
+	mustAppend(t, second, one("3", "crm"))
+	err := <-answer
+	if _, taken := errors.AsType[*TakenOverError](err); taken || !errors.Is(err, relay.ErrBroken) || !strings.Contains(err.Error(), "has not answered within 3s") {
+		t.Fatalf("Append: %v", err)
+	}
+	w.deaf.Store(false)
+	eventually(t, "it says who has taken over", func() bool {
+		taken, ok := errors.AsType[*TakenOverError](silent.Err())
+		return ok && taken.Owner == next.Owner && errors.Is(silent.Err(), relay.ErrBroken)
+	})
+	said := logs.Filter(func(e observer.LoggedEntry) bool {
+		return strings.Contains(fmt.Sprint(e.ContextMap()["error"]), "taken over this schema: the next one")
+	})
+	if said.Len() != 1 {
+		t.Errorf("the log says it %d times, want once: %v", said.Len(), logs.All())
+	}
+	if _, err := silent.Append(t.Context(), one("late", "crm"), nil); !strings.Contains(fmt.Sprint(err), "taken over this schema: the next one") {
+		t.Errorf("Append: %v", err)
+	}
+}
+
 // TestFrozenInTheMiddle: a relay that froze while it held the row of the lease does not stop
 // the one that takes over.
 func TestFrozenInTheMiddle(t *testing.T) {
@@ -128,7 +181,7 @@ func TestFrozenInTheMiddle(t *testing.T) {
 	defer func() { close(release); wait.Wait() }()
 	next := o
 	next.times = quick
-	next.times.commit = time.Second // its half is how long it waits for a lock
+	next.times.commit = impatience // its half is how long it waits for a lock
 	second := openWith(t, expired(t, next, frozen))
 	mustAppend(t, second, one("2", "crm"))
 }

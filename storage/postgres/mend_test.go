@@ -206,7 +206,7 @@ func TestAnswerOfCommitIsLost(t *testing.T) {
 		t.Run(fmt.Sprintf("stuck %v", stuck), func(t *testing.T) {
 			o := options(t)
 			w := newWire(t, postgrestest.Shared(t))
-			o.DSN = w.dsn()
+			o.DSN, o.times.commit, o.times.connect = w.dsn(), impatience, impatience
 			s := openWith(t, o)
 			var offered []uint64
 			var mu sync.Mutex
@@ -278,7 +278,7 @@ func TestLostEventsAreSaid(t *testing.T) {
 func TestCloseWithoutDatabase(t *testing.T) {
 	o := options(t)
 	w := newWire(t, postgrestest.Shared(t))
-	o.DSN = w.dsn()
+	o.DSN, o.times.commit = w.dsn(), impatience
 	s := openWith(t, o)
 	mustAppend(t, s, one("1", "crm"))
 	w.stuck.Store(true)
@@ -296,7 +296,7 @@ func TestCloseWithoutDatabase(t *testing.T) {
 func TestCancelledWaitForStandby(t *testing.T) {
 	server := postgrestest.New(t)
 	o := Options{DSN: server.DSN("postgres"), times: quick}
-	o.times.commit = time.Minute // it is not the time that ends the wait
+	o.times.commit = time.Hour // it is not the time that ends the wait
 	s := openWith(t, o)
 	mustAppend(t, s, keyed("1", "first", "crm")) // makes all partitions
 	server.Query(t, "postgres", "alter system set synchronous_standby_names = 'nobody'")

@@ -32,9 +32,9 @@ type Server struct {
 	Dir  string
 	Port int
 
-	bin  string
-	user *syscall.Credential
-	args []string
+	bin      string
+	user     *syscall.Credential
+	settings []string
 
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -72,7 +72,7 @@ func New(t testing.TB, settings ...string) *Server {
 	}
 	t.Cleanup(s.remove)
 	if err == nil {
-		err = s.start()
+		err = s.startFirst()
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ func Shared(t testing.TB) *Server {
 	t.Helper()
 	shared.once.Do(func() {
 		if shared.server, shared.err = create(nil); shared.err == nil {
-			shared.err = shared.server.start()
+			shared.err = shared.server.startFirst()
 		}
 	})
 	switch {
@@ -130,10 +130,7 @@ func create(settings []string) (*Server, error) {
 			return s, err
 		}
 	}
-	if s.Port, err = freePort(); err != nil {
-		return s, err
-	}
-	s.Set(settings...)
+	s.settings = settings
 	out, err := s.command("initdb", "--username=relay", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "-D", s.data()).CombinedOutput()
 	if err != nil {
 		return s, fmt.Errorf("initdb: %w\n%s", err, out)
@@ -184,31 +181,56 @@ func freePort() (int, error) {
 }
 
 func (s *Server) data() string { return filepath.Join(s.Dir, "data") }
+func (s *Server) log() string  { return filepath.Join(s.Dir, "log") }
 
 // command is a program of PostgreSQL, run as the server's user.
 func (s *Server) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.bin, name), args...)
 	cmd.Dir = s.Dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "PGHOST=" + s.Dir, "PGPORT=" + strconv.Itoa(s.Port), "PGUSER=relay"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "PGHOST=" + s.Dir, "PGUSER=relay"}
+	if s.Port != 0 { // initdb comes before there is one
+		cmd.Env = append(cmd.Env, "PGPORT="+strconv.Itoa(s.Port))
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.user}
 	return cmd
 }
 
 // Set replaces the settings that the server gets at its next start.
-func (s *Server) Set(settings ...string) {
-	s.args = []string{
+func (s *Server) Set(settings ...string) { s.settings = settings }
+
+// arguments are those of the server's program.
+func (s *Server) arguments() []string {
+	args := []string{
 		"-D", s.data(), "-k", s.Dir, "-p", strconv.Itoa(s.Port), "-c", "listen_addresses=127.0.0.1",
 		"-c", "shared_buffers=64MB", "-c", "max_connections=80", "-c", "max_wal_size=256MB",
 	}
-	for _, setting := range settings {
-		s.args = append(s.args, "-c", setting)
+	for _, setting := range s.settings {
+		args = append(args, "-c", setting)
 	}
+	return args
+}
+
+// startFirst chooses a port and starts the server. A port that is free may be somebody
+// else's when the server comes to it: then it is another one.
+func (s *Server) startFirst() (err error) {
+	for range 5 {
+		if s.Port, err = freePort(); err != nil {
+			return err
+		}
+		if err = s.start(); err == nil || !strings.Contains(err.Error(), "could not bind") {
+			return err
+		}
+		if err := os.Remove(s.log()); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // start runs the server and waits until it answers.
 func (s *Server) start() error {
-	cmd := s.command("postgres", s.args...)
-	log, err := os.OpenFile(filepath.Join(s.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	cmd := s.command("postgres", s.arguments()...)
+	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
@@ -232,7 +254,7 @@ func (s *Server) start() error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-s.exited:
-			text, _ := os.ReadFile(filepath.Join(s.Dir, "log"))
+			text, _ := os.ReadFile(s.log())
 			s.cmd = nil
 			return fmt.Errorf("PostgreSQL did not start:\n%s", text)
 		default:
@@ -311,15 +333,13 @@ func (s *Server) Standby(t testing.TB) *Server {
 			t.Fatal(err)
 		}
 	}
-	if follower.Port, err = freePort(); err != nil {
-		t.Fatal(err)
-	}
 	out, err := s.command("pg_basebackup", "-D", follower.data(), "--write-recovery-conf", "--checkpoint=fast", "--no-sync").CombinedOutput()
 	if err != nil {
 		t.Fatalf("pg_basebackup: %v\n%s", err, out)
 	}
-	follower.Set()
-	follower.Start(t)
+	if err := follower.startFirst(); err != nil {
+		t.Fatal(err)
+	}
 	return follower
 }
 
@@ -342,5 +362,19 @@ func (s *Server) RequirePasswords(t testing.TB, role string) {
 	if err := os.WriteFile(path, append([]byte("host all "+role+" all scram-sha-256\n"), rules...), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	s.Reload(t)
+}
+
+// Reload makes the server read its configuration again, and waits until new connections have
+// it.
+func (s *Server) Reload(t testing.TB) {
+	t.Helper()
+	const loaded = "select pg_conf_load_time()"
+	before := s.Query(t, "postgres", loaded)
 	s.Query(t, "postgres", "select pg_reload_conf()")
+	for deadline := time.Now().Add(patience); s.Query(t, "postgres", loaded) == before; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("PostgreSQL does not read its configuration again")
+		}
+	}
 }
