@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -26,6 +27,26 @@ func SeqAt(t time.Time) Seq {
 		return 0
 	}
 	return Seq(ms) << seqCounterBits
+}
+
+// NextSeq returns the Seq of an event that is accepted now, behind the last one.
+func NextSeq(last Seq, now time.Time) Seq { return max(SeqAt(now), last+1) }
+
+// lastYear is one that a Seq can hold.
+const lastYear = 2240
+
+// SeqFrom returns the lowest Seq of events that were not accepted before t; 0 for the zero
+// time. It differs from [SeqAt] between two milliseconds.
+func SeqFrom(t time.Time) Seq {
+	switch {
+	case t.IsZero():
+		return 0
+	case t.Year() > lastYear:
+		return math.MaxInt64
+	case t.Nanosecond()%int(time.Millisecond) != 0:
+		t = t.Add(time.Millisecond)
+	}
+	return SeqAt(t)
 }
 
 // Time returns the acceptance time that s carries, in milliseconds and UTC.

@@ -1,6 +1,9 @@
 package relay
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Kind says why a delivery is not simply finished in order. The numbers are part
 // of the storage format.
@@ -62,4 +65,23 @@ type Exception struct {
 	// Reason is a word for machines, e.g. "schedule" or "dropped"; of an open kind what the
 	// engine has to remember. At most 64 bytes.
 	Reason string
+}
+
+// Compare orders open exceptions as [Store.Open] does: by From, and what is of one delivery
+// before a replay that begins there.
+func (e Exception) Compare(other Exception) int {
+	return cmp.Or(cmp.Compare(e.From, other.From), cmp.Compare(e.Kind, other.Kind))
+}
+
+// CutOpen cuts a page of open exceptions at limit. A delivery and a replay may begin at the same
+// position; since the next page begins after the last From of this one, the two stay together
+// (unless limit is 1).
+func CutOpen(open []Exception, limit int) []Exception {
+	if len(open) <= limit {
+		return open
+	}
+	if limit > 1 && open[limit-1].From == open[limit].From {
+		limit--
+	}
+	return open[:limit]
 }

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,21 @@ type Moved struct {
 	// Attempts are those kept of each of Event.Deliveries. They are none of Adopt's, which
 	// hands them on.
 	Attempts [][]Attempt
+}
+
+// At returns the event as it is where it is adopted, at s. place adds it to the log of a
+// subscription, in the order of its deliveries, and returns the position there.
+func (m *Moved) At(s Seq, place func(Placement) uint64) Moved {
+	e := *m.Event
+	e.Seq, e.Moved, e.Size = s, true, len(e.Data)
+	e.Deliveries = slices.Clone(e.Deliveries)
+	here := Moved{Event: &e, Exceptions: slices.Clone(m.Exceptions), Attempts: m.Attempts}
+	for i := range e.Deliveries {
+		p, x := &e.Deliveries[i], &here.Exceptions[i]
+		p.Pos = place(*p)
+		x.From, x.To, x.Seq = p.Pos, p.Pos, s
+	}
+	return here
 }
 
 // MovedKey is an idempotency key, as another store had it.

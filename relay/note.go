@@ -1,6 +1,9 @@
 package relay
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // MaxNoteSize bounds the value of a note, in bytes.
 const MaxNoteSize = 256 << 10
@@ -17,4 +20,12 @@ type Notes interface {
 	// nothing; value is not empty and at most [MaxNoteSize] long. It returns when value is
 	// durable.
 	SwapNote(ctx context.Context, name string, old, value []byte) (bool, error)
+}
+
+// CheckNote says why a store must not keep value under a name, or returns nil.
+func CheckNote(name string, value []byte) error {
+	if len(value) == 0 || len(value) > MaxNoteSize {
+		return fmt.Errorf("keeping the note %q: it has %d bytes; possible are 1 to %d", name, len(value), MaxNoteSize)
+	}
+	return nil
 }

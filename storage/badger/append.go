@@ -12,10 +12,6 @@ import (
 
 // Append implements [relay.Store].
 func (s *Store) Append(ctx context.Context, b relay.Batch, stored func([]*relay.Event)) ([]relay.Receipt, error) {
-	if !s.gate.Enter() {
-		return nil, relay.ErrClosed
-	}
-	defer s.gate.Leave()
 	r := &appendRequest{batch: b, stored: stored, done: make(chan error, 1)}
 	if err := s.submit(ctx, r); err != nil {
 		return nil, err
@@ -29,32 +25,15 @@ type appendRequest struct {
 	stored func([]*relay.Event)
 	done   chan error
 
-	tag      uint16
 	receipts []relay.Receipt
-	fresh    []appended
-}
-
-// appended is what the event of an item will have once it is stored. It is given to
-// the event only then, so that nothing is to be taken back after a failure.
-type appended struct {
-	item       int
-	seq        relay.Seq
-	deliveries []relay.Placement
-}
-
-// repeat says that an item is a repeat of an earlier item of its batch, or of what was
-// stored before.
-type repeat struct {
-	of     int      // index, or -1
-	known  *receipt // or nil
-	answer relay.Receipt
+	fresh    []relay.Appended
 }
 
 // plan implements request.
 func (r *appendRequest) plan(c *committer) error {
-	r.tag = c.s.identity.tag
-	hashes, repeats, done, err := r.lookUp(c)
-	if err != nil || done {
+	repeats, all, err := relay.Repeats(&r.batch, c)
+	if err != nil || all != nil {
+		r.receipts = all
 		return err
 	}
 	need, err := r.weigh(c, repeats)
@@ -69,83 +48,29 @@ func (r *appendRequest) plan(c *committer) error {
 			return err
 		}
 	}
-	r.write(c, hashes, repeats)
+	r.write(c, repeats)
 	return nil
 }
 
-// lookUp finds out which items were stored before. It returns done if the whole batch
-// was: then the receipts are complete.
-func (r *appendRequest) lookUp(c *committer) (hashes []idemHash, repeats []repeat, done bool, err error) {
-	if key := r.batch.Key; key != nil {
-		found, err := c.lookUp(hashKey(key))
-		if err != nil {
-			return nil, nil, false, err
-		}
-		if found != nil {
-			// The same content gives as many answers; a key of one event for a batch does not.
-			if found.sum != key.Sum || len(found.receipts) != len(r.batch.Items) {
-				return nil, nil, false, &relay.KeyReusedError{Item: -1}
-			}
-			for i := range found.receipts {
-				receipt, err := c.repeated(&found.receipts[i], r.tag)
-				if err != nil {
-					return nil, nil, false, err
-				}
-				r.receipts = append(r.receipts, receipt)
-			}
-			return nil, nil, true, nil
-		}
-	}
-	hashes = make([]idemHash, len(r.batch.Items))
-	repeats = make([]repeat, len(r.batch.Items))
-	first := make(map[idemHash]int)
-	for i := range r.batch.Items {
-		repeats[i].of = -1
-		key := r.batch.Items[i].Key
-		if key == nil {
-			continue
-		}
-		hashes[i] = hashKey(key)
-		if j, ok := first[hashes[i]]; ok {
-			if r.batch.Items[j].Key.Sum != key.Sum {
-				return nil, nil, false, &relay.KeyReusedError{Item: i}
-			}
-			repeats[i].of = j
-			continue
-		}
-		first[hashes[i]] = i
-		found, err := c.lookUp(hashes[i])
-		switch {
-		case err != nil:
-			return nil, nil, false, err
-		case found == nil:
-			continue
-		case found.sum != key.Sum || len(found.receipts) != 1:
-			return nil, nil, false, &relay.KeyReusedError{Item: i}
-		}
-		repeats[i].known = &found.receipts[0]
-		if repeats[i].answer, err = c.repeated(repeats[i].known, r.tag); err != nil {
-			return nil, nil, false, err
-		}
-	}
-	return hashes, repeats, false, nil
-}
-
-// lookUp returns what is kept of an idempotency key, or nil.
-func (c *committer) lookUp(h idemHash) (found *known, err error) {
+// LookUp implements [relay.KeyBook].
+func (c *committer) LookUp(h idemHash) (*relay.KnownKey[receipt], error) {
 	key := idemKey(h)
-	err = get(c.transaction(), key, func(rec []byte) error {
+	var found *known
+	err := get(c.transaction(), key, func(rec []byte) (err error) {
 		found, err = decodeKnown(key, rec)
 		return err
 	})
-	if errors.Is(err, bdb.ErrKeyNotFound) {
+	switch {
+	case errors.Is(err, bdb.ErrKeyNotFound):
 		return nil, nil
+	case err != nil:
+		return nil, err
 	}
-	return found, err
+	return &found.KnownKey, nil
 }
 
-// repeated is the receipt of an event that was stored before.
-func (c *committer) repeated(r *receipt, tag uint16) (relay.Receipt, error) {
+// Repeated implements [relay.KeyBook].
+func (c *committer) Repeated(r *receipt) (relay.Receipt, error) {
 	matched := make([]string, len(r.matched))
 	for i, id := range r.matched {
 		u, err := c.byID(id)
@@ -154,11 +79,11 @@ func (c *committer) repeated(r *receipt, tag uint16) (relay.Receipt, error) {
 		}
 		matched[i] = u.name
 	}
-	return relay.Receipt{ID: r.eventID(tag), Type: r.typ, Matched: matched, Duplicate: true}, nil
+	return relay.Receipt{ID: r.eventID(c.s.identity.tag), Type: r.typ, Matched: matched, Duplicate: true}, nil
 }
 
 // weigh returns what the batch takes at most, or how much of it would fit.
-func (r *appendRequest) weigh(c *committer, repeats []repeat) (load, error) {
+func (r *appendRequest) weigh(c *committer, repeats []relay.Repeat[receipt]) (load, error) {
 	var need load
 	batchKey := 0
 	if r.batch.Key != nil {
@@ -171,7 +96,7 @@ func (r *appendRequest) weigh(c *committer, repeats []repeat) (load, error) {
 		if batchKey += answer; r.batch.Key != nil {
 			need.size += int64(answer)
 		}
-		if repeats[i].known == nil && repeats[i].of < 0 {
+		if repeats[i].New() {
 			size := eventSize(item.Event, len(item.Targets)) + orderKeysSize(item.Targets)
 			// A larger record would go to the value log, whose syncs are not reliable.
 			if size >= valueThreshold {
@@ -193,7 +118,7 @@ func (r *appendRequest) weigh(c *committer, repeats []repeat) (load, error) {
 }
 
 // write puts the records of the batch into the group. There is room for them.
-func (r *appendRequest) write(c *committer, hashes []idemHash, repeats []repeat) {
+func (r *appendRequest) write(c *committer, repeats []relay.Repeat[receipt]) {
 	now := c.s.clock()
 	// Keys count as stored at the time that their events get, which does not fall back.
 	stored := max(relay.SeqAt(now), c.tail.last)
@@ -202,32 +127,32 @@ func (r *appendRequest) write(c *committer, hashes []idemHash, repeats []repeat)
 	for i := range r.batch.Items {
 		item := &r.batch.Items[i]
 		switch {
-		case repeats[i].of >= 0:
-			j := repeats[i].of
+		case repeats[i].Of >= 0:
+			j := repeats[i].Of
 			answers[i] = answers[j]
 			r.receipts[i] = r.receipts[j]
 			r.receipts[i].Duplicate = true
-		case repeats[i].known != nil:
-			answers[i], r.receipts[i] = *repeats[i].known, repeats[i].answer
+		case repeats[i].Known != nil:
+			answers[i], r.receipts[i] = *repeats[i].Known, repeats[i].Answer
 		default:
 			answers[i] = r.add(c, i, now)
 			if item.Key != nil {
-				c.remember(hashes[i], stored, &known{sum: item.Key.Sum, receipts: answers[i : i+1]})
+				c.remember(repeats[i].Hash, stored, newKnown(item.Key.Sum, answers[i:i+1]))
 			}
 		}
 	}
 	if r.batch.Key != nil {
-		c.remember(hashKey(r.batch.Key), stored, &known{sum: r.batch.Key.Sum, receipts: answers})
+		c.remember(r.batch.Key.Hash(), stored, newKnown(r.batch.Key.Sum, answers))
 	}
 }
 
 // add writes the event of item i with its entries.
 func (r *appendRequest) add(c *committer, i int, now time.Time) receipt {
 	item := &r.batch.Items[i]
-	seq := max(relay.SeqAt(now), c.tail.last+1)
+	seq := relay.NextSeq(c.tail.last, now)
 	c.tail.last = seq
 	c.tail.ordinal++
-	id := relay.FormatID(seq, r.tag)
+	id := relay.FormatID(seq, c.s.identity.tag)
 	targets := item.Confirmed(id, seq.Time())
 	places := make([]place, len(targets))
 	deliveries := make([]relay.Placement, len(targets))
@@ -243,7 +168,7 @@ func (r *appendRequest) add(c *committer, i int, now time.Time) receipt {
 	c.put(key, rec)
 	c.grow(len(key) + len(rec))
 
-	r.fresh = append(r.fresh, appended{i, seq, deliveries})
+	r.fresh = append(r.fresh, relay.Appended{Item: i, Seq: seq, Deliveries: deliveries})
 	matched := make([]string, len(deliveries))
 	for j, target := range targets {
 		matched[j] = target.Subscription
@@ -293,14 +218,7 @@ func (r *appendRequest) settle(err error) {
 	if len(r.fresh) == 0 {
 		return
 	}
-	events := make([]*relay.Event, len(r.fresh))
-	for i, a := range r.fresh {
-		e := r.batch.Items[a.item].Event
-		e.ID, e.Seq, e.Accepted, e.Deliveries = r.receipts[a.item].ID, a.seq, a.seq.Time(), a.deliveries
-		e.Size = len(e.Data)
-		events[i] = e
-	}
-	if r.stored != nil {
+	if events := r.batch.Complete(r.receipts, r.fresh); r.stored != nil {
 		r.stored(events)
 	}
 }

@@ -18,7 +18,7 @@ func FuzzDecode(f *testing.F) {
 	key := eventKey(5)
 	f.Add(encodeEvent(key, &relay.Event{Type: "a", Data: []byte("b"), Time: time.Unix(5, 6), Extensions: map[string]string{"c": "d"}}, 7, []place{{1, 2, ""}, {3, 4, "k"}})[1:])
 	f.Add(encodeProgress(key, &state{progress: relay.Progress{Head: 3, Done: []relay.Span{{From: 1, To: 2}}}})[1:])
-	f.Add(encodeKnown(key, 5, &known{receipts: []receipt{{seq: 1, typ: "a", matched: []uint32{1}}}})[1:])
+	f.Add(encodeKnown(key, 5, newKnown([32]byte{}, []receipt{{seq: 1, typ: "a", matched: []uint32{1}}}))[1:])
 	f.Add([]byte{0xff, 0xff})
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		// The fuzzer would never find a checksum.
@@ -119,7 +119,7 @@ func TestSizesAreUpperBounds(t *testing.T) {
 
 		k := &known{}
 		for range rapid.IntRange(0, 4).Draw(t, "receipts") {
-			k.receipts = append(k.receipts, receipt{
+			k.Receipts = append(k.Receipts, receipt{
 				seq: relay.Seq(number.Draw(t, "seq")), typ: text.Draw(t, "type"),
 				matched: rapid.SliceOfN(rapid.Uint32(), 0, 5).Draw(t, "matched"),
 			})
@@ -127,9 +127,9 @@ func TestSizesAreUpperBounds(t *testing.T) {
 		key = idemKey(idemHash{1})
 		age := idemAgeKey(5, idemHash{1})
 		rec = encodeKnown(key, 5, k)
-		check("key", append(key, age...), append(rec, seal(age, newRecord(0))...), idemSize(k.receipts))
+		check("key", append(key, age...), append(rec, seal(age, newRecord(0))...), idemSize(k.Receipts))
 		found, err := decodeKnown(idemKey(idemHash{1}), rec)
-		if err != nil || len(found.receipts) != len(k.receipts) {
+		if err != nil || len(found.Receipts) != len(k.Receipts) {
 			t.Fatalf("a key comes back as %+v, %v", found, err)
 		}
 

@@ -13,10 +13,6 @@ import (
 // excerpts) has its attempts written before the rest: a crash between them leaves
 // attempts whose deliveries are made again.
 func (s *Store) Commit(ctx context.Context, updates []relay.Update) error {
-	if !s.gate.Enter() {
-		return relay.ErrClosed
-	}
-	defer s.gate.Leave()
 	return s.submit(ctx, &commitRequest{updates, make(chan error, 1)})
 }
 

@@ -14,10 +14,6 @@ import (
 
 // Erase implements [relay.Store].
 func (s *Store) Erase(ctx context.Context, seq relay.Seq, updates []relay.Update) error {
-	if !s.gate.Enter() {
-		return relay.ErrClosed
-	}
-	defer s.gate.Leave()
 	return s.submit(ctx, &eraseRequest{seq: seq, updates: updates, done: make(chan error, 1)})
 }
 

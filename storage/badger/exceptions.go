@@ -38,8 +38,8 @@ func (s *Store) Open(ctx context.Context, subscription string, after uint64, lim
 			open = append(open, e)
 		}
 	}
-	slices.SortFunc(open, compareExceptions)
-	return cut(open, limit), nil
+	slices.SortFunc(open, relay.Exception.Compare)
+	return relay.CutOpen(open, limit), nil
 }
 
 // eachOpen passes the open exceptions of single deliveries from a position on.
@@ -62,29 +62,6 @@ func eachOpen(txn *bdb.Txn, u *sub, from uint64, limit int, fn func(relay.Except
 		limit--
 	}
 	return nil
-}
-
-func compareExceptions(a, b relay.Exception) int {
-	switch {
-	case a.From < b.From:
-		return -1
-	case a.From > b.From:
-		return 1
-	}
-	return int(a.Kind) - int(b.Kind)
-}
-
-// cut cuts a page at limit. A delivery and a replay may begin at the same position;
-// since the next page begins after the last From of this one, the two stay together
-// (unless limit is 1).
-func cut(open []relay.Exception, limit int) []relay.Exception {
-	if len(open) <= limit {
-		return open
-	}
-	if limit > 1 && open[limit-1].From == open[limit].From {
-		limit--
-	}
-	return open[:limit]
 }
 
 // Exception implements [relay.Store]. A position's own exception stands before a span

@@ -22,13 +22,15 @@ const (
 	receiptID      = 4 // in the place of the Seq, where another store gave it
 )
 
-// known is what is kept of an idempotency key: enough to repeat the first answer
-// even after the events were trimmed.
+// known is what is kept of an idempotency key.
 type known struct {
-	sum      [sha256.Size]byte
-	receipts []receipt
+	relay.KnownKey[receipt]
 	// stored is only read, not written from here.
 	stored relay.Seq
+}
+
+func newKnown(sum [sha256.Size]byte, receipts []receipt) *known {
+	return &known{KnownKey: relay.KnownKey[receipt]{Sum: sum, Receipts: receipts}}
 }
 
 // receipt is a relay.Receipt in the store's numbers.
@@ -63,11 +65,11 @@ func receiptSize(typ, matched int) int {
 }
 
 func encodeKnown(key []byte, stored relay.Seq, k *known) []byte {
-	b := newRecord(idemSize(k.receipts))
-	b = appendBytes(b, idemSum, k.sum[:])
+	b := newRecord(idemSize(k.Receipts))
+	b = appendBytes(b, idemSum, k.Sum[:])
 	b = appendFixed(b, idemStored, uint64(stored))
 	var buf []byte
-	for _, r := range k.receipts {
+	for _, r := range k.Receipts {
 		buf = appendFixed(buf[:0], receiptSeq, uint64(r.seq))
 		buf = appendString(buf, receiptType, r.typ)
 		buf = appendString(buf, receiptID, r.id)
@@ -91,10 +93,10 @@ func decodeKnown(key, rec []byte) (*known, error) {
 	err := decode(key, rec, func(f *field) error {
 		switch f.num {
 		case idemSum:
-			if len(f.bytes) != len(k.sum) {
+			if len(f.bytes) != len(k.Sum) {
 				return errors.New("its digest has a wrong length")
 			}
-			k.sum = [sha256.Size]byte(f.bytes)
+			k.Sum = [sha256.Size]byte(f.bytes)
 		case idemStored:
 			k.stored = relay.Seq(f.value)
 		case idemReceipt:
@@ -102,7 +104,7 @@ func decodeKnown(key, rec []byte) (*known, error) {
 			if err != nil {
 				return fmt.Errorf("reading a receipt: %w", err)
 			}
-			k.receipts = append(k.receipts, r)
+			k.Receipts = append(k.Receipts, r)
 		}
 		return nil
 	})

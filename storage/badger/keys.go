@@ -112,8 +112,6 @@ func movedKey(id string) []byte { return append([]byte{movedPrefix}, id...) }
 // idemHash is what stands for an idempotency key.
 type idemHash = relay.KeyHash
 
-func hashKey(k *relay.Key) idemHash { return k.Hash() }
-
 func idemKey(h idemHash) []byte {
 	return append(append(make([]byte, 0, idemKeyLen), idemPrefix), h[:]...)
 }

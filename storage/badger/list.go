@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	bdb "github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
@@ -60,10 +59,10 @@ const (
 // Events implements [relay.Store].
 func (s *Store) Events(ctx context.Context, q relay.EventQuery) (relay.EventPage, error) {
 	end := s.committed()
-	l := lister{s: s, q: &q, low: max(seqFrom(q.Since), end.mark)}
+	l := lister{s: s, q: &q, low: max(relay.SeqFrom(q.Since), end.mark)}
 	from := end.last
 	if !q.Until.IsZero() {
-		from = min(from, max(seqFrom(q.Until), 1)-1)
+		from = min(from, max(relay.SeqFrom(q.Until), 1)-1)
 	}
 	if q.Before > 0 {
 		from = min(from, q.Before-1)
@@ -75,18 +74,6 @@ func (s *Store) Events(ctx context.Context, q relay.EventQuery) (relay.EventPage
 		return relay.EventPage{}, err
 	}
 	return l.page, nil
-}
-
-// seqFrom returns the lowest Seq of events that were not accepted before t. Acceptance
-// is in milliseconds; relay.SeqAt rounds down.
-func seqFrom(t time.Time) relay.Seq {
-	if t.IsZero() {
-		return 0
-	}
-	if t.Nanosecond()%int(time.Millisecond) != 0 {
-		t = t.Add(time.Millisecond)
-	}
-	return relay.SeqAt(t)
 }
 
 // lister walks the events backwards.

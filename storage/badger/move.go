@@ -13,10 +13,6 @@ var _ relay.Mover = (*Store)(nil)
 
 // Adopt implements [relay.Mover].
 func (s *Store) Adopt(ctx context.Context, moved []relay.Moved, stored func([]relay.Moved)) (int, error) {
-	if !s.gate.Enter() {
-		return 0, relay.ErrClosed
-	}
-	defer s.gate.Leave()
 	r := &adoptRequest{moved: moved, stored: stored, done: make(chan error, 1)}
 	if err := s.submit(ctx, r); err != nil {
 		return 0, err
@@ -86,30 +82,25 @@ func (r *adoptRequest) weigh(c *committer, m *relay.Moved) (size int, need load)
 
 // add writes an event with its entries and exceptions, and returns it as it is then.
 func (r *adoptRequest) add(c *committer, m *relay.Moved, now time.Time) relay.Moved {
-	seq := max(relay.SeqAt(now), c.tail.last+1)
+	seq := relay.NextSeq(c.tail.last, now)
 	c.tail.last = seq
 	c.tail.ordinal++
-	e := *m.Event
-	e.Seq, e.Moved, e.Size = seq, true, len(e.Data)
-	e.Deliveries = make([]relay.Placement, len(m.Event.Deliveries))
-	out := relay.Moved{Event: &e, Exceptions: make([]relay.Exception, len(e.Deliveries)), Attempts: m.Attempts}
-	places := make([]place, len(e.Deliveries))
-	for i, p := range m.Event.Deliveries {
-		u := c.sub(p.Subscription)
-		places[i] = c.extend(u, seq, p.Key)
-		e.Deliveries[i] = relay.Placement{Subscription: p.Subscription, Pos: places[i].pos, Key: p.Key}
-		x := m.Exceptions[i]
-		x.From, x.To, x.Seq = places[i].pos, places[i].pos, seq
-		c.putException(u, &x)
-		out.Exceptions[i] = x
+	places := make([]place, 0, len(m.Event.Deliveries))
+	here := m.At(seq, func(p relay.Placement) uint64 {
+		added := c.extend(c.sub(p.Subscription), seq, p.Key)
+		places = append(places, added)
+		return added.pos
+	})
+	for i := range here.Exceptions {
+		c.putException(c.sub(here.Event.Deliveries[i].Subscription), &here.Exceptions[i])
 	}
 	key := eventKey(seq)
-	rec := encodeEvent(key, &e, c.tail.ordinal, places)
+	rec := encodeEvent(key, here.Event, c.tail.ordinal, places)
 	c.put(key, rec)
 	c.grow(len(key) + len(rec))
-	id := movedKey(e.ID)
+	id := movedKey(here.Event.ID)
 	c.put(id, encodeNumber(id, uint64(seq)))
-	return out
+	return here
 }
 
 // settle implements request.
@@ -159,8 +150,8 @@ func (s *Store) Keys(ctx context.Context, after *relay.KeyHash, limit int) (keys
 
 // movedKey shows an idempotency key without the numbers of this store.
 func (s *Store) movedKey(key []byte, k *known, all []*sub) (relay.MovedKey, error) {
-	m := relay.MovedKey{Hash: idemHash(key[1:]), Sum: k.sum, Stored: k.stored.Time(), Receipts: make([]relay.Receipt, len(k.receipts))}
-	for i, r := range k.receipts {
+	m := relay.MovedKey{Hash: idemHash(key[1:]), Sum: k.Sum, Stored: k.stored.Time(), Receipts: make([]relay.Receipt, len(k.Receipts))}
+	for i, r := range k.Receipts {
 		matched := make([]string, len(r.matched))
 		for j, id := range r.matched {
 			u, err := named(all, id)
@@ -176,10 +167,6 @@ func (s *Store) movedKey(key []byte, k *known, all []*sub) (relay.MovedKey, erro
 
 // AdoptKeys implements [relay.Mover].
 func (s *Store) AdoptKeys(ctx context.Context, keys []relay.MovedKey) (int, error) {
-	if !s.gate.Enter() {
-		return 0, relay.ErrClosed
-	}
-	defer s.gate.Leave()
 	r := &adoptKeysRequest{keys: keys, done: make(chan error, 1)}
 	if err := s.submit(ctx, r); err != nil {
 		return 0, err
@@ -200,7 +187,7 @@ func (r *adoptKeysRequest) plan(c *committer) error {
 	var need load
 	for i := range r.keys {
 		k := &r.keys[i]
-		found, err := c.lookUp(k.Hash)
+		found, err := c.LookUp(k.Hash)
 		if err != nil {
 			return err
 		}
@@ -239,7 +226,7 @@ func (r *adoptKeysRequest) plan(c *committer) error {
 		}
 		// Not below what was removed already, where nobody looks any more.
 		stored := max(relay.SeqAt(k.Stored), c.tail.keysMark)
-		c.remember(k.Hash, stored, &known{sum: k.Sum, receipts: receipts})
+		c.remember(k.Hash, stored, newKnown(k.Sum, receipts))
 	}
 	r.adopted = len(fresh)
 	return nil

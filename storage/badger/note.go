@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	bdb "github.com/dgraph-io/badger/v4"
@@ -23,13 +22,9 @@ func (s *Store) Note(ctx context.Context, name string) (note []byte, err error) 
 
 // SwapNote implements [relay.Notes].
 func (s *Store) SwapNote(ctx context.Context, name string, old, value []byte) (bool, error) {
-	if len(value) == 0 || len(value) > relay.MaxNoteSize {
-		return false, fmt.Errorf("keeping the note %q: it has %d bytes; possible are 1 to %d", name, len(value), relay.MaxNoteSize)
+	if err := relay.CheckNote(name, value); err != nil {
+		return false, err
 	}
-	if !s.gate.Enter() {
-		return false, relay.ErrClosed
-	}
-	defer s.gate.Leave()
 	r := &noteRequest{name: name, old: old, value: value, done: make(chan error, 1)}
 	if err := s.submit(ctx, r); err != nil {
 		return false, err

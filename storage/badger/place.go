@@ -13,10 +13,6 @@ import (
 
 // Place implements [relay.Store].
 func (s *Store) Place(ctx context.Context, seq relay.Seq, to relay.Target, placed func(*relay.Event)) error {
-	if !s.gate.Enter() {
-		return relay.ErrClosed
-	}
-	defer s.gate.Leave()
 	return s.submit(ctx, &placeRequest{s: s, seq: seq, to: to, placed: placed, done: make(chan error, 1)})
 }
 

@@ -2,9 +2,12 @@ package badger
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/relay"
 )
 
 const (
@@ -20,7 +23,7 @@ func (s *Store) mergeAgain(last *time.Time, now time.Time) {
 	}
 	*last = now
 	s.log.Info("there is room again: the store is opened anew, to merge its tables", zap.String("directory", s.dir))
-	if err := s.submit(context.Background(), &resumeRequest{make(chan error, 1)}); err != nil {
+	if err := s.submit(context.Background(), &resumeRequest{make(chan error, 1)}); err != nil && !errors.Is(err, relay.ErrClosed) {
 		s.log.Warn("opening the store anew to merge its tables", zap.Error(err))
 	}
 }

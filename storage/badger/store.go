@@ -221,25 +221,16 @@ func (s *Store) committed() tail {
 	return s.tail
 }
 
-// submit hands r to the committer and waits for its answer. The caller has entered
-// the gate.
+// submit hands r to the committer and waits for its answer.
 func (s *Store) submit(ctx context.Context, r request) error {
+	if !s.gate.Enter() {
+		return relay.ErrClosed
+	}
+	defer s.gate.Leave()
 	if err := s.failure(); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case s.requests <- r:
-	default: // only now, since some contexts set a timer when they are waited for
-		select {
-		case s.requests <- r:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return <-r.answer()
+	return relay.Submit(ctx, s.requests, r, r.answer())
 }
 
 // read runs fn in a snapshot, within the gate.

@@ -23,23 +23,7 @@ type appendRequest struct {
 	done   chan error
 
 	receipts []relay.Receipt
-	fresh    []appended
-}
-
-// appended is what the event of an item will have once it is stored. It is given to the
-// event only then, so that nothing is to be taken back after a failure.
-type appended struct {
-	item       int
-	seq        relay.Seq
-	deliveries []relay.Placement
-}
-
-// repeat says that an item is a repeat of an earlier item of its batch, or of what was
-// stored before.
-type repeat struct {
-	of     int      // index, or -1
-	known  *receipt // or nil
-	answer relay.Receipt
+	fresh    []relay.Appended
 }
 
 func (r *appendRequest) keys(add func(*relay.Key)) {
@@ -57,68 +41,15 @@ func (r *appendRequest) alone() bool { return false }
 
 // plan implements request.
 func (r *appendRequest) plan(_ context.Context, c *committer) error {
-	repeats, done, err := r.lookUp(c)
-	if err != nil || done {
+	repeats, all, err := relay.Repeats(&r.batch, c)
+	if err != nil || all != nil {
+		r.receipts = all
 		return err
 	}
 	if err := r.weigh(repeats); err != nil {
 		return err
 	}
 	return r.write(c, repeats)
-}
-
-// lookUp finds out which items were stored before. It returns done if the whole batch was:
-// then the receipts are complete.
-func (r *appendRequest) lookUp(c *committer) (repeats []repeat, done bool, err error) {
-	if key := r.batch.Key; key != nil {
-		if found := c.known[hashKey(key)]; found != nil {
-			// The same content gives as many answers; a key of one event for a batch does not.
-			if found.sum != key.Sum || len(found.receipts) != len(r.batch.Items) {
-				return nil, false, &relay.KeyReusedError{Item: -1}
-			}
-			for i := range found.receipts {
-				receipt, err := c.repeated(&found.receipts[i])
-				if err != nil {
-					return nil, false, err
-				}
-				r.receipts = append(r.receipts, receipt)
-			}
-			return nil, true, nil
-		}
-	}
-	repeats = make([]repeat, len(r.batch.Items))
-	var first map[hash]int
-	for i := range r.batch.Items {
-		repeats[i].of = -1
-		key := r.batch.Items[i].Key
-		if key == nil {
-			continue
-		}
-		h := hashKey(key)
-		if j, ok := first[h]; ok {
-			if r.batch.Items[j].Key.Sum != key.Sum {
-				return nil, false, &relay.KeyReusedError{Item: i}
-			}
-			repeats[i].of = j
-			continue
-		}
-		if first == nil {
-			first = make(map[hash]int)
-		}
-		first[h] = i
-		found := c.known[h]
-		switch {
-		case found == nil:
-			continue
-		case found.sum != key.Sum || len(found.receipts) != 1:
-			return nil, false, &relay.KeyReusedError{Item: i}
-		}
-		repeats[i].known = &found.receipts[0]
-		if repeats[i].answer, err = c.repeated(repeats[i].known); err != nil {
-			return nil, false, err
-		}
-	}
-	return repeats, false, nil
 }
 
 // Bounds of one batch: the server would take more, but not within the time that a group may
@@ -129,10 +60,10 @@ const (
 )
 
 // weigh refuses a batch that is too large, and says how much of it would fit.
-func (r *appendRequest) weigh(repeats []repeat) error {
+func (r *appendRequest) weigh(repeats []relay.Repeat[receipt]) error {
 	rows, bytes := 0, 0
 	for i := range r.batch.Items {
-		if repeats[i].known != nil || repeats[i].of >= 0 {
+		if !repeats[i].New() {
 			continue
 		}
 		item := &r.batch.Items[i]
@@ -146,7 +77,7 @@ func (r *appendRequest) weigh(repeats []repeat) error {
 }
 
 // write puts the rows of the batch into the group.
-func (r *appendRequest) write(c *committer, repeats []repeat) error {
+func (r *appendRequest) write(c *committer, repeats []relay.Repeat[receipt]) error {
 	now := c.s.clock()
 	// Keys count as stored at the time that their events get, which does not fall back.
 	stored := max(relay.SeqAt(now), c.tail.last)
@@ -155,27 +86,27 @@ func (r *appendRequest) write(c *committer, repeats []repeat) error {
 	for i := range r.batch.Items {
 		item := &r.batch.Items[i]
 		switch {
-		case repeats[i].of >= 0:
-			j := repeats[i].of
+		case repeats[i].Of >= 0:
+			j := repeats[i].Of
 			answers[i] = answers[j]
 			r.receipts[i] = r.receipts[j]
 			r.receipts[i].Duplicate = true
-		case repeats[i].known != nil:
-			answers[i], r.receipts[i] = *repeats[i].known, repeats[i].answer
+		case repeats[i].Known != nil:
+			answers[i], r.receipts[i] = *repeats[i].Known, repeats[i].Answer
 		default:
 			var err error
 			if answers[i], err = r.add(c, i, now); err != nil {
 				return c.spoil(err)
 			}
 			if item.Key != nil {
-				if err := c.remember(hashKey(item.Key), item.Key.Sum, stored, answers[i:i+1]); err != nil {
+				if err := c.remember(repeats[i].Hash, item.Key.Sum, stored, answers[i:i+1]); err != nil {
 					return c.spoil(err)
 				}
 			}
 		}
 	}
 	if r.batch.Key != nil {
-		if err := c.remember(hashKey(r.batch.Key), r.batch.Key.Sum, stored, answers); err != nil {
+		if err := c.remember(r.batch.Key.Hash(), r.batch.Key.Sum, stored, answers); err != nil {
 			return c.spoil(err)
 		}
 	}
@@ -191,7 +122,7 @@ func (c *committer) spoil(err error) error {
 // add writes the event of item i with its entries.
 func (r *appendRequest) add(c *committer, i int, now time.Time) (receipt, error) {
 	item := &r.batch.Items[i]
-	seq := max(relay.SeqAt(now), c.tail.last+1)
+	seq := relay.NextSeq(c.tail.last, now)
 	c.tail.last = seq
 	c.tail.ordinal++
 	id := relay.FormatID(seq, c.s.identity.tag)
@@ -213,7 +144,7 @@ func (r *appendRequest) add(c *committer, i int, now time.Time) (receipt, error)
 		return receipt{}, err
 	}
 	c.tail.live += liveSize(len(item.Event.Data))
-	r.fresh = append(r.fresh, appended{i, seq, deliveries})
+	r.fresh = append(r.fresh, relay.Appended{Item: i, Seq: seq, Deliveries: deliveries})
 	r.receipts[i] = relay.Receipt{ID: id, Type: item.Event.Type, Matched: matched}
 	return receipt{Seq: seq, Type: text(item.Event.Type), Matched: subs}, nil
 }
@@ -230,14 +161,7 @@ func (r *appendRequest) settle(err error) {
 	if len(r.fresh) == 0 {
 		return
 	}
-	events := make([]*relay.Event, len(r.fresh))
-	for i, a := range r.fresh {
-		e := r.batch.Items[a.item].Event
-		e.ID, e.Seq, e.Accepted, e.Deliveries = r.receipts[a.item].ID, a.seq, a.seq.Time(), a.deliveries
-		e.Size = len(e.Data)
-		events[i] = e
-	}
-	if r.stored != nil {
+	if events := r.batch.Complete(r.receipts, r.fresh); r.stored != nil {
 		r.stored(events)
 	}
 }

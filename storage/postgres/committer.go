@@ -381,7 +381,7 @@ func (c *committer) lookUp(ctx context.Context, requests []request) error {
 			if asked == nil {
 				asked = make(map[hash]bool)
 			}
-			asked[hashKey(k)] = true
+			asked[k.Hash()] = true
 		})
 	}
 	if len(asked) == 0 || c.broken != nil {

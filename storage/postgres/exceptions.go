@@ -38,7 +38,7 @@ func (s *Store) Open(ctx context.Context, subscription string, after uint64, lim
 	if err != nil {
 		return nil, err
 	}
-	return cut(open, limit), nil
+	return relay.CutOpen(open, limit), nil
 }
 
 func readExceptions(ctx context.Context, conn *pgx.Conn, sql string, args ...any) (all []relay.Exception, err error) {
@@ -54,19 +54,6 @@ func readExceptions(ctx context.Context, conn *pgx.Conn, sql string, args ...any
 		return err
 	})
 	return all, err
-}
-
-// cut cuts a page at limit. A delivery and a replay may begin at the same position; since
-// the next page begins after the last From of this one, the two stay together (unless limit
-// is 1).
-func cut(open []relay.Exception, limit int) []relay.Exception {
-	if len(open) <= limit {
-		return open
-	}
-	if limit > 1 && open[limit-1].From == open[limit].From {
-		limit--
-	}
-	return open[:limit]
 }
 
 // Exception implements [relay.Store].

@@ -122,7 +122,7 @@ func (g *group) addEntry(sub int32, pos int64, seq relay.Seq, size int) {
 }
 
 func (g *group) addKey(h hash, stored relay.Seq, k *known) error {
-	receipts, err := encode(k.receipts)
+	receipts, err := encode(k.Receipts)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (g *group) addKey(h hash, stored relay.Seq, k *known) error {
 	g.weight += rowWeight + len(receipts)
 	// A key of an item and of its batch: the latter stands.
 	if i, ok := c.places[h]; ok {
-		c.stored[i], c.sums[i], c.receipts[i] = int64(stored), k.sum[:], receipts
+		c.stored[i], c.sums[i], c.receipts[i] = int64(stored), k.Sum[:], receipts
 		return nil
 	}
 	if c.places == nil {
@@ -139,7 +139,7 @@ func (g *group) addKey(h hash, stored relay.Seq, k *known) error {
 	c.places[h] = len(c.stored)
 	c.stored = append(c.stored, int64(stored))
 	c.hashes = append(c.hashes, h[:])
-	c.sums = append(c.sums, k.sum[:])
+	c.sums = append(c.sums, k.Sum[:])
 	c.receipts = append(c.receipts, receipts)
 	return nil
 }
@@ -284,7 +284,7 @@ const (
 	insertLog = `insert into log (subscription, pos, seq, size)
 		select * from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::integer[])`
 	insertKeys = `insert into keys (stored, hash, sum, receipts)
-		select k.stored, k.hash, k.sum, k.receipts::json
+		select k.stored, k.hash, k.Sum, k.Receipts::json
 		from unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::text[]) as k (stored, hash, sum, receipts)`
 	deleteExceptions = `delete from exceptions x
 		using unnest($1::integer[], $2::boolean[], $3::bigint[]) as gone (subscription, replay, first)

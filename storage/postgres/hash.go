@@ -4,5 +4,3 @@ import "github.com/caddyrelay/caddyrelay/relay"
 
 // hash is the digest under which an idempotency key is kept.
 type hash = relay.KeyHash
-
-func hashKey(k *relay.Key) hash { return k.Hash() }

@@ -12,10 +12,7 @@ import (
 )
 
 // known is what is kept of an idempotency key.
-type known struct {
-	sum      [32]byte
-	receipts []receipt
-}
+type known = relay.KnownKey[receipt]
 
 const selectKeys = `select hash, sum, receipts from keys where hash = any($1)`
 
@@ -41,15 +38,18 @@ func (c *committer) loadKeys(ctx context.Context, hashes [][]byte) error {
 // decodeKnown reads what is kept of a key.
 func decodeKnown(h, sum, raw []byte) (*known, error) {
 	k := new(known)
-	if len(h) != len(hash{}) || len(sum) != len(k.sum) {
+	if len(h) != len(hash{}) || len(sum) != len(k.Sum) {
 		return nil, errors.New("a digest has a wrong length")
 	}
-	copy(k.sum[:], sum)
-	return k, json.Unmarshal(raw, &k.receipts)
+	copy(k.Sum[:], sum)
+	return k, json.Unmarshal(raw, &k.Receipts)
 }
 
-// repeated is the receipt of an event that was stored before.
-func (c *committer) repeated(r *receipt) (relay.Receipt, error) {
+// LookUp implements [relay.KeyBook]: the keys of all requests were looked up before.
+func (c *committer) LookUp(h hash) (*known, error) { return c.known[h], nil }
+
+// Repeated implements [relay.KeyBook].
+func (c *committer) Repeated(r *receipt) (relay.Receipt, error) {
 	matched := make([]string, len(r.Matched))
 	for i, id := range r.Matched {
 		u, err := c.byID(id)
@@ -65,6 +65,6 @@ func (c *committer) repeated(r *receipt) (relay.Receipt, error) {
 
 // remember adds an idempotency key to the group.
 func (c *committer) remember(h hash, sum [32]byte, stored relay.Seq, receipts []receipt) error {
-	c.known[h] = &known{sum, receipts}
+	c.known[h] = &known{Sum: sum, Receipts: receipts}
 	return c.group.addKey(h, stored, c.known[h])
 }

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"math"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,9 +24,9 @@ const (
 
 // Events implements [relay.Store].
 func (s *Store) Events(ctx context.Context, q relay.EventQuery) (page relay.EventPage, err error) {
-	low, high := seqFrom(q.Since), relay.Seq(math.MaxInt64)
+	low, high := relay.SeqFrom(q.Since), relay.Seq(math.MaxInt64)
 	if !q.Until.IsZero() {
-		high = min(high, seqFrom(q.Until))
+		high = min(high, relay.SeqFrom(q.Until))
 	}
 	if q.Before > 0 {
 		high = min(high, q.Before)
@@ -89,22 +88,4 @@ func (s *Store) selectEvents(ctx context.Context, conn *pgx.Conn, sql string, ar
 		events = append(events, e)
 	}
 	return events, rows.Err()
-}
-
-// lastYear is one that positions can hold.
-const lastYear = 2240
-
-// seqFrom returns the lowest Seq of events that were not accepted before t. Acceptance is in
-// milliseconds; relay.SeqAt rounds down.
-func seqFrom(t time.Time) relay.Seq {
-	if t.IsZero() {
-		return 0
-	}
-	if t.Year() > lastYear {
-		return math.MaxInt64
-	}
-	if t.Nanosecond()%int(time.Millisecond) != 0 {
-		t = t.Add(time.Millisecond)
-	}
-	return relay.SeqAt(t)
 }

@@ -112,29 +112,25 @@ func (r *adoptRequest) known(ctx context.Context, c *committer) (map[string]bool
 // add puts an event with its entries and exceptions into the group, and returns it as it
 // will be.
 func (r *adoptRequest) add(c *committer, m *relay.Moved, now time.Time) (relay.Moved, error) {
-	seq := max(relay.SeqAt(now), c.tail.last+1)
+	seq := relay.NextSeq(c.tail.last, now)
 	c.tail.last = seq
 	c.tail.ordinal++
-	e := *m.Event
-	e.Seq, e.Moved, e.Size = seq, true, len(e.Data)
-	e.Deliveries = make([]relay.Placement, len(m.Event.Deliveries))
-	out := relay.Moved{Event: &e, Exceptions: make([]relay.Exception, len(e.Deliveries)), Attempts: m.Attempts}
-	subs := make([]int32, len(e.Deliveries))
-	positions := make([]int64, len(e.Deliveries))
-	keys := make([]string, len(e.Deliveries))
-	for i, p := range m.Event.Deliveries {
+	var subs []int32
+	var positions []int64
+	var keys []string
+	here := m.At(seq, func(p relay.Placement) uint64 {
 		u := c.sub(p.Subscription)
 		c.touch(u)
 		u.next.Head++
-		subs[i], positions[i], keys[i] = u.id, int64(u.next.Head), p.Key
-		e.Deliveries[i] = relay.Placement{Subscription: p.Subscription, Pos: u.next.Head, Key: p.Key}
-		x := m.Exceptions[i]
-		x.From, x.To, x.Seq = u.next.Head, u.next.Head, seq
-		out.Exceptions[i] = x
-		c.group.apply(u.id, &relay.Update{Put: []relay.Exception{x}})
+		subs, positions, keys = append(subs, u.id), append(positions, int64(u.next.Head)), append(keys, p.Key)
+		return u.next.Head
+	})
+	for i, id := range subs {
+		c.group.apply(id, &relay.Update{Put: here.Exceptions[i : i+1]})
 	}
+	e := here.Event
 	c.tail.live += liveSize(len(e.Data))
-	return out, c.group.addEvent(&e, seq, c.tail.ordinal, subs, positions, keys)
+	return here, c.group.addEvent(e, seq, c.tail.ordinal, subs, positions, keys)
 }
 
 // settle implements request.
@@ -185,9 +181,9 @@ func (s *Store) Keys(ctx context.Context, after *relay.KeyHash, limit int) (keys
 
 // movedKey shows an idempotency key without the numbers of this store.
 func (s *Store) movedKey(h hash, stored relay.Seq, k *known) (relay.MovedKey, error) {
-	m := relay.MovedKey{Hash: h, Sum: k.sum, Stored: stored.Time(), Receipts: make([]relay.Receipt, len(k.receipts))}
-	for i := range k.receipts {
-		r := &k.receipts[i]
+	m := relay.MovedKey{Hash: h, Sum: k.Sum, Stored: stored.Time(), Receipts: make([]relay.Receipt, len(k.Receipts))}
+	for i := range k.Receipts {
+		r := &k.Receipts[i]
 		m.Receipts[i] = relay.Receipt{ID: r.eventID(s.identity.tag), Type: string(r.Type), Matched: make([]string, len(r.Matched))}
 		for j, id := range r.Matched {
 			u, err := s.find(id)

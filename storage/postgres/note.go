@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -36,8 +35,8 @@ func readNote(ctx context.Context, conn *pgx.Conn, name string) (note []byte, er
 
 // SwapNote implements [relay.Notes].
 func (s *Store) SwapNote(ctx context.Context, name string, old, value []byte) (bool, error) {
-	if len(value) == 0 || len(value) > relay.MaxNoteSize {
-		return false, fmt.Errorf("keeping the note %q: it has %d bytes; possible are 1 to %d", name, len(value), relay.MaxNoteSize)
+	if err := relay.CheckNote(name, value); err != nil {
+		return false, err
 	}
 	r := &noteRequest{name: name, old: old, value: value, done: make(chan error, 1)}
 	if err := s.submit(ctx, r); err != nil {

@@ -160,19 +160,7 @@ func (s *Store) submit(ctx context.Context, r request) error {
 	if err := s.failure(); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case s.requests <- r:
-	default: // only now, since some contexts set a timer when they are waited for
-		select {
-		case s.requests <- r:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return <-r.answer()
+	return relay.Submit(ctx, s.requests, r, r.answer())
 }
 
 // read runs fn with a connection that reads, within the gate and bounded in time.

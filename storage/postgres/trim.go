@@ -108,7 +108,7 @@ func (r *trimRequest) plan(ctx context.Context, c *committer) error {
 	} else if err := r.trimEvents(ctx, c); err != nil {
 		return c.spoil(fmt.Errorf("trimming events: %w", err))
 	}
-	tag, err := c.conn.Exec(ctx, trimOldKeys, min(int64(seqFrom(r.policy.KeysBefore)), math.MaxInt64), trimKeys, c.epoch)
+	tag, err := c.conn.Exec(ctx, trimOldKeys, min(int64(relay.SeqFrom(r.policy.KeysBefore)), math.MaxInt64), trimKeys, c.epoch)
 	if err != nil {
 		return c.spoil(fmt.Errorf("trimming idempotency keys: %w", err))
 	}
@@ -130,7 +130,7 @@ func (r *trimRequest) trimEvents(ctx context.Context, c *committer) error {
 	if r.policy.MaxBytes > 0 {
 		excess = max(c.tail.live-r.policy.MaxBytes, 0)
 	}
-	latest := max(seqFrom(r.policy.DeliveredBefore), seqFrom(r.policy.FailedBefore))
+	latest := max(relay.SeqFrom(r.policy.DeliveredBefore), relay.SeqFrom(r.policy.FailedBefore))
 	if excess > 0 {
 		latest = math.MaxInt64
 	}
@@ -208,11 +208,11 @@ func (r *trimRequest) settle(err error) {
 // dropEmpty drops the partitions of days that are over and of which nothing is left.
 func (r *trimRequest) dropEmpty(ctx context.Context, c *committer) error {
 	today := dayOf(c.tail.last)
-	limit := dayOf(min(max(seqFrom(r.policy.DeliveredBefore), seqFrom(r.policy.FailedBefore)), math.MaxInt64))
+	limit := dayOf(min(max(relay.SeqFrom(r.policy.DeliveredBefore), relay.SeqFrom(r.policy.FailedBefore)), math.MaxInt64))
 	for _, table := range tables {
 		for d := range c.partitions[table] {
 			switch {
-			case d >= today, table == "keys" && (d+1).first() > int64(seqFrom(r.policy.KeysBefore)),
+			case d >= today, table == "keys" && (d+1).first() > int64(relay.SeqFrom(r.policy.KeysBefore)),
 				table != "keys" && (d >= limit || r.walk.kept[d]),
 				// Attempts go behind their events.
 				table == "attempts" && c.partitions["events"][d]:

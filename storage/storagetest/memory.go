@@ -244,7 +244,7 @@ func (c *content) append(b relay.Batch, now time.Time) ([]relay.Receipt, []*rela
 // add stores the event of one item.
 func (c *content) add(item relay.Item, now time.Time) relay.Receipt {
 	e := item.Event
-	c.last = max(relay.SeqAt(now), c.last+1)
+	c.last = relay.NextSeq(c.last, now)
 	c.ordinal++
 	e.Seq, e.ID, e.Accepted = c.last, relay.FormatID(c.last, c.tag), c.last.Time()
 	e.Size = len(e.Data)

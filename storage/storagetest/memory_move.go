@@ -32,26 +32,21 @@ func (m *Memory) Adopt(ctx context.Context, moved []relay.Moved, stored func([]r
 }
 
 func (c *content) adopt(m *relay.Moved, now time.Time) relay.Moved {
-	c.last = max(relay.SeqAt(now), c.last+1)
+	c.last = relay.NextSeq(c.last, now)
 	c.ordinal++
-	e := *m.Event
-	e.Seq, e.Moved, e.Size = c.last, true, len(e.Data)
-	e.Deliveries = slices.Clone(e.Deliveries)
-	out := relay.Moved{Event: &e, Exceptions: slices.Clone(m.Exceptions), Attempts: m.Attempts}
-	for i := range e.Deliveries {
-		s := c.sub(e.Deliveries[i].Subscription)
+	here := m.At(c.last, func(p relay.Placement) uint64 {
+		s := c.sub(p.Subscription)
 		s.progress.Head++
-		pos := s.progress.Head
-		s.log = append(s.log, relay.LogEntry{Pos: pos, Seq: e.Seq})
-		e.Deliveries[i].Pos = pos
-		x := &out.Exceptions[i]
-		x.From, x.To, x.Seq = pos, pos, e.Seq
-		s.at[pos] = *x
+		s.log = append(s.log, relay.LogEntry{Pos: s.progress.Head, Seq: c.last})
+		return s.progress.Head
+	})
+	for i, x := range here.Exceptions {
+		c.sub(here.Event.Deliveries[i].Subscription).at[x.From] = x
 	}
-	c.moved[e.ID] = e.Seq
-	kept := e
+	c.moved[here.Event.ID] = c.last
+	kept := *here.Event
 	c.events = append(c.events, &kept)
-	return out
+	return here
 }
 
 // seqOf returns where the event with this ID stands, or 0.

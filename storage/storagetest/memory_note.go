@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"slices"
+
+	"github.com/caddyrelay/caddyrelay/relay"
 )
 
 // Note implements [relay.Notes].
@@ -17,6 +19,9 @@ func (m *Memory) Note(ctx context.Context, name string) (note []byte, err error)
 
 // SwapNote implements [relay.Notes].
 func (m *Memory) SwapNote(ctx context.Context, name string, old, value []byte) (swapped bool, err error) {
+	if err := relay.CheckNote(name, value); err != nil {
+		return false, err
+	}
 	m.writing.Lock()
 	defer m.writing.Unlock()
 	err = m.write(ctx, func(c *content) error {

@@ -84,29 +84,11 @@ func (m *Memory) Open(ctx context.Context, name string, after uint64, limit int)
 				open = append(open, x)
 			}
 		}
-		slices.SortFunc(open, func(a, b relay.Exception) int {
-			if a.From != b.From {
-				return comparePos(relay.LogEntry{Pos: a.From}, b.From)
-			}
-			return comparePos(relay.LogEntry{Pos: uint64(a.Kind)}, uint64(b.Kind))
-		})
-		open = cutPage(open, limit)
+		slices.SortFunc(open, relay.Exception.Compare)
+		open = relay.CutOpen(open, limit)
 		return nil
 	})
 	return open, err
-}
-
-// cutPage cuts a list of open exceptions at limit. A delivery and a replay may begin
-// at the same position; since the next page begins after the last From of this one,
-// the two stay together (unless limit is 1).
-func cutPage(open []relay.Exception, limit int) []relay.Exception {
-	if len(open) <= limit {
-		return open
-	}
-	if limit > 1 && open[limit-1].From == open[limit].From {
-		limit--
-	}
-	return open[:limit]
 }
 
 // Exception implements [relay.Store]. A position's own exception stands before a
