@@ -33,7 +33,7 @@ type App struct {
 
 	// How long ahead changes of addresses have to be announced, by from and until; a
 	// shorter notice is a warning. Default: 30d
-	Notice caddy.Duration `json:"notice,omitempty"`
+	Notice Duration `json:"notice,omitempty"`
 
 	// The types of events that applications send. Events of other types are taken, too.
 	EventTypes []*EventType `json:"event_types,omitempty"`

@@ -185,7 +185,7 @@ func (r *Retry) parse(d *caddyfile.Dispenser, args []string) error {
 		if err := checkDelay(delay); err != nil {
 			return err
 		}
-		r.Delays = append(r.Delays, caddy.Duration(delay))
+		r.Delays = append(r.Delays, Duration(delay))
 	}
 	return nestedBlock(d, "retry", vocabulary{
 		"jitter": {usage: "jitter <share from 0 to 1>", least: 1, most: 1, parse: func(args []string) error {

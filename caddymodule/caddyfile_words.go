@@ -143,12 +143,12 @@ func bareBlock(d *caddyfile.Dispenser, words vocabulary) error {
 }
 
 // parseDuration reads a duration that must be longer than zero.
-func parseDuration(name, text string) (caddy.Duration, error) {
+func parseDuration(name, text string) (Duration, error) {
 	d, err := caddy.ParseDuration(text)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %q is no duration; write a number with its unit, e.g. 500ms, 15s, 5m, 2h or 7d", name, text)
+		return 0, fmt.Errorf("%s: %q is no duration; %s", name, text, durationHint)
 	}
-	return caddy.Duration(d), checkDuration(name, d)
+	return Duration(d), checkDuration(name, d)
 }
 
 func checkDuration(name string, d time.Duration) error {
@@ -159,7 +159,7 @@ func checkDuration(name string, d time.Duration) error {
 }
 
 // durationWord is a word that sets a duration.
-func durationWord(name string, target *caddy.Duration) word {
+func durationWord(name string, target *Duration) word {
 	return word{usage: name + " <duration>", least: 1, most: 1, parse: func(args []string) (err error) {
 		*target, err = parseDuration(name, args[0])
 		return err

@@ -4,15 +4,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
 // Debounce sends only the last event of a key within a window of time.
 type Debounce struct {
 	// The window. It opens with the first event of a key and does not slide.
-	Window caddy.Duration `json:"window"`
+	Window Duration `json:"window"`
 
 	// The key: a placeholder of the event, e.g. `{event.data.sys.id}`. An event that does
 	// not have it is sent at once.

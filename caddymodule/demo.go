@@ -155,7 +155,7 @@ func (d *demo) config() []byte {
 	}
 	app := &App{
 		StorageRaw: caddyconfig.JSON(map[string]any{
-			"engine": "badger", "directory": filepath.Join(d.folder, "store"), "min_free": demoMinFree,
+			"engine": "badger", "directory": filepath.Join(d.folder, "store"), "min_free": Size(demoMinFree),
 		}, nil),
 		Regions: []*Region{{Name: "demo", Egress: []Egress{{Address: "127.0.0.1"}}}},
 		Subscriptions: []*Subscription{{
@@ -166,7 +166,7 @@ func (d *demo) config() []byte {
 				SignRaw: []json.RawMessage{caddyconfig.JSON(map[string]any{
 					"scheme": "standard", "secrets": []any{map[string]any{"secret": d.secret}},
 				}, nil)},
-				Retry: &Retry{Delays: []caddy.Duration{caddy.Duration(time.Second)}, Jitter: new(float64)},
+				Retry: &Retry{Delays: []Duration{Duration(time.Second)}, Jitter: new(float64)},
 			},
 		}},
 	}

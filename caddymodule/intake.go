@@ -33,8 +33,8 @@ type Intake struct {
 	// machine may send.
 	Tokens []string `json:"tokens,omitempty"`
 
-	// The largest body that is taken, in bytes, at most 1024000. Default: 524288
-	MaxEventSize int64 `json:"max_event_size,omitempty"`
+	// The largest body that is taken, at most 1000 KiB. Default: 512 KiB
+	MaxEventSize Size `json:"max_event_size,omitempty"`
 
 	// The largest number of events in one request, 1 to 10000. The body of a batch has at
 	// most 2 MiB, whatever this says. Default: 1000
@@ -146,7 +146,7 @@ func (h *Intake) resolveTokens() (tokens, warnings []string, err error) {
 // check judges everything but the tokens.
 func (h *Intake) check() error {
 	if h.MaxEventSize < 0 || h.MaxEventSize > relay.MaxDataSize {
-		return fmt.Errorf("max_event_size: %d bytes are not possible; write a size from 1B to 1000KiB", h.MaxEventSize)
+		return fmt.Errorf("max_event_size: %d bytes are not possible; write a size from 1B to 1000KiB", int64(h.MaxEventSize))
 	}
 	if h.MaxBatch < 0 || h.MaxBatch > intake.MaxMaxBatch {
 		return fmt.Errorf("max_batch: %d events are not possible; write a number from 1 to %d", h.MaxBatch, intake.MaxMaxBatch)

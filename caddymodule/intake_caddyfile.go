@@ -51,7 +51,7 @@ func (h *Intake) words() vocabulary {
 			if err != nil || size == 0 || size > math.MaxInt32 {
 				return fmt.Errorf("max_event_size: %q is not possible; write a size up to 1000KiB, e.g. 512KiB", args[0])
 			}
-			h.MaxEventSize = int64(size)
+			h.MaxEventSize = Size(size)
 			return h.check()
 		}},
 		"max_batch": {usage: "max_batch <number>", least: 1, most: 1, parse: func(args []string) error {

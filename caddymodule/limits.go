@@ -18,7 +18,7 @@ type RateLimit struct {
 	Events int `json:"events"`
 
 	// The time over which the bucket refills.
-	Window caddy.Duration `json:"window"`
+	Window Duration `json:"window"`
 }
 
 func (r *RateLimit) check() error {
@@ -40,7 +40,7 @@ func (r *RateLimit) parse(args []string) error {
 	if err != nil {
 		return fmt.Errorf("rate_limit: %q is no window; write a number with its unit, e.g. 1s or 1m", args[1])
 	}
-	r.Events, r.Window = events, caddy.Duration(window)
+	r.Events, r.Window = events, Duration(window)
 	return r.check()
 }
 
@@ -66,10 +66,10 @@ type Breaker struct {
 	LeastAttempts int `json:"least_attempts,omitempty"`
 
 	// The window. Default: 5m
-	Window caddy.Duration `json:"window,omitempty"`
+	Window Duration `json:"window,omitempty"`
 
 	// The time until the probe. Default: 30s
-	Pause caddy.Duration `json:"pause,omitempty"`
+	Pause Duration `json:"pause,omitempty"`
 }
 
 func (b *Breaker) check() error {
@@ -106,7 +106,7 @@ func (b *Breaker) parse(args []string) error {
 	if b.LeastAttempts, err = strconv.Atoi(args[1]); err != nil || b.LeastAttempts < 1 {
 		return fmt.Errorf("breaker: %q is no number of attempts; write at least 1", args[1])
 	}
-	for i, d := range []*caddy.Duration{&b.Window, &b.Pause} {
+	for i, d := range []*Duration{&b.Window, &b.Pause} {
 		if len(args) <= 2+i {
 			break
 		}
@@ -114,7 +114,7 @@ func (b *Breaker) parse(args []string) error {
 		if err != nil || parsed <= 0 {
 			return fmt.Errorf("breaker: %q is no duration; write a number with its unit, e.g. 30s or 5m", args[2+i])
 		}
-		*d = caddy.Duration(parsed)
+		*d = Duration(parsed)
 	}
 	return b.check()
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
@@ -14,14 +12,14 @@ import (
 type Retention struct {
 	// Events all of whose deliveries succeeded, and those that nobody wanted.
 	// Default: 7d
-	Delivered caddy.Duration `json:"delivered,omitempty"`
+	Delivered Duration `json:"delivered,omitempty"`
 
 	// Events with a delivery that was given up. Default: 30d
-	Failed caddy.Duration `json:"failed,omitempty"`
+	Failed Duration `json:"failed,omitempty"`
 
 	// Idempotency keys: a request that is repeated later than this is a new one.
 	// Default: 24h
-	IdempotencyKeys caddy.Duration `json:"idempotency_keys,omitempty"`
+	IdempotencyKeys Duration `json:"idempotency_keys,omitempty"`
 }
 
 // check takes nil for the defaults.
@@ -31,7 +29,7 @@ func (r *Retention) check() error {
 	}
 	for _, d := range []struct {
 		name string
-		d    caddy.Duration
+		d    Duration
 	}{{"delivered", r.Delivered}, {"failed", r.Failed}, {"idempotency_keys", r.IdempotencyKeys}} {
 		if err := checkOptional(d.name, d.d); err != nil {
 			return fmt.Errorf("retention: %w", err)

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
@@ -16,7 +14,7 @@ import (
 type Retry struct {
 	// The delay before each retry, so that there is one attempt more than delays.
 	// Default: 5s 5m 30m 2h 5h 10h 14h 20h 24h
-	Delays []caddy.Duration `json:"delays,omitempty"`
+	Delays []Duration `json:"delays,omitempty"`
 
 	// No retries: one attempt, and no more.
 	Off bool `json:"off,omitempty"`
@@ -33,7 +31,7 @@ type Retry struct {
 
 	// The longest time from the first attempt to the last. Default: no bound but the
 	// delays
-	GiveUpAfter caddy.Duration `json:"give_up_after,omitempty"`
+	GiveUpAfter Duration `json:"give_up_after,omitempty"`
 }
 
 // check takes nil for the default.

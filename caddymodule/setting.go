@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
@@ -76,8 +74,8 @@ var allSettings = []setting{
 		}
 		return []string{spellRetry(s.Retry)}
 	}},
-	{"timeout", []string{"timeout"}, spell(relay.DefaultTimeout), shownDuration(func(s *Settings) caddy.Duration { return s.Timeout })},
-	{"connect_timeout", []string{"connect_timeout"}, spell(relay.DefaultConnectTimeout), shownDuration(func(s *Settings) caddy.Duration { return s.ConnectTimeout })},
+	{"timeout", []string{"timeout"}, spell(relay.DefaultTimeout), shownDuration(func(s *Settings) Duration { return s.Timeout })},
+	{"connect_timeout", []string{"connect_timeout"}, spell(relay.DefaultConnectTimeout), shownDuration(func(s *Settings) Duration { return s.ConnectTimeout })},
 	{"max_in_flight", []string{"max_in_flight"}, strconv.Itoa(relay.DefaultMaxInFlight), func(s *Settings) []string {
 		if s.MaxInFlight == 0 {
 			return nil
@@ -104,7 +102,7 @@ var allSettings = []setting{
 		}
 		return []string{spellBreaker(s.Breaker)}
 	}},
-	{"disable_after", []string{"disable_after"}, spell(relay.DefaultDisableAfter), shownDuration(func(s *Settings) caddy.Duration { return s.DisableAfter })},
+	{"disable_after", []string{"disable_after"}, spell(relay.DefaultDisableAfter), shownDuration(func(s *Settings) Duration { return s.DisableAfter })},
 	{"allow_ips", []string{"allow_ips"}, otherwisePublic, shownList(func(s *Settings) []string { return s.AllowIPs })},
 	{"allow_hosts", []string{"allow_hosts"}, otherwisePublic, shownList(func(s *Settings) []string { return s.AllowHosts })},
 	{"paused", []string{"paused", "paused_reason"}, otherwiseNo, func(s *Settings) []string {
@@ -128,7 +126,7 @@ func shownList(get func(*Settings) []string) func(*Settings) []string {
 	return shownText(func(s *Settings) string { return strings.Join(get(s), " ") })
 }
 
-func shownDuration(get func(*Settings) caddy.Duration) func(*Settings) []string {
+func shownDuration(get func(*Settings) Duration) func(*Settings) []string {
 	return shownText(func(s *Settings) string {
 		if d := get(s); d != 0 {
 			return spell(time.Duration(d))

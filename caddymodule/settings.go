@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/destination"
 	"github.com/caddyrelay/caddyrelay/relay/expression"
@@ -99,10 +97,10 @@ type Settings struct {
 
 	// The time that one attempt may take in all: connecting, TLS, request, response
 	// and its body. Default: 15s
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout Duration `json:"timeout,omitempty"`
 
 	// The part of the timeout that connecting may take. Default: 5s
-	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
+	ConnectTimeout Duration `json:"connect_timeout,omitempty"`
 
 	// The number of attempts that may be under way at once, 1 to 1000. Default: 16
 	MaxInFlight int `json:"max_in_flight,omitempty"`
@@ -128,7 +126,7 @@ type Settings struct {
 
 	// The time with nothing but failures after which the subscription is disabled: its
 	// deliveries are held until somebody resumes it. Default: 5d
-	DisableAfter caddy.Duration `json:"disable_after,omitempty"`
+	DisableAfter Duration `json:"disable_after,omitempty"`
 
 	// Addresses or prefixes that may be dialled although they are not public.
 	AllowIPs []string `json:"allow_ips,omitempty"`
@@ -232,7 +230,7 @@ func checkMethod(method string) error {
 	return fmt.Errorf("method: %q is not possible; write one of %s", method, strings.Join(methods, ", "))
 }
 
-func checkOptional(name string, d caddy.Duration) error {
+func checkOptional(name string, d Duration) error {
 	if d == 0 {
 		return nil
 	}

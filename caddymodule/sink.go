@@ -34,7 +34,7 @@ type Sink struct {
 	FailFirst bool `json:"fail_first,omitempty"`
 
 	// The time before each answer. Default: none
-	Delay caddy.Duration `json:"delay,omitempty"`
+	Delay Duration `json:"delay,omitempty"`
 
 	sink *sink.Sink
 }

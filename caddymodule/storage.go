@@ -59,15 +59,15 @@ type BadgerStorage struct {
 	// Default: `relay` in Caddy's data directory
 	Directory string `json:"directory,omitempty"`
 
-	// How much of the volume stays free, in bytes, at least 16 MiB: below it events are
+	// How much of the volume stays free, at least 16 MiB: below it events are
 	// refused with 503, and deliveries go on. On a small volume more stays free than this,
 	// as much as the database may need. Applies at reload. Default: 1 GiB
-	MinFree int64 `json:"min_free,omitempty"`
+	MinFree Size `json:"min_free,omitempty"`
 
-	// How large the store may become, in bytes, at least 64 MiB. Beyond it finished events
+	// How large the store may become, at least 64 MiB. Beyond it finished events
 	// are removed before their time, oldest first; where that is not enough, events are
 	// refused with 503. Applies at reload. Default: as large as the volume allows
-	MaxSize int64 `json:"max_size,omitempty"`
+	MaxSize Size `json:"max_size,omitempty"`
 
 	// A secret that encrypts what is stored: 16, 24 or 32 bytes, in base64 or hexadecimal.
 	// It is set when the store is made and cannot be changed. Placeholders are replaced.
@@ -100,9 +100,9 @@ const (
 func (s *BadgerStorage) check() error {
 	switch {
 	case s.MinFree != 0 && s.MinFree < leastMinFree:
-		return fmt.Errorf("min_free: %d bytes are too little; leave at least 16MiB free", s.MinFree)
+		return fmt.Errorf("min_free: %d bytes are too little; leave at least 16MiB free", int64(s.MinFree))
 	case s.MaxSize != 0 && s.MaxSize < leastMaxSize:
-		return fmt.Errorf("max_size: %d bytes are too little; a store needs at least 64MiB", s.MaxSize)
+		return fmt.Errorf("max_size: %d bytes are too little; a store needs at least 64MiB", int64(s.MaxSize))
 	}
 	return nil
 }
@@ -180,7 +180,7 @@ func (s *BadgerStorage) OpenStore(logger *zap.Logger) (relay.Store, error) {
 }
 
 func (s *BadgerStorage) limits() badger.Limits {
-	return badger.Limits{MinFree: s.MinFree, MaxSize: s.MaxSize}
+	return badger.Limits{MinFree: int64(s.MinFree), MaxSize: int64(s.MaxSize)}
 }
 
 // CheckStore implements [StorageConfigurer].
@@ -248,13 +248,13 @@ func (s *BadgerStorage) words() vocabulary {
 			return nil
 		}}
 	}
-	size := func(name, example string, target *int64) word {
+	size := func(name, example string, target *Size) word {
 		return word{usage: name + " <size>", least: 1, most: 1, parse: func(args []string) error {
 			n, err := humanize.ParseBytes(args[0])
 			if err != nil || n == 0 || n > math.MaxInt64 {
 				return fmt.Errorf("%s: %q is no size; write a number with its unit, e.g. %s", name, args[0], example)
 			}
-			*target = int64(n)
+			*target = Size(n)
 			return s.check()
 		}}
 	}

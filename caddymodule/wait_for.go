@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddyrelay/caddyrelay/relay"
@@ -29,13 +28,13 @@ type WaitFor struct {
 
 	// The time from the first poll of a delivery to the second. The longer it waits, the
 	// rarer are its polls. At least 100ms. Default: 1s
-	Interval caddy.Duration `json:"interval,omitempty"`
+	Interval Duration `json:"interval,omitempty"`
 
 	// The longest time between polls. Default: 15s, or interval if that is longer
-	LongestInterval caddy.Duration `json:"longest_interval,omitempty"`
+	LongestInterval Duration `json:"longest_interval,omitempty"`
 
 	// How long a delivery waits. Default: 5m
-	Timeout caddy.Duration `json:"timeout,omitempty"`
+	Timeout Duration `json:"timeout,omitempty"`
 
 	// What becomes of a delivery that has waited in vain: it is made all the same (deliver),
 	// counts as a failed attempt and is retried (retry), or is given up (fail). Default: deliver
