@@ -80,13 +80,15 @@ func TestJQIsBounded(t *testing.T) {
 		".data.secret | fromjson":      "fromjson cannot be applied to",
 		".data.secret + 1":             "cannot add",
 	} {
-		got, err := applyJQ(t, program, "", input(`{"n":1000000000000,"secret":"open-sesame"}`))
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %.40q, %v; want %s", program, got, err, want)
-		}
-		if err != nil && strings.Contains(err.Error(), "sesame") {
-			t.Errorf("%s: the error shows the data: %v", program, err)
-		}
+		withoutClock(t, want, func(t *testing.T) {
+			got, err := applyJQ(t, program, "", input(`{"n":1000000000000,"secret":"open-sesame"}`))
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %.40q, %v; want %s", program, got, err, want)
+			}
+			if err != nil && strings.Contains(err.Error(), "sesame") {
+				t.Errorf("%s: the error shows the data: %v", program, err)
+			}
+		})
 	}
 }
 

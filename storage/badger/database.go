@@ -19,6 +19,12 @@ type database struct {
 	closed chan error // set once closing has begun
 }
 
+// Close closes Badger, and leaves its files to whom the directory belongs.
+func (d *database) Close() error {
+	defer handOver(d.Opts().Dir)
+	return d.DB.Close()
+}
+
 // view runs fn in a snapshot.
 func (d *database) view(fn func(txn *bdb.Txn) error) error {
 	txn := d.NewTransaction(false)
@@ -76,6 +82,7 @@ func openImage(dir string, o *Options, tolerant bool) (*image, error) {
 		return nil, errors.Join(explainOpen(dir, err, o), mark.close())
 	}
 	im.db = &database{DB: db}
+	handOver(dir)
 	if err := im.load(o, tolerant); err != nil {
 		return nil, errors.Join(err, im.close())
 	}
@@ -121,5 +128,5 @@ func explainOpen(dir string, err error, o *Options) error {
 		return fmt.Errorf("%w: the store was made with another encryption_key, or without one; give it that key, or take the word out if there was none, or choose an empty directory for a store with this key. "+
 			"If it is the key, %s is damaged: restore this file from a backup", ErrWrongKey, bdb.KeyRegistryFileName)
 	}
-	return fmt.Errorf("the database %s does not open: %w; see that the volume has room and that this user may write to every file in it; if one is damaged, restore the directory from a backup", dir, err)
+	return fmt.Errorf("the database %s does not open: %w; see that the volume has room (df -h) and inodes (df -i); if a file is damaged, restore the directory from a backup", dir, err)
 }

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	bdb "github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 )
 
@@ -50,10 +49,13 @@ var dataSuffixes = []string{tableSuffix, memSuffix, valueSuffix}
 // prepare makes the directory fit for Badger to open: there, private, not in use,
 // and without what Badger would stumble over or destroy. It returns the sentinel.
 func prepare(dir string, o *Options) (*sentinel, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the directory: %w; make it, and give it to the user that Caddy runs as", err)
+	if err := makeDirectory(dir); err != nil {
+		return nil, err
 	}
 	if err := checkVolume(dir); err != nil {
+		return nil, err
+	}
+	if err := checkWritable(dir); err != nil {
 		return nil, err
 	}
 	unlock, err := lock(dir)
@@ -63,9 +65,6 @@ func prepare(dir string, o *Options) (*sentinel, error) {
 	// Badger takes the same lock; only for the moment between may another process
 	// come first, and then Badger refuses.
 	defer unlock()
-	if err := checkWritable(dir); err != nil {
-		return nil, err
-	}
 	if err := makePrivate(dir); err != nil {
 		return nil, err
 	}
@@ -80,6 +79,9 @@ func prepare(dir string, o *Options) (*sentinel, error) {
 		return nil, err
 	}
 	if err := checkRegular(dir, files); err != nil {
+		return nil, err
+	}
+	if err := checkFiles(dir, files); err != nil {
 		return nil, err
 	}
 	if err := removeEmptyLogs(dir, files, o.Logger); err != nil {
@@ -165,9 +167,7 @@ func checkOurs(dir string, files []fs.DirEntry) error {
 func checkRegular(dir string, files []fs.DirEntry) error {
 	for _, f := range files {
 		name := f.Name()
-		ours := slices.Contains(dataSuffixes, filepath.Ext(name)) ||
-			slices.Contains([]string{manifestName, sentinelName, ballastName, discardName, pidName, bdb.KeyRegistryFileName}, name)
-		if ours && !f.Type().IsRegular() {
+		if isOurs(name) && !f.Type().IsRegular() {
 			return fmt.Errorf("%w: %s is not a file; move it out of the directory", ErrForeign, filepath.Join(dir, name))
 		}
 	}

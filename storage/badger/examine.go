@@ -3,6 +3,7 @@ package badger
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -46,7 +47,9 @@ func examine(dir string, o *Options, mark acked) (*examination, *DamageError, er
 	if err := x.checkKeys(); err != nil {
 		return nil, nil, err
 	}
-	x.checkTables()
+	if err := x.checkTables(); err != nil {
+		return nil, nil, err
+	}
 	if err := x.checkStrays(); err != nil {
 		return nil, nil, err
 	}
@@ -76,6 +79,8 @@ func (x *examination) readManifest() error {
 		return nil
 	}
 	switch {
+	case isShort(err), errors.Is(err, fs.ErrPermission):
+		return explainAccess(x.dir, err)
 	case !files.IsMissing(err) && isOtherVersion(err):
 		return fmt.Errorf("%w: %s: %w; start the version that made it. If that is this one, the file is damaged: move it out of the directory and start again", ErrOtherVersion, manifestName, err)
 	case !files.IsMissing(err):
@@ -107,8 +112,9 @@ func (x *examination) checkKeys() error {
 }
 
 // checkTables reads every table that counts.
-func (x *examination) checkTables() {
+func (x *examination) checkTables() error {
 	var mu sync.Mutex
+	var failed error
 	var group sync.WaitGroup
 	free := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for id, info := range x.tables {
@@ -116,33 +122,39 @@ func (x *examination) checkTables() {
 		group.Go(func() {
 			defer func() { <-free }()
 			name := files.TableName(x.dir, id)
-			what := checkTable(name, info, x.keys)
-			if what == "" {
-				return
-			}
+			what, err := checkTable(name, info, x.keys)
 			mu.Lock()
 			defer mu.Unlock()
-			x.damaged(name, "%s", what)
+			switch {
+			case err != nil:
+				failed = explainAccess(x.dir, err)
+			case what != "":
+				x.damaged(name, "%s", what)
+			}
 		})
 	}
 	group.Wait()
+	return failed
 }
 
-// checkTable reads one table and says what is wrong with it.
-func checkTable(name string, info files.TableInfo, keys files.Keys) string {
+// checkTable reads one table and says what is wrong with it. The error is of this process,
+// and says nothing about the file.
+func checkTable(name string, info files.TableInfo, keys files.Keys) (wrong string, err error) {
 	t, err := files.OpenTable(name, info, keys)
 	switch {
 	case files.IsMissing(err):
-		return isMissing
+		return isMissing, nil
+	case isShort(err), errors.Is(err, fs.ErrPermission):
+		return "", err
 	case err != nil:
-		return "cannot be read: " + err.Error()
+		return "cannot be read: " + err.Error(), nil
 	}
 	bad := t.Check()
 	_ = t.Close() // it was only read
 	if len(bad) > 0 {
-		return fmt.Sprintf("cannot be read in %d of %d blocks: %v", len(bad), t.Blocks(), bad[0])
+		return fmt.Sprintf("cannot be read in %d of %d blocks: %v", len(bad), t.Blocks(), bad[0]), nil
 	}
-	return ""
+	return "", nil
 }
 
 // checkStrays looks at the tables that MANIFEST does not list, which Badger deletes. A crash

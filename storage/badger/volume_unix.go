@@ -30,14 +30,23 @@ func sizeOnDisk(info fs.FileInfo) int64 {
 	return info.Size()
 }
 
+// ownerOf returns the user and the group that a file belongs to.
+func ownerOf(info fs.FileInfo) (uid, gid int, ok bool) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0, false
+	}
+	return int(st.Uid), int(st.Gid), true
+}
+
 // checkWritable tells a read-only directory before anything is tried in it.
 func checkWritable(dir string) error {
-	err := unix.Access(dir, unix.W_OK|unix.X_OK)
+	err := unix.Faccessat(unix.AT_FDCWD, dir, unix.R_OK|unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 	switch {
 	case errors.Is(err, unix.EROFS):
 		return fmt.Errorf("the volume of %s is mounted read-only: %w; mount it writable, or choose another directory", dir, err)
 	case err != nil:
-		return fmt.Errorf("%s cannot be written to: %w; give it to the user that Caddy runs as", dir, err)
+		return explainAccess(dir, err)
 	}
 	return nil
 }
