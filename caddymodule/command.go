@@ -46,6 +46,7 @@ func relayCommand(cmd *cobra.Command) {
 		}
 		return fmt.Errorf("unknown subcommand %q%s; see: caddy relay --help", args[0], didYouMean(args[0], names))
 	}
+	cmd.PersistentPreRun = func(cmd *cobra.Command, _ []string) { cmd.SetOut(&plainWriter{to: cmd.OutOrStdout()}) }
 	flags := cmd.PersistentFlags()
 	flags.String("address", "", "the admin address of the running Caddy, as host:port or unix//path; default: as the configuration says, else localhost:2019")
 	flags.StringP("config", "c", "", "the configuration file that names the admin address")
@@ -127,7 +128,7 @@ func (c *client) explain(err error) error {
 	if strings.TrimSpace(message) == "" && status == "HTTP 404" {
 		message = "this Caddy was built without the relay"
 	}
-	return errors.New(strings.TrimSpace(message))
+	return errors.New(plain(strings.TrimSpace(message)))
 }
 
 // get decodes the answer of a GET.

@@ -29,6 +29,8 @@ type conn struct {
 	left int64 // bytes that may be read before it is too much
 	// heard says that something was read since the request began.
 	heard bool
+	// failed is what ended the reading of the answer's header, if not its end.
+	failed error
 	// watched is the context whose end ends the request, and stop ends the watch over it.
 	watched context.Context
 	stop    func() bool
@@ -59,6 +61,9 @@ func (r reader) Read(b []byte) (int, error) {
 	n, err := r.Conn.Read(b[:min(int64(len(b)), r.left)])
 	r.left -= int64(n)
 	r.heard = r.heard || n > 0
+	if err != nil && err != io.EOF {
+		r.failed = err
+	}
 	return n, err
 }
 
@@ -76,7 +81,7 @@ func (c *conn) begin(ctx context.Context, deadline time.Time, shared bool) error
 	if err := c.extend(deadline); err != nil {
 		return err
 	}
-	c.heard, c.shared = false, shared
+	c.heard, c.failed, c.shared = false, nil, shared
 	if c.watched == nil || c.watched != ctx {
 		if !c.unwatch() {
 			return errSpent
@@ -130,6 +135,9 @@ func (c *conn) readHeader(req *http.Request) (*http.Response, error) {
 			switch {
 			case c.left <= 0:
 				err = fmt.Errorf("%w: more than %d bytes", errTooLarge, limit)
+			case c.failed != nil:
+				// A line that it cut off was taken for a whole one, which is malformed.
+				err = c.failed
 			case !c.heard && errors.Is(err, io.ErrUnexpectedEOF):
 				err = fmt.Errorf("the connection was closed before an answer came: %w", err)
 			}

@@ -259,6 +259,9 @@ func TestWhatFailsOnANewConnectionIsNotRepeated(t *testing.T) {
 func TestTheContextBoundsEverything(t *testing.T) {
 	for name, begin := range map[string]string{
 		"before the answer": "",
+		"before the status": "HTTP/1.1 ",
+		"in the status":     "HTTP/1.1 20",
+		"in a field's name": "HTTP/1.1 200 OK\r\nX",
 		"in the header":     "HTTP/1.1 200 OK\r\nX: ",
 		"in the body":       "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
 	} {
@@ -286,6 +289,29 @@ func TestTheContextBoundsEverything(t *testing.T) {
 			case !cancelled && (!errors.As(err, &timeout) || !timeout.Timeout()):
 				t.Errorf("%s: %v; want a timeout", name, err)
 			}
+		}
+	}
+}
+
+// What ended the reading is told, and not that half a status line is malformed.
+func TestAStatusLineThatDoesNotEndIsATimeoutOrAReset(t *testing.T) {
+	for _, begin := range []string{"HTTP/1.1 ", "HTTP/1.1 20", "HTT"} {
+		slow := newReceiver(t, func(c net.Conn, _ int) bool {
+			io.WriteString(c, begin)
+			<-t.Context().Done()
+			return false
+		})
+		if _, _, err := newTransport(t).Do(t.Context(), time.Now().Add(50*time.Millisecond), slow.request("data")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%q, and nothing more: %v", begin, err)
+		}
+		cut := newReceiver(t, func(c net.Conn, _ int) bool {
+			io.WriteString(c, begin)
+			time.Sleep(20 * time.Millisecond) // so that it is read before the reset discards it
+			c.(*net.TCPConn).SetLinger(0)
+			return false
+		})
+		if _, _, err := newTransport(t).Do(t.Context(), time.Now().Add(patience), cut.request("data")); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%q, and a reset: %v", begin, err)
 		}
 	}
 }

@@ -5,14 +5,14 @@ package view
 
 import "github.com/caddyrelay/caddyrelay/relay"
 
-// Event is one event. What the sender did not give is left out.
+// Event is one event. Texts that the sender did not give are empty, and its time is null.
 type Event struct {
 	ID      string `json:"id"`
 	Type    string `json:"type"`
-	Source  string `json:"source,omitempty"`
-	Subject string `json:"subject,omitempty"`
+	Source  string `json:"source"`
+	Subject string `json:"subject"`
 	// Time is when it happened according to the sender.
-	Time Time `json:"time,omitzero"`
+	Time Time `json:"time"`
 	// Accepted is when the relay took it.
 	Accepted    Time   `json:"accepted"`
 	ContentType string `json:"content_type"`
@@ -20,7 +20,7 @@ type Event struct {
 	Size int `json:"size"`
 	// Erased is when the data was erased; left out if it was not.
 	Erased Time `json:"erased,omitzero"`
-	// SourceID is the sender's own identifier.
+	// SourceID is the sender's own identifier; left out if it gave none.
 	SourceID string `json:"source_id,omitempty"`
 	// Extensions are CloudEvents extension attributes.
 	Extensions map[string]string `json:"extensions,omitempty"`

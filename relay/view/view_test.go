@@ -34,8 +34,9 @@ var (
 	before = relay.Delivery{Event: "evt_1", Subscription: "crm", Region: "eu", State: relay.StatePending}
 )
 
+// The members that every event has are there also where the sender said nothing.
 func TestEventWithoutAnythingOptional(t *testing.T) {
-	same(t, marshal(t, NewEvent(&event, nil)), `{"id":"evt_1","type":"order.paid","accepted":"2026-11-21T20:23:59.120Z","content_type":"application/json","size":4,"deliveries":[]}`)
+	same(t, marshal(t, NewEvent(&event, nil)), `{"id":"evt_1","type":"order.paid","source":"","subject":"","time":null,"accepted":"2026-11-21T20:23:59.120Z","content_type":"application/json","size":4,"deliveries":[]}`)
 }
 
 func TestEventWithEverything(t *testing.T) {
@@ -65,7 +66,7 @@ func TestListsLeaveOutTheAttempts(t *testing.T) {
 	d.Attempts = []relay.Attempt{{Number: 1}}
 	const listed = `{"event":"evt_1","subscription":"crm","region":"eu","state":"pending","reason":"","next_attempt":null,"attempt_count":0}`
 	same(t, marshal(t, NewListedDelivery(&d)), listed)
-	same(t, marshal(t, NewListedEvent(&event, []relay.Delivery{d})), `{"id":"evt_1","type":"order.paid","accepted":"2026-11-21T20:23:59.120Z","content_type":"application/json","size":4,"deliveries":[`+listed+`]}`)
+	same(t, marshal(t, NewListedEvent(&event, []relay.Delivery{d})), `{"id":"evt_1","type":"order.paid","source":"","subject":"","time":null,"accepted":"2026-11-21T20:23:59.120Z","content_type":"application/json","size":4,"deliveries":[`+listed+`]}`)
 	same(t, marshal(t, NewListedEvent(&event, nil)), marshal(t, NewEvent(&event, nil)))
 }
 
