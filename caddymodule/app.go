@@ -57,6 +57,7 @@ type App struct {
 	running    lifecycle
 	survey     survey
 	watch      addressWatch
+	backlog    backlogWatch
 	events     *caddyevents.App
 	tracing    *tracing
 	// series are the subscriptions whose metrics this configuration holds.

@@ -91,6 +91,7 @@ func (a *App) start() error {
 	a.warnOfGone(e.relay.Gone())
 	a.survey.start(a.logger)
 	a.watch.start(a)
+	a.backlog.start(e.relay)
 	return nil
 }
 
@@ -157,6 +158,7 @@ func (a *App) detach() {
 	a.running.attached = false
 	a.survey.stop()
 	a.watch.stop()
+	a.backlog.stop()
 	a.running.engine.detach(a.plan, a.opener, a.logger)
 }
 

@@ -94,31 +94,39 @@ func (r *Relay) SubscriptionStatus(ctx context.Context, name string) (Subscripti
 
 // Unfinished returns the number of deliveries that are not finished.
 func (r *Relay) Unfinished() uint64 {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
 	var n uint64
-	for _, l := range r.lanes {
-		l.mu.Lock()
-		n += l.pending()
-		l.mu.Unlock()
+	for _, waiting := range r.Backlogs() {
+		n += waiting
 	}
 	return n
+}
+
+// Backlogs returns, by name, the number of unfinished deliveries of each subscription that
+// has any: pending, retrying and held, as [SubscriptionStatus] counts them. It reads
+// counters in memory, and nothing of the store.
+func (r *Relay) Backlogs() map[string]uint64 {
+	return r.backlogs(func(*lane) bool { return true })
 }
 
 // Gone returns, by name, the number of unfinished deliveries of each subscription that the
 // active plan does not have.
 func (r *Relay) Gone() map[string]uint64 {
+	return r.backlogs(func(l *lane) bool { return l.sub == nil })
+}
+
+// backlogs returns those of some lanes. about is called with the lane's lock held.
+func (r *Relay) backlogs(about func(l *lane) bool) map[string]uint64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	gone := make(map[string]uint64)
+	all := make(map[string]uint64)
 	for name, l := range r.lanes {
 		l.mu.Lock()
-		if n := l.pending(); l.sub == nil && n > 0 {
-			gone[name] = n
+		if n := l.pending(); n > 0 && about(l) {
+			all[name] = n
 		}
 		l.mu.Unlock()
 	}
-	return gone
+	return all
 }
 
 // Stats returns figures of the store.

@@ -29,12 +29,8 @@ func (v *visit) askReplay() error {
 }
 
 func (v *visit) replay() error {
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
 	id, subscription := v.param("id"), v.param("subscription")
-	if err := engine.Replay(v.context(), id, subscription); err != nil {
+	if err := v.engine.Replay(v.context(), id, subscription); err != nil {
 		return err
 	}
 	return v.goOn(deliveryPath(id, subscription) + "?done=replayed")
@@ -48,25 +44,21 @@ func (v *visit) askPause() error {
 }
 
 func (v *visit) pause() error {
-	return v.steer("paused", func(engine Engine, name string) error {
-		_, err := engine.Pause(v.context(), name, v.form("reason"))
+	return v.steer("paused", func(name string) error {
+		_, err := v.engine.Pause(v.context(), name, v.form("reason"))
 		return err
 	})
 }
 
 func (v *visit) resume() error {
-	return v.steer("resumed", func(engine Engine, name string) error {
-		_, err := engine.Resume(v.context(), name)
+	return v.steer("resumed", func(name string) error {
+		_, err := v.engine.Resume(v.context(), name)
 		return err
 	})
 }
 
 func (v *visit) askDrop() error {
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
-	status, err := engine.SubscriptionStatus(v.context(), v.param("name"))
+	status, err := v.engine.SubscriptionStatus(v.context(), v.param("name"))
 	if err != nil {
 		return err
 	}
@@ -78,20 +70,16 @@ func (v *visit) askDrop() error {
 }
 
 func (v *visit) drop() error {
-	return v.steer("dropped", func(engine Engine, name string) error {
-		_, err := engine.Drop(v.context(), name)
+	return v.steer("dropped", func(name string) error {
+		_, err := v.engine.Drop(v.context(), name)
 		return err
 	})
 }
 
 // steer changes a subscription, and goes back to its page.
-func (v *visit) steer(done string, change func(engine Engine, name string) error) error {
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
+func (v *visit) steer(done string, change func(name string) error) error {
 	name := v.param("name")
-	if err := change(engine, name); err != nil {
+	if err := change(name); err != nil {
 		return err
 	}
 	return v.goOn(subscriptionPath(name) + "?done=" + done)
@@ -99,11 +87,7 @@ func (v *visit) steer(done string, change func(engine Engine, name string) error
 
 // test sends a test event, and goes to its delivery.
 func (v *visit) test() error {
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
-	receipt, err := engine.Test(v.context(), v.param("name"))
+	receipt, err := v.engine.Test(v.context(), v.param("name"))
 	if err != nil {
 		return err
 	}
@@ -144,11 +128,8 @@ func (v *visit) askRecover() error {
 }
 
 func (v *visit) recoverForm(p *recoverPage) error {
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
-	if p.Status, err = engine.SubscriptionStatus(v.context(), v.param("name")); err != nil {
+	var err error
+	if p.Status, err = v.engine.SubscriptionStatus(v.context(), v.param("name")); err != nil {
 		return err
 	}
 	if p.Choices = recoverChoices; p.Select == "" {

@@ -56,16 +56,12 @@ func (v *visit) add() error {
 		return v.addForm(&p)
 	}
 	p.Block = block
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
-	listed, _, err := engine.Events(v.context(), relay.EventQuery{Limit: pageSize})
+	listed, _, err := v.engine.Events(v.context(), relay.EventQuery{Limit: pageSize})
 	if err != nil {
 		return err
 	}
 	for _, l := range listed {
-		e, err := engine.Event(v.context(), l.Event.ID)
+		e, err := v.engine.Event(v.context(), l.Event.ID)
 		if err != nil {
 			continue // it was removed meanwhile, or cannot be read
 		}

@@ -1,7 +1,8 @@
 package console
 
 import (
-	"fmt"
+	"math"
+	"strconv"
 	"time"
 )
 
@@ -11,76 +12,65 @@ type chart struct {
 	Label         string
 	Width, Height int
 	Bars          []bar
-	// Rows are the numbers, in fewer and longer spans; none for a small chart.
-	Rows                   []spanCount
-	Delivered, Failed, Top uint64
 }
 
-// bar is one of them. Failed stands on top of delivered.
+// bar is a part of one of them. Class says what it stands for: delivered, failed, waiting,
+// or unknown, where nobody has counted.
 type bar struct {
-	X, Width                  float64
-	DeliveredY, DeliveredTall float64
-	FailedY, FailedTall       float64
+	Class            string
+	X, Y, Wide, Tall units
 }
 
-// draw makes a chart of spans.
-func draw(what string, spans []spanCount, width, height int) *chart {
-	c := &chart{Width: width, Height: height}
-	for _, s := range spans {
-		c.Delivered += uint64(s.Delivered)
-		c.Failed += uint64(s.Failed)
-		c.Top = max(c.Top, uint64(s.Delivered)+uint64(s.Failed))
-	}
-	c.Label = fmt.Sprintf("%s: %s delivered, %s failed", what, number(c.Delivered), plural(c.Failed, "attempt"))
-	step := float64(width) / float64(max(len(spans), 1))
-	for i, s := range spans {
-		if s.Delivered+s.Failed == 0 {
-			continue
-		}
-		scale := float64(height) / float64(c.Top)
-		delivered, failed := float64(s.Delivered)*scale, float64(s.Failed)*scale
-		if s.Failed > 0 {
-			failed = max(failed, 1) // a failure is seen, however many have arrived
-		}
-		c.Bars = append(c.Bars, bar{
-			X: float64(i) * step, Width: max(step-0.5, 0.5),
-			DeliveredY: float64(height) - delivered, DeliveredTall: delivered,
-			FailedY: max(float64(height)-delivered-failed, 0), FailedTall: failed,
-		})
-	}
-	return c
+// units are those of a view box. They are written to a hundredth.
+type units float64
+
+func (u units) String() string {
+	return strconv.FormatFloat(math.Round(float64(u)*100)/100, 'f', -1, 64)
 }
 
-// spark is the small chart of a subscription; nil if it has no history.
-func (h *Handler) spark(name string) *chart {
-	if h.options.History == nil {
-		return nil
-	}
-	spans := h.options.History.day(name, time.Now())
-	if spans == nil {
-		return nil
-	}
-	return draw("24 hours", spans, 96, 20)
+// column returns where the column of span i of n begins, and how wide it is.
+func (c *chart) column(i, n int) (x, wide units) {
+	step := units(c.Width) / units(max(n, 1))
+	return units(i) * step, max(step-0.5, 0.5)
 }
 
-// rates is the chart of the first page, with a row for each ten minutes; nil if there is no
-// history.
-func (h *Handler) rates() *chart {
-	if h.options.History == nil {
-		return nil
+// stand puts a bar of a height on top of what is that high, in span i of n.
+func (c *chart) stand(class string, i, n int, tall, on units) {
+	if tall <= 0 {
+		return
 	}
-	spans := h.options.History.minutes(time.Now())
-	c := draw("The last three hours, by the minute", spans, 720, 90)
-	const together = 10
-	for i := 0; i+together <= len(spans); i += together {
-		row := spanCount{At: spans[i].At}
-		for _, s := range spans[i : i+together] {
-			row.Delivered += s.Delivered
-			row.Failed += s.Failed
-		}
-		if row.Delivered+row.Failed > 0 {
-			c.Rows = append(c.Rows, row)
-		}
-	}
-	return c
+	x, wide := c.column(i, n)
+	c.Bars = append(c.Bars, bar{Class: class, X: x, Y: max(units(c.Height)-on-tall, 0), Wide: wide, Tall: tall})
 }
+
+// blank marks the spans from i up to next as unknown, in one piece.
+func (c *chart) blank(i, next, n int) {
+	x, _ := c.column(i, n)
+	end, _ := c.column(next, n)
+	c.Bars = append(c.Bars, bar{Class: "unknown", X: x, Wide: end - x, Tall: units(c.Height)})
+}
+
+// blanks marks what is unknown of n spans.
+func (c *chart) blanks(n int, known func(i int) bool) {
+	for i := 0; i < n; i++ {
+		from := i
+		for i < n && !known(i) {
+			i++
+		}
+		if i > from {
+			c.blank(from, i, n)
+		}
+	}
+}
+
+// minuteOf writes a time to the minute.
+func minuteOf(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " UTC" }
+
+// together is how many minutes stand in one row of a chart's numbers.
+const together = 10
+
+// Sizes of the large charts.
+const (
+	chartWidth  = 720
+	chartHeight = 90
+)

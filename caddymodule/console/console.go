@@ -100,10 +100,20 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, site Site) bool 
 		return true
 	}
 	v.payloads = v.showPayloads()
-	if err := screen(v); err != nil {
+	if err := v.answer(found.page, screen); err != nil {
 		v.failWith(err)
 	}
 	return true
+}
+
+// answer shows a page, or does what was posted to it.
+func (v *visit) answer(p *page, screen func(*visit) error) error {
+	if !p.still {
+		if err := v.findEngine(); err != nil {
+			return err
+		}
+	}
+	return screen(v)
 }
 
 // maxForm bounds what is posted, in bytes.

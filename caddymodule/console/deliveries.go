@@ -30,7 +30,9 @@ func (f *deliveryFilter) Any() bool {
 // deliveryList is the page of deliveries.
 type deliveryList struct {
 	Filter deliveryFilter
-	Rows   []relay.Delivery
+	// Error is why the filter cannot be read.
+	Error string
+	Rows  []relay.Delivery
 	// Older is the URL of the next page; Newest that of the first one, where this is not it.
 	Older, Newest string
 	// Live says that what settles is added on top, from Stream; LiveURL and Still are the
@@ -43,12 +45,9 @@ type deliveryList struct {
 
 func (v *visit) deliveries() error {
 	q, filter, err := v.deliveryQuery()
-	if err != nil {
-		return err
-	}
-	engine, err := v.engine()
-	if err != nil {
-		return err
+	if err != nil { // it can be mended where it stands
+		v.render(http.StatusBadRequest, "deliveries", "Deliveries", &deliveryList{Filter: filter, Error: err.Error()})
+		return nil
 	}
 	list := deliveryList{Filter: filter}
 	if q.Cursor != "" {
@@ -58,7 +57,7 @@ func (v *visit) deliveries() error {
 	list.Stream = "?" + url.Values{"subscription": {filter.Subscription}, "state": {filter.State}, "type": {filter.Type}}.Encode()
 	rows, next, err := search(func() ([]relay.Delivery, string, error) {
 		q.Limit = pageSize - len(list.Rows)
-		page, err := engine.Deliveries(v.context(), q)
+		page, err := v.engine.Deliveries(v.context(), q)
 		q.Cursor = page.Next
 		list.Rows = append(list.Rows, page.Deliveries...)
 		return list.Rows, page.Next, err

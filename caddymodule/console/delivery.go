@@ -44,15 +44,11 @@ type requestShown struct {
 type field struct{ Name, Value string }
 
 func (v *visit) delivery() error {
-	engine, err := v.engine()
+	e, err := v.engine.Event(v.context(), v.param("id"))
 	if err != nil {
 		return err
 	}
-	e, err := engine.Event(v.context(), v.param("id"))
-	if err != nil {
-		return err
-	}
-	d, err := engine.Delivery(v.context(), e, v.param("subscription"))
+	d, err := v.engine.Delivery(v.context(), e, v.param("subscription"))
 	if err != nil {
 		return err
 	}
@@ -64,7 +60,7 @@ func (v *visit) delivery() error {
 	}
 	if s, ok := v.options.Setup.Subscription(d.Subscription); ok {
 		p.Setup = &s
-		p.Request = v.request(engine, e, &d, &s, hidden)
+		p.Request = v.request(e, &d, &s, hidden)
 	}
 	return v.show("delivery", e.Type+" to "+d.Subscription, &p)
 }
@@ -73,8 +69,8 @@ func (v *visit) delivery() error {
 var configuredWords = []string{"header", "secret_header", "auth", "sign", "tls_client_auth"}
 
 // request shows what would be sent now. What an attempt of the past has sent is not kept.
-func (v *visit) request(engine Engine, e *relay.Event, d *relay.Delivery, s *Subscription, hidden []string) requestShown {
-	preview, err := engine.Preview(v.context(), e, d.Subscription, d.AttemptCount+1)
+func (v *visit) request(e *relay.Event, d *relay.Delivery, s *Subscription, hidden []string) requestShown {
+	preview, err := v.engine.Preview(v.context(), e, d.Subscription, d.AttemptCount+1)
 	if err != nil {
 		return requestShown{Problem: veil(err.Error(), hidden)}
 	}
@@ -119,11 +115,7 @@ func wireName(name string) string {
 // data answers with the bytes of an event as they were received. Whatever they are, no
 // browser does more than show them.
 func (v *visit) data() error {
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
-	e, err := engine.Event(v.context(), v.param("id"))
+	e, err := v.engine.Event(v.context(), v.param("id"))
 	switch {
 	case err != nil:
 		return err

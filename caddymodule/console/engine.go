@@ -44,9 +44,9 @@ var _ Engine = (*relay.Relay)(nil)
 
 // warnings are about the configuration, and about changes of addresses that were announced
 // too late.
-func (v *visit) warnings(engine Engine) []string {
+func (v *visit) warnings() []string {
 	all := slices.Clone(v.options.Setup.Warnings())
-	for _, w := range engine.EgressWarnings() {
+	for _, w := range v.engine.EgressWarnings() {
 		all = append(all, w.String())
 	}
 	return all

@@ -29,11 +29,7 @@ type eventPage struct {
 const othersShown = 100
 
 func (v *visit) event() error {
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
-	e, err := engine.Event(v.context(), v.param("id"))
+	e, err := v.engine.Event(v.context(), v.param("id"))
 	if err != nil {
 		return err
 	}
@@ -46,7 +42,7 @@ func (v *visit) event() error {
 		}
 	}
 	last := min(p.First+pageSize, p.Total)
-	if p.Deliveries, err = engine.DeliveriesOf(v.context(), e, e.Deliveries[p.First:last]); err != nil {
+	if p.Deliveries, err = v.engine.DeliveriesOf(v.context(), e, e.Deliveries[p.First:last]); err != nil {
 		return err
 	}
 	if last < p.Total {
@@ -57,7 +53,7 @@ func (v *visit) event() error {
 	}
 	v.others(&p)
 	if name := v.query("explain"); name != "" {
-		if p.Explained, err = engine.Explain(v.context(), e.ID, name); err != nil {
+		if p.Explained, err = v.engine.Explain(v.context(), e.ID, name); err != nil {
 			return err
 		}
 		v.hideFound(p.Explained, hidden)

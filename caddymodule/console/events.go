@@ -1,6 +1,7 @@
 package console
 
 import (
+	"net/http"
 	"strconv"
 
 	"github.com/caddyrelay/caddyrelay/relay"
@@ -9,9 +10,11 @@ import (
 // eventList is the page of events.
 type eventList struct {
 	Type, Since, Until, Matched string
-	Rows                        []relay.ListedEvent
-	Older, Newest               string
-	Searched                    bool
+	// Error is why the filter cannot be read.
+	Error         string
+	Rows          []relay.ListedEvent
+	Older, Newest string
+	Searched      bool
 }
 
 // Any reports whether something is filtered.
@@ -21,11 +24,13 @@ func (v *visit) events() error {
 	list := eventList{Type: v.query("type"), Since: v.query("since"), Until: v.query("until"), Matched: v.query("matched")}
 	q := relay.EventQuery{Type: list.Type, Unmatched: list.Matched == "false"}
 	var err error
-	if q.Since, err = v.instant("since"); err != nil {
-		return err
+	if q.Since, err = v.instant("since"); err == nil {
+		q.Until, err = v.instant("until")
 	}
-	if q.Until, err = v.instant("until"); err != nil {
-		return err
+	if err != nil { // it can be mended where it stands
+		list.Error = err.Error()
+		v.render(http.StatusBadRequest, "events", "Events", &list)
+		return nil
 	}
 	if cursor := v.query("cursor"); cursor != "" {
 		n, err := strconv.ParseUint(cursor, 10, 64)
@@ -34,13 +39,9 @@ func (v *visit) events() error {
 		}
 		q.Before, list.Newest = relay.Seq(n), v.with("cursor", "")
 	}
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
 	rows, next, err := search(func() ([]relay.ListedEvent, string, error) {
 		q.Limit = pageSize - len(list.Rows)
-		page, next, err := engine.Events(v.context(), q)
+		page, next, err := v.engine.Events(v.context(), q)
 		q.Before = next
 		list.Rows = append(list.Rows, page...)
 		if next == 0 {

@@ -93,8 +93,14 @@ func answer(status int, body string) func() (*http.Response, error) {
 // deliveries, one that fails, one that is paused, and one that wants nothing of it.
 func run(t *testing.T, test func(w *world)) {
 	t.Helper()
+	runOn(t, func() relay.Store { return storagetest.NewMemory(time.Now) }, test)
+}
+
+// runOn does the same on another store.
+func runOn(t *testing.T, store func() relay.Store, test func(w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		engine, err := relay.Open(context.Background(), storagetest.NewMemory(time.Now), relay.Options{})
+		engine, err := relay.Open(context.Background(), store(), relay.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +245,7 @@ func elements(t *testing.T, page string, f func(name string, attributes map[stri
 // words returns the text of a page, without its elements.
 func words(t *testing.T, page string) string {
 	t.Helper()
-	root, err := html.Parse(strings.NewReader(page))
+	root, err := html.Parse(strings.NewReader(strings.ReplaceAll(page, "<wbr>", "")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,13 +9,15 @@ import (
 
 // History counts what became of deliveries of late, for the charts. It takes what an
 // engine's observer sees, without a lock and without allocating, and forgets what is older
-// than its window; a restart forgets all.
+// than its window; a restart forgets all. What it was not there for is not known, and not 0.
 type History struct {
-	on    atomic.Bool
+	// since is when it began to count, as Unix time in ns; 0 while it does not.
+	since atomic.Int64
 	total [totalSlots]minute
 
 	mu             sync.RWMutex
 	bySubscription map[string]*Series
+	backlogs       [totalSlots]sample
 }
 
 // Windows of a history.
@@ -40,11 +42,19 @@ type minute struct {
 // latencyBuckets is their number; bucket i holds what took less than 2^i ms.
 const latencyBuckets = 30
 
-// Series is the history of one subscription, of 24 hours.
-type Series struct{ slots [seriesSlots]slot }
+// Series is the history of one subscription: of 24 hours, and its backlog of three.
+type Series struct {
+	slots [seriesSlots]slot
+	// made is when it was, as Unix time in ns.
+	made int64
+	// backlog is nil as long as nothing has waited. The history's lock guards it.
+	backlog *[totalSlots]uint32
+}
 
 // Record begins to count: nobody pays for charts that nobody can see.
-func (h *History) Record() { h.on.Store(true) }
+func (h *History) Record() { h.since.CompareAndSwap(0, time.Now().UnixNano()) }
+
+func (h *History) on() bool { return h.since.Load() != 0 }
 
 // Keep returns the series of the names, new where there is none, and forgets all others.
 func (h *History) Keep(names []string) map[string]*Series {
@@ -53,7 +63,7 @@ func (h *History) Keep(names []string) map[string]*Series {
 	kept := make(map[string]*Series, len(names))
 	for _, name := range names {
 		if kept[name] = h.bySubscription[name]; kept[name] == nil {
-			kept[name] = new(Series)
+			kept[name] = &Series{made: time.Now().UnixNano()}
 		}
 	}
 	h.bySubscription = kept
@@ -62,21 +72,21 @@ func (h *History) Keep(names []string) map[string]*Series {
 
 // Delivered counts deliveries that have arrived.
 func (h *History) Delivered(s *Series, n uint64) {
-	if h.on.Load() {
+	if h.on() {
 		h.count(s, uint32(min(n, math.MaxUint32)), 0)
 	}
 }
 
 // Failed counts an attempt that failed.
 func (h *History) Failed(s *Series) {
-	if h.on.Load() {
+	if h.on() {
 		h.count(s, 0, 1)
 	}
 }
 
 // Took counts how long a delivery took from acceptance.
 func (h *History) Took(d time.Duration) {
-	if !h.on.Load() {
+	if !h.on() {
 		return
 	}
 	m := h.minute(time.Now())
@@ -128,70 +138,3 @@ func (s *slot) add(delivered, failed uint32) {
 func ordinal(t time.Time, step time.Duration) int64 { return t.UnixNano() / int64(step) }
 
 func index(t time.Time, step time.Duration, slots int64) int64 { return ordinal(t, step) % slots }
-
-// spanCount is what a chart shows of one span of time.
-type spanCount struct {
-	At                time.Time
-	Delivered, Failed uint32
-}
-
-// newest returns the spans of a window that ends at now, the oldest first.
-func newest(now time.Time, step time.Duration, slots int64, at func(i int64) *slot) []spanCount {
-	last := ordinal(now, step)
-	all := make([]spanCount, 0, slots)
-	for n := last - slots + 1; n <= last; n++ {
-		c := spanCount{At: time.Unix(0, n*int64(step)).UTC()}
-		if s := at(n % slots); s.number.Load() == n {
-			c.Delivered, c.Failed = s.delivered.Load(), s.failed.Load()
-		}
-		all = append(all, c)
-	}
-	return all
-}
-
-// minutes returns those of the last three hours.
-func (h *History) minutes(now time.Time) []spanCount {
-	return newest(now, totalStep, totalSlots, func(i int64) *slot { return &h.total[i].slot })
-}
-
-// day returns the half hours of a subscription; nil if it has no history.
-func (h *History) day(name string, now time.Time) []spanCount {
-	h.mu.RLock()
-	s := h.bySubscription[name]
-	h.mu.RUnlock()
-	if s == nil {
-		return nil
-	}
-	return newest(now, seriesStep, seriesSlots, func(i int64) *slot { return &s.slots[i] })
-}
-
-// quantiles returns how long deliveries of the last hour took, at most, for each of the
-// shares; zero where there were none. They are powers of two of a millisecond.
-func (h *History) quantiles(now time.Time, shares ...float64) []time.Duration {
-	var buckets [latencyBuckets]uint64
-	total := uint64(0)
-	last := ordinal(now, totalStep)
-	for n := last - 59; n <= last; n++ {
-		m := &h.total[n%totalSlots]
-		if m.number.Load() != n {
-			continue
-		}
-		for i := range m.latency {
-			c := uint64(m.latency[i].Load())
-			buckets[i] += c
-			total += c
-		}
-	}
-	found := make([]time.Duration, len(shares))
-	for i, share := range shares {
-		rest := uint64(math.Ceil(share * float64(total)))
-		for b := 0; total > 0 && b < latencyBuckets; b++ {
-			if rest <= buckets[b] {
-				found[i] = time.Millisecond << b
-				break
-			}
-			rest -= buckets[b]
-		}
-	}
-	return found
-}

@@ -26,13 +26,13 @@ func TestChartsShowWhatHappenedOfLate(t *testing.T) {
 		h.Delivered(nil, 1)
 		w.publish("order.paid", `{}`)
 		w.wants("/", "7 delivered", "3 attempts failed", "2000-01-01 00:02:00 2 1", "half within 4 ms", "95 % within 65.5 s")
-		w.wants("/subscriptions/well", "24 hours: 6 delivered, 0 attempts failed")
-		if page := w.get("/subscriptions"); strings.Count(page, `class="chart"`) != 2 || !strings.Contains(page, `aria-label="24 hours: 0 delivered, 3 attempts failed"`) {
+		w.wants("/subscriptions/well", "Since 2000-01-01 00:00 UTC: 6 delivered, 0 attempts failed", "Not counted before 2000-01-01 00:00:00")
+		if page := w.get("/subscriptions"); strings.Count(page, `class="chart"`) != 2 || !strings.Contains(page, `aria-label="Since 2000-01-01 00:00 UTC: 0 delivered, 3 attempts failed"`) {
 			t.Error("the list of subscriptions has not the two charts")
 		}
 		w.wait(4 * time.Hour)
 		w.wants("/", "0 delivered")
-		w.wants("/subscriptions/well", "24 hours: 6 delivered")
+		w.wants("/subscriptions/well", "Since 2000-01-01 00:00 UTC: 6 delivered")
 		w.wait(24 * time.Hour)
 		h.Failed(series["well"]) // in a slot that was used before
 		w.wants("/subscriptions/well", "24 hours: 0 delivered, 1 attempt failed")

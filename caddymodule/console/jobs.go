@@ -22,11 +22,7 @@ func (v *visit) recover() error {
 		p.Error = err.Error()
 		return v.recoverForm(&p)
 	}
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
-	job, err := engine.StartReplay(q)
+	job, err := v.engine.StartReplay(q)
 	if errors.As(err, new(*relay.SelectionError)) {
 		return &pageError{http.StatusBadRequest, sentence(err.Error())}
 	}
@@ -39,11 +35,7 @@ func (v *visit) recover() error {
 func jobPath(id string) string { return "jobs/" + url.PathEscape(id) }
 
 func (v *visit) jobs() error {
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
-	return v.show("jobs", "Jobs", engine.Jobs())
+	return v.show("jobs", "Jobs", v.engine.Jobs())
 }
 
 // jobPage is a replay of many.
@@ -53,11 +45,7 @@ type jobPage struct{ relay.Job }
 func (p *jobPage) Running() bool { return p.State == relay.JobRunning }
 
 func (v *visit) job() error {
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
-	job, err := engine.Job(v.param("id"))
+	job, err := v.engine.Job(v.param("id"))
 	if err != nil {
 		return err
 	}
@@ -65,11 +53,7 @@ func (v *visit) job() error {
 }
 
 func (v *visit) cancelJob() error {
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
-	if _, err := engine.CancelJob(v.param("id")); err != nil {
+	if _, err := v.engine.CancelJob(v.param("id")); err != nil {
 		return err
 	}
 	return v.goOn(jobPath(v.param("id")) + "?done=cancelled")

@@ -21,8 +21,10 @@ type overviewPage struct {
 	InFlight      int
 	Failed        uint64
 	Newest        []relay.Delivery
-	// Rates is a chart, and Quantiles say how long deliveries took; nil: no history.
-	Rates     *chart
+	// Rates and Backlog are charts, and Quantiles say how long deliveries took; nil: no
+	// history.
+	Rates     *rateChart
+	Backlog   *backlogChart
 	Quantiles []time.Duration
 }
 
@@ -39,20 +41,16 @@ const (
 )
 
 func (v *visit) overview() error {
-	engine, err := v.engine()
+	all, err := v.engine.Status(v.context())
 	if err != nil {
 		return err
 	}
-	all, err := engine.Status(v.context())
+	stats, err := v.engine.Stats(v.context())
 	if err != nil {
 		return err
 	}
-	stats, err := engine.Stats(v.context())
-	if err != nil {
-		return err
-	}
-	p := overviewPage{Warnings: v.warnings(engine), Subscriptions: len(all), Events: stats.Events}
-	if err := engine.Err(); err != nil {
+	p := overviewPage{Warnings: v.warnings(), Subscriptions: len(all), Events: stats.Events}
+	if err := v.engine.Err(); err != nil {
 		p.Refusing = err.Error()
 	}
 	for _, region := range v.options.Setup.Regions() {
@@ -74,12 +72,13 @@ func (v *visit) overview() error {
 			p.Troubled = append(p.Troubled, *s)
 		}
 	}
-	page, err := engine.Deliveries(v.context(), relay.DeliveryQuery{Limit: newestShown, LastAttempt: true})
+	page, err := v.engine.Deliveries(v.context(), relay.DeliveryQuery{Limit: newestShown, LastAttempt: true})
 	if err != nil {
 		return err
 	}
 	p.Newest = page.Deliveries
 	if p.Rates = v.rates(); p.Rates != nil {
+		p.Backlog = v.backlog("", p.Waiting)
 		p.Quantiles = v.options.History.quantiles(time.Now(), 0.5, 0.95, 0.99)
 	}
 	return v.show("overview", "Overview", &p)

@@ -163,6 +163,22 @@ func TestWhatIsNotThereIsSaid(t *testing.T) {
 	})
 }
 
+// A filter that cannot be read stands there again, to be mended.
+func TestAWrongFilterIsMendedWhereItStands(t *testing.T) {
+	run(t, func(w *world) {
+		for target, want := range map[string]string{
+			"/deliveries?since=tomorrow&type=order.paid": `Since: "tomorrow" is neither a time`,
+			"/deliveries?state=lost&type=order.paid":     `There is no state "lost".`,
+			"/events?until=tomorrow&type=order.paid":     `Until: "tomorrow" is neither a time`,
+		} {
+			page := w.ask(request(http.MethodGet, target)).Body.String()
+			if !strings.Contains(words(t, page), want) || !strings.Contains(page, `value="order.paid"`) || !strings.Contains(page, `role="alert"`) {
+				t.Errorf("%s: %s", target, words(t, page))
+			}
+		}
+	})
+}
+
 func TestTheFirstPageSaysWhatIsWrong(t *testing.T) {
 	run(t, func(w *world) {
 		w.setup.warnings = []string{"something is <odd>"}
@@ -255,7 +271,7 @@ func TestListsGoOn(t *testing.T) {
 func TestADeliveryTellsItsStory(t *testing.T) {
 	run(t, func(w *world) {
 		id := w.publish("order.paid", `{"n":1}`)
-		w.wants(delivery(id, "sick"), "failed", "The last retry failed.", "Attempt 3", "Attempt 2", "Attempt 1", "500", "<script>alert('answer')</script>",
+		w.wants(delivery(id, "sick"), "failed", "All attempts that its schedule allows have failed.", "Attempt 3", "Attempt 2", "Attempt 1", "500", "<script>alert('answer')</script>",
 			"webhook-id", id, "X-Key ***", "standard secret={env.SECRET}", "POST https://example.com/{env.HOOK}", `curl --request POST 'https://example.com/{env.HOOK}'`, `--data-binary '{"n":1}'`)
 		w.wants(delivery(id, "paused"), "held", "The subscription is paused.", "None was made yet.")
 		w.wants(delivery(id, "well"), "delivered", "thanks", "Attempt 1")
@@ -314,6 +330,6 @@ func TestManySubscriptions(t *testing.T) {
 			w.setup.names = append(w.setup.names, fmt.Sprintf("u%03d", i))
 		}
 		w.attach()
-		w.wants("/events/"+id, "t000", "u098", "And more.")
+		w.wants("/events/"+id, "t000", "u098", "And more: ask for one of them by its name.")
 	})
 }

@@ -45,12 +45,11 @@ type frame struct {
 // Version is that of the relay.
 func (f *frame) Version() string { return f.options.Setup.Version() }
 
-// Script and Style are the versions of the console's own files, so that a browser that has
-// the old ones asks for the new ones.
-func (f *frame) Script() string { return assets["console.js"].tag }
-
-// Style is the version of the style sheet.
-func (f *frame) Style() string { return assets["console.css"].tag }
+// Asset is the URL of a file that pages load, with its version, so that browsers keep it
+// until there is a new one.
+func (f *frame) Asset(name string) string {
+	return f.Root + "assets/" + name + "?v=" + assets[name].tag
+}
 
 // ReadOnly says that nothing can be changed.
 func (f *frame) ReadOnly() bool { return f.options.ReadOnly }

@@ -10,6 +10,8 @@ type page struct {
 	get, post func(*visit) error
 	// changes: it is of no use where nothing can be changed.
 	changes bool
+	// still: it is there also while the engine is not.
+	still bool
 }
 
 func (p *page) methods() string {
@@ -45,7 +47,7 @@ var pages = []page{
 	{path: "try", get: (*visit).askTry, post: (*visit).try, changes: true},
 	{path: "stream", get: (*visit).stream},
 	{path: "system", get: (*visit).system},
-	{path: "assets/{file}", get: (*visit).asset},
+	{path: "assets/{file}", get: (*visit).asset, still: true},
 }
 
 // location is a page that was found.

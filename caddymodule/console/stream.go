@@ -30,16 +30,12 @@ func (v *visit) stream() error {
 	if err != nil {
 		return err
 	}
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
 	ctx, cancel := v.context(), func() {}
 	if v.options.WhileActive != nil {
 		ctx, cancel = v.options.WhileActive(ctx)
 	}
 	defer cancel()
-	follower := engine.Follow(relay.Following{Subscription: q.Subscription, State: q.State, After: v.r.Header.Get("Last-Event-ID")})
+	follower := v.engine.Follow(relay.Following{Subscription: q.Subscription, State: q.State, After: v.r.Header.Get("Last-Event-ID")})
 	defer follower.Close()
 
 	out := rowStream{v: v, ctx: ctx, control: http.NewResponseController(v.w)}

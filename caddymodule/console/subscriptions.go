@@ -40,11 +40,7 @@ type choice struct{ Value, Label string }
 const subscriptionsShown = 100
 
 func (v *visit) subscriptions() error {
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
-	all, err := engine.Status(v.context())
+	all, err := v.engine.Status(v.context())
 	if err != nil {
 		return err
 	}
@@ -98,19 +94,26 @@ type subscriptionPage struct {
 	Status relay.SubscriptionStatus
 	// Setup is nil if the configuration has it no more.
 	Setup *Subscription
+	// Rates and Backlog are charts; nil: no history.
+	Rates   *rateChart
+	Backlog *backlogChart
+}
+
+// Detail is what the reason does not say yet.
+func (p *subscriptionPage) Detail() string {
+	if p.Status.Reason == relay.ReasonBreaker || p.Status.Reason == relay.ReasonGone {
+		return ""
+	}
+	return p.Status.Detail
 }
 
 func (v *visit) subscription() error {
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
 	name := v.param("name")
-	status, err := engine.SubscriptionStatus(v.context(), name)
+	status, err := v.engine.SubscriptionStatus(v.context(), name)
 	if err != nil {
 		return err
 	}
-	p := subscriptionPage{Status: status}
+	p := subscriptionPage{Status: status, Rates: v.spark(name), Backlog: v.backlog(name, status.Pending)}
 	if s, ok := v.options.Setup.Subscription(name); ok {
 		p.Setup = &s
 	}

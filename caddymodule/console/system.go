@@ -27,16 +27,12 @@ type part struct {
 }
 
 func (v *visit) system() error {
-	engine, err := v.engine()
+	stats, err := v.engine.Stats(v.context())
 	if err != nil {
 		return err
 	}
-	stats, err := engine.Stats(v.context())
-	if err != nil {
-		return err
-	}
-	p := systemPage{Regions: v.options.Setup.Regions(), Stats: stats, Warnings: v.warnings(engine)}
-	if err := engine.Err(); err != nil {
+	p := systemPage{Regions: v.options.Setup.Regions(), Stats: stats, Warnings: v.warnings()}
+	if err := v.engine.Err(); err != nil {
 		p.Refusing = err.Error()
 	}
 	for name, size := range stats.Size {
@@ -44,7 +40,7 @@ func (v *visit) system() error {
 		p.Total += size
 	}
 	slices.SortFunc(p.Parts, func(a, b part) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name)) })
-	if state := engine.EgressList(); state != nil {
+	if state := v.engine.EgressList(); state != nil {
 		p.Planned = state.Planned
 		p.History = slices.Clone(state.History)
 		slices.Reverse(p.History)

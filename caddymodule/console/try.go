@@ -23,11 +23,7 @@ type tryPage struct {
 func (v *visit) askTry() error {
 	p := tryPage{Type: v.query("type"), Data: "{\n  \n}"}
 	if id := v.query("event"); id != "" && len(v.redact) == 0 && v.payloads {
-		engine, err := v.engine()
-		if err != nil {
-			return err
-		}
-		e, err := engine.Event(v.context(), id)
+		e, err := v.engine.Event(v.context(), id)
 		if err != nil {
 			return err
 		}
@@ -54,11 +50,7 @@ func (v *visit) try() error {
 		p.Error = err.Error()
 		return v.show("try", "Try it", &p)
 	}
-	engine, err := v.engine()
-	if err != nil {
-		return err
-	}
-	p.Checked, p.Would = true, engine.Would(&relay.Event{Type: p.Type, ContentType: "application/json", Data: []byte(p.Data), Size: len(p.Data)})
+	p.Checked, p.Would = true, v.engine.Would(&relay.Event{Type: p.Type, ContentType: "application/json", Data: []byte(p.Data), Size: len(p.Data)})
 	if n := len(p.Would); n > othersShown {
 		p.Would, p.More = p.Would[:othersShown], n-othersShown
 	}

@@ -19,6 +19,8 @@ type visit struct {
 	w http.ResponseWriter
 	r *http.Request
 
+	// engine is nil on pages that do without.
+	engine   Engine
 	params   map[string]string
 	payloads bool
 	// Root leads to the console's first page, as a relative URL.
@@ -27,13 +29,14 @@ type visit struct {
 
 func (v *visit) context() context.Context { return v.r.Context() }
 
-// engine returns the engine, or an error that says why there is none.
-func (v *visit) engine() (Engine, error) {
+// findEngine gets the engine, or an error that says why there is none.
+func (v *visit) findEngine() error {
 	engine, err := v.options.Engine(v.context())
 	if err != nil {
-		return nil, &pageError{http.StatusServiceUnavailable, "The relay does not run yet: " + err.Error()}
+		return &pageError{http.StatusServiceUnavailable, "The relay does not run yet: " + err.Error()}
 	}
-	return engine, nil
+	v.engine = engine
+	return nil
 }
 
 // param returns a part of the path, query a parameter behind it.

@@ -11,7 +11,7 @@ import (
 // instant reads a time out of the query: RFC 3339, a day, a day with a time, both in UTC,
 // or a duration back from now such as 90m or 7d. Zero where there is none.
 func (v *visit) instant(name string) (time.Time, error) {
-	return parseInstant(name, v.query(name), time.Now())
+	return parseInstant(strings.ToUpper(name[:1])+name[1:], v.query(name), time.Now())
 }
 
 func parseInstant(name, text string, now time.Time) (time.Time, error) {

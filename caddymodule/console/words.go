@@ -16,7 +16,8 @@ import (
 // functions are those of the templates.
 var functions = template.FuncMap{
 	"machine":  func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
-	"clock":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
+	"date":     func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
+	"clock":    func(t time.Time) string { return t.UTC().Format(time.TimeOnly) },
 	"exact":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000 UTC") },
 	"relative": func(t time.Time) string { return relative(t, time.Now()) },
 	"overdue":  func(t time.Time) bool { return !t.IsZero() && time.Since(t) > overdueAfter },
@@ -28,13 +29,20 @@ var functions = template.FuncMap{
 	"plural":   plural,
 	"join":     strings.Join,
 	"delivery": deliveryPath,
+	"soft":     soft,
 	"table":    func(frame, rows any) tableOf { return tableOf{frame, rows} },
 	"tab":      newTab,
 	"last":     lastOf,
 	"host":     hostOf,
 	"tally":    tally,
-	"spark":    func(f *frame, name string) *chart { return f.spark(name) },
+	"spark":    func(f *frame, name string) *rateChart { return f.spark(name) },
 	"int64":    func(n int) int64 { return int64(n) },
+}
+
+// soft writes a name so that it is broken after its dots and dashes where it does not fit.
+func soft(name string) template.HTML {
+	escaped := template.HTMLEscapeString(name)
+	return template.HTML(strings.NewReplacer(".", ".<wbr>", "-", "-<wbr>", "_", "_<wbr>").Replace(escaped))
 }
 
 // tableOf hands a template rows, and the frame that their links are made from.
@@ -113,6 +121,8 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%d min", d/time.Minute)
 	case d < 24*time.Hour:
 		return two(int(d/time.Hour), "h", int(d%time.Hour/time.Minute), "min")
+	case d > 2*365*24*time.Hour:
+		return plural(int(d/(365*24*time.Hour)), "year")
 	}
 	return two(int(d/(24*time.Hour)), "d", int(d%(24*time.Hour)/time.Hour), "h")
 }
@@ -199,7 +209,7 @@ func because(r relay.Reason) string {
 	case relay.ReasonWaiting:
 		return "What wait_for asks another URL for is not there: the delivery waits for it, or has done so for long enough."
 	case relay.ReasonSchedule:
-		return "The last retry failed."
+		return "All attempts that its schedule allows have failed."
 	case relay.ReasonGiveUpAfter:
 		return "The time for retries is over."
 	case relay.ReasonStatus:
