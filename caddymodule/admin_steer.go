@@ -131,7 +131,7 @@ func adminReplay(w http.ResponseWriter, r *http.Request, _ *App, engine *relay.R
 	if q.err != nil {
 		return q.err
 	}
-	j, err := engine.StartReplay(request)
+	j, err := engine.StartReplay(r.Context(), request)
 	if err != nil {
 		return engineError(err)
 	}
@@ -165,8 +165,8 @@ func adminCancelJob(w http.ResponseWriter, r *http.Request, _ *App, engine *rela
 	return showJob(w, r, engine.CancelJob)
 }
 
-func showJob(w http.ResponseWriter, r *http.Request, get func(string) (relay.Job, error)) error {
-	j, err := get(r.PathValue("id"))
+func showJob(w http.ResponseWriter, r *http.Request, get func(context.Context, string) (relay.Job, error)) error {
+	j, err := get(r.Context(), r.PathValue("id"))
 	if errors.Is(err, relay.ErrNoJob) {
 		return adminError(http.StatusNotFound, err)
 	}

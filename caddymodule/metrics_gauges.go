@@ -59,7 +59,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	ctx, cancel := scrapeContext()
 	defer cancel()
-	subscriptions, err := engine.relay.Status(ctx)
+	subscriptions, err := engine.relay.StatusHere(ctx)
 	if err != nil {
 		return
 	}

@@ -35,6 +35,7 @@ func (a *App) newPlan() (*relay.Plan, error) {
 		Subscriptions: subscriptions,
 		Retention:     a.Retention.build(),
 		Egress:        published,
+		Regions:       a.egress,
 		Notice:        time.Duration(a.Notice),
 		UserAgent:     userAgent(),
 		Logger:        a.logger.Named("delivery"),

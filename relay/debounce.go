@@ -120,7 +120,7 @@ func (l *lane) closeWindows(now time.Time) (closed bool) {
 			w.ends = now.Add(d.Window)
 			heap.Fix(&l.windows.heap, 0)
 			continue
-		case w.ends.After(now), !l.hasPassed(w.ends):
+		case l.engine.known(w.ends).After(now), !l.hasPassed(w.ends):
 			return closed
 		}
 		l.closeWindow(w, now)

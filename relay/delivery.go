@@ -36,6 +36,7 @@ const (
 	ReasonRetryAfter Reason = "retry_after" // the endpoint asked to wait
 	ReasonEgress     Reason = "egress"      // no usable address of the region
 	ReasonBreaker    Reason = "breaker"     // too many attempts failed
+	ReasonNoInstance Reason = "no_instance" // of the relays that share the store none makes them
 	// Of one delivery: behind another of its key; until a newer one may take its place no
 	// more, or, of a superseded one, because a newer one did.
 	ReasonOrder    Reason = "order"

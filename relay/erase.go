@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -20,9 +21,28 @@ func (r *Relay) Erase(ctx context.Context, id string) error {
 		return err
 	}
 	// Deliveries end first: with the data gone there is nothing that could be sent.
-	stored := make([]Placement, 0, len(e.Deliveries))
-	for _, p := range e.Deliveries {
-		if !r.lane(p.Subscription).erase(p, seq, time.Now()) {
+	here, elsewhere := r.split(e.Deliveries)
+	if err := r.endAll(ctx, seq, here); err != nil {
+		if !errors.Is(err, errMoved) {
+			return err
+		}
+		elsewhere = append(elsewhere, here...) // once more, where they are now
+	}
+	for _, p := range elsewhere {
+		if err := r.eraseElsewhere(ctx, e, p); err != nil {
+			return err
+		}
+	}
+	return r.store.Erase(ctx, seq, nil)
+}
+
+// endAll ends deliveries of an event that this engine makes.
+func (r *Relay) endAll(ctx context.Context, seq Seq, places []Placement) error {
+	lanes := make([]*lane, len(places))
+	stored := make([]Placement, 0, len(places))
+	for i, p := range places {
+		lanes[i] = r.lane(p.Subscription)
+		if !lanes[i].erase(p, seq, time.Now()) {
 			stored = append(stored, p)
 		}
 	}
@@ -39,7 +59,42 @@ func (r *Relay) Erase(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	return r.store.Erase(ctx, seq, nil)
+	if slices.ContainsFunc(lanes, (*lane).wasLost) {
+		return errMoved
+	}
+	return nil
+}
+
+// split tells the places of deliveries that this engine makes from those that others do.
+func (r *Relay) split(places []Placement) (here, elsewhere []Placement) {
+	if r.member == nil {
+		return places, nil
+	}
+	for _, p := range places {
+		if r.carries(p.Subscription) {
+			here = append(here, p)
+		} else {
+			elsewhere = append(elsewhere, p)
+		}
+	}
+	return here, elsewhere
+}
+
+// eraseElsewhere ends a delivery at the relay that makes it, if it is not over.
+func (r *Relay) eraseElsewhere(ctx context.Context, e *Event, p Placement) error {
+	l := r.lane(p.Subscription)
+	l.mu.Lock()
+	over := l.tenure.mirror && l.cur.has(p.Pos)
+	l.mu.Unlock()
+	if over {
+		x, found, err := r.store.Exception(ctx, p.Subscription, p.Pos)
+		if err != nil || !found || x.Kind.Closed() {
+			return err
+		}
+	}
+	_, err := routed(ctx, r, question{Do: doErase, Event: e.ID, Subscription: p.Subscription},
+		func() (struct{}, error) { return struct{}{}, r.endAll(ctx, e.Seq, []Placement{p}) }, func(*reply) struct{} { return struct{}{} })
+	return err
 }
 
 // erasedException is how a delivery ends whose event was erased.
@@ -51,6 +106,9 @@ func erasedException(pos uint64, s Seq, attempts int, now time.Time) Exception {
 func (l *lane) erase(p Placement, s Seq, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.tenure.mirror {
+		return false
+	}
 	if j, ok := l.inFlight[p.Pos]; ok {
 		j.erased = true
 		return true
@@ -82,6 +140,9 @@ func (r *Relay) eraseStored(ctx context.Context, p Placement) error {
 	x, found, err := r.store.Exception(ctx, p.Subscription, p.Pos)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.tenure.mirror {
+		return errMoved
+	}
 	now := time.Now()
 	if j, ok := l.inFlight[p.Pos]; ok { // since then
 		j.erased = true

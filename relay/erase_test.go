@@ -209,7 +209,7 @@ func TestErasedEventsAreNotReplayed(t *testing.T) {
 		}
 		for _, name := range []string{"crm", "late"} {
 			for _, what := range relay.Selections {
-				if _, err := w.engine.StartReplay(relay.ReplayRequest{Subscription: name, Select: what}); err != nil {
+				if _, err := w.engine.StartReplay(context.Background(), relay.ReplayRequest{Subscription: name, Select: what}); err != nil {
 					t.Fatal(err)
 				}
 				w.wait(time.Minute)

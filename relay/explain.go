@@ -58,6 +58,7 @@ func (r *Relay) Explain(ctx context.Context, id, subscription string) (*Explanat
 	}
 	x := &Explanation{Event: e, Subscription: subscription}
 	if i := slices.IndexFunc(e.Deliveries, func(p Placement) bool { return p.Subscription == subscription }); i >= 0 {
+		r.look(ctx, subscription)
 		d, err := r.delivery(ctx, e, e.Deliveries[i])
 		if err != nil {
 			return nil, err

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -173,7 +174,7 @@ func (l *lane) remembered(e *Event, pos uint64) (Exception, bool) {
 
 // ExportKeys returns idempotency keys, as [Mover.Keys] does.
 func (r *Relay) ExportKeys(ctx context.Context, after *KeyHash, limit int) ([]MovedKey, *KeyHash, error) {
-	mover, err := r.mover()
+	mover, err := r.mover(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -183,17 +184,34 @@ func (r *Relay) ExportKeys(ctx context.Context, after *KeyHash, limit int) ([]Mo
 // ErrNotMovable means that the store can neither give out nor take what was moved.
 var ErrNotMovable = errors.New("this storage takes no events of another one")
 
-// Movable returns [ErrNotMovable] if events can be neither exported nor imported.
-func (r *Relay) Movable() error {
-	_, err := r.mover()
+// Movable returns [ErrNotMovable] if events can be neither exported nor imported, or a
+// [NotAloneError].
+func (r *Relay) Movable(ctx context.Context) error {
+	_, err := r.mover(ctx)
 	return err
 }
 
-func (r *Relay) mover() (Mover, error) {
-	if mover, ok := r.store.(Mover); ok {
-		return mover, nil
+func (r *Relay) mover(ctx context.Context) (Mover, error) {
+	mover, ok := r.store.(Mover)
+	if !ok {
+		return nil, ErrNotMovable
 	}
-	return nil, ErrNotMovable
+	members, err := r.Members(ctx)
+	if err == nil && len(members) > 1 {
+		err = &NotAloneError{members[1:]}
+	}
+	return mover, err
+}
+
+// NotAloneError means that other relays use the store, which what is asked for does not allow.
+type NotAloneError struct{ Others []MemberStatus }
+
+func (e *NotAloneError) Error() string {
+	ids := make([]string, len(e.Others))
+	for i, m := range e.Others {
+		ids[i] = m.ID
+	}
+	return fmt.Sprintf("events are moved while one relay uses the store, and there are others: stop %s, and try again", strings.Join(ids, ", "))
 }
 
 // ExportEgress returns what was announced of addresses, for [Relay.ImportEgress]; nil if

@@ -10,8 +10,11 @@ import (
 // their deliveries; what was due there is due here. Those that are here already are left out.
 // It returns how many were taken, also with an error.
 func (r *Relay) Import(ctx context.Context, all []Moved) (taken int, err error) {
-	mover, err := r.mover()
+	mover, err := r.mover(ctx)
 	if err != nil {
+		return 0, err
+	}
+	if err := r.carryAll(ctx, all); err != nil {
 		return 0, err
 	}
 	for len(all) > 0 {
@@ -28,6 +31,27 @@ func (r *Relay) Import(ctx context.Context, all []Moved) (taken int, err error) 
 		all = all[len(part):]
 	}
 	return taken, nil
+}
+
+// carryAll makes this engine the one that delivers all that is to be taken: it is to mark what
+// was made elsewhere.
+func (r *Relay) carryAll(ctx context.Context, all []Moved) error {
+	if r.member == nil {
+		return nil
+	}
+	seen := make(map[string]bool)
+	for i := range all {
+		for _, p := range all[i].Event.Deliveries {
+			if seen[p.Subscription] {
+				continue
+			}
+			seen[p.Subscription] = true
+			if err := r.member.obtain(ctx, p.Subscription); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // takeIn hands adopted events to their lanes. The store calls it in commit order.
@@ -117,7 +141,7 @@ func (l *lane) carried(entries []Entry) (map[uint64]Exception, error) {
 
 // ImportKeys takes idempotency keys of another store, and returns how many were new.
 func (r *Relay) ImportKeys(ctx context.Context, keys []MovedKey) (taken int, err error) {
-	mover, err := r.mover()
+	mover, err := r.mover(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -139,6 +163,9 @@ func (r *Relay) ImportKeys(ctx context.Context, keys []MovedKey) (taken int, err
 
 // ImportSteering pauses and disables what was so elsewhere. It ends neither.
 func (r *Relay) ImportSteering(ctx context.Context, s Steering) error {
+	if err := r.member.obtain(ctx, s.Subscription); err != nil {
+		return err
+	}
 	l := r.lane(s.Subscription)
 	l.mu.Lock()
 	c := &l.condition

@@ -19,6 +19,7 @@ func (r *Relay) Inspect(ctx context.Context, id string) (*Event, []Delivery, err
 	if err != nil {
 		return nil, nil, err
 	}
+	r.lookAt(ctx, e)
 	deliveries := make([]Delivery, len(e.Deliveries))
 	for i, p := range e.Deliveries {
 		if deliveries[i], err = r.delivery(ctx, e, p); err != nil {
@@ -49,6 +50,7 @@ func (r *Relay) Event(ctx context.Context, id string) (*Event, error) {
 // places are given, which are some of the event's own.
 func (r *Relay) DeliveriesOf(ctx context.Context, e *Event, places []Placement) ([]Delivery, error) {
 	r.flushForReading(ctx)
+	r.lookAt(ctx, e)
 	deliveries := make([]Delivery, len(places))
 	for i, p := range places {
 		d, err := r.delivery(ctx, e, p)
@@ -69,6 +71,7 @@ func (r *Relay) Delivery(ctx context.Context, e *Event, subscription string) (De
 	if i < 0 {
 		return Delivery{}, ErrNoDelivery
 	}
+	r.look(ctx, subscription)
 	d, err := r.delivery(ctx, e, e.Deliveries[i])
 	if err != nil {
 		return d, err
@@ -207,7 +210,7 @@ func (l *lane) stateOf(d *Delivery, x Exception) {
 	case x.Kind.Closed():
 		d.State, d.Reason = x.Kind.state(), Reason(x.Reason)
 	default:
-		reason, until := l.condition.shown(l.sub, time.Now())
+		reason, until := l.shown(time.Now())
 		d.Reason, d.NextAttempt = reason, x.Due
 		if reason == ReasonNone {
 			switch x.Kind {

@@ -55,8 +55,9 @@ type runningJob struct {
 	cancel context.CancelFunc
 }
 
-// StartReplay begins a replay of many and returns its job.
-func (r *Relay) StartReplay(q ReplayRequest) (Job, error) {
+// StartReplay begins a replay of many, at the relay that carries the subscription, and returns
+// its job.
+func (r *Relay) StartReplay(ctx context.Context, q ReplayRequest) (Job, error) {
 	if !slices.Contains(Selections, q.Select) {
 		return Job{}, &SelectionError{q.Select}
 	}
@@ -66,10 +67,15 @@ func (r *Relay) StartReplay(q ReplayRequest) (Job, error) {
 	if !known {
 		return Job{}, &UnknownNameError{q.Subscription}
 	}
+	return routed(ctx, r, question{Do: doStart, Subscription: q.Subscription, Replay: &q},
+		func() (Job, error) { return r.startReplay(q) }, func(a *reply) Job { return a.Jobs[0] })
+}
+
+func (r *Relay) startReplay(q ReplayRequest) (Job, error) {
 	if q.Rate <= 0 {
 		q.Rate = defaultReplayRate
 	}
-	ctx, cancel := context.WithCancel(r.attempts)
+	within, cancel := context.WithCancel(r.attempts)
 	j := &runningJob{cancel: cancel, Job: Job{
 		ID: "job_" + strings.ToLower(rand.Text()[:16]), Subscription: q.Subscription, Select: q.Select,
 		State: JobRunning, Started: time.Now(),
@@ -80,7 +86,7 @@ func (r *Relay) StartReplay(q ReplayRequest) (Job, error) {
 	r.jobs.mu.Unlock()
 	r.background.Go(func() {
 		defer cancel()
-		r.jobs.end(j, r.runReplay(ctx, j, &q))
+		r.jobs.end(j, r.runReplay(within, j, &q))
 	})
 	return r.jobs.snapshot(j), nil
 }
@@ -117,34 +123,71 @@ func (r *Relay) runReplay(ctx context.Context, j *runningJob, q *ReplayRequest) 
 }
 
 // Job returns a job by its ID, or [ErrNoJob].
-func (r *Relay) Job(id string) (Job, error) {
-	j := r.jobs.find(id)
-	if j == nil {
-		return Job{}, ErrNoJob
-	}
-	return r.jobs.snapshot(j), nil
-}
-
-// Jobs returns the jobs that are remembered, the newest first.
-func (r *Relay) Jobs() []Job {
-	r.jobs.mu.Lock()
-	defer r.jobs.mu.Unlock()
-	all := make([]Job, 0, len(r.jobs.all))
-	for _, j := range slices.Backward(r.jobs.all) {
-		all = append(all, j.Job)
-	}
-	return all
+func (r *Relay) Job(ctx context.Context, id string) (Job, error) {
+	return r.jobAnywhere(ctx, question{Do: doJob, Job: id}, r.jobs.job)
 }
 
 // CancelJob ends a job; what it has reopened stays so. It does nothing to one that ended.
-func (r *Relay) CancelJob(id string) (Job, error) {
-	j := r.jobs.find(id)
+func (r *Relay) CancelJob(ctx context.Context, id string) (Job, error) {
+	return r.jobAnywhere(ctx, question{Do: doCancel, Job: id}, r.jobs.cancel)
+}
+
+// jobAnywhere does something with a job at the relay that runs it.
+func (r *Relay) jobAnywhere(ctx context.Context, q question, here func(id string) (Job, error)) (Job, error) {
+	j, err := here(q.Job)
+	if err == nil || r.member == nil {
+		return j, err
+	}
+	replies, _ := r.member.askOthers(ctx, q)
+	for _, a := range replies {
+		return a.Jobs[0], nil // others answer with an error, and are left out
+	}
+	return Job{}, err
+}
+
+// Jobs returns the jobs that are remembered, the newest first.
+func (r *Relay) Jobs(ctx context.Context) []Job {
+	all := r.jobs.list()
+	if r.member == nil {
+		return all
+	}
+	replies, _ := r.member.askOthers(ctx, question{Do: doJobs})
+	for _, a := range replies {
+		all = append(all, a.Jobs...)
+	}
+	slices.SortStableFunc(all, func(a, b Job) int { return b.Started.Compare(a.Started) })
+	return all
+}
+
+// job returns a job by its ID.
+func (s *jobs) job(id string) (Job, error) {
+	j := s.find(id)
+	if j == nil {
+		return Job{}, ErrNoJob
+	}
+	return s.snapshot(j), nil
+}
+
+// cancel ends a job.
+func (s *jobs) cancel(id string) (Job, error) {
+	j := s.find(id)
 	if j == nil {
 		return Job{}, ErrNoJob
 	}
 	j.cancel()
-	r.jobs.end(j, context.Canceled)
-	return r.jobs.snapshot(j), nil
+	s.end(j, context.Canceled)
+	return s.snapshot(j), nil
+}
+
+// list returns all, the newest first.
+func (s *jobs) list() []Job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]Job, 0, len(s.all))
+	for _, j := range slices.Backward(s.all) {
+		all = append(all, j.Job)
+	}
+	return all
 }
 
 func (s *jobs) find(id string) *runningJob {

@@ -6,7 +6,8 @@ import (
 )
 
 // lane carries the deliveries of one subscription name. It lives as long as the engine:
-// plans come and go, the name stays.
+// plans come and go, the name stays. Where several engines share a store another lane takes
+// its place whenever the subscription moves from one to the other.
 type lane struct {
 	name   string
 	engine *Relay
@@ -16,6 +17,8 @@ type lane struct {
 	heapIndex int
 
 	mu sync.Mutex
+	// tenure says whose the deliveries are.
+	tenure tenure
 	// plan and sub are those of the active plan; sub is nil while the name is not in it.
 	plan *Plan
 	sub  *Subscription
@@ -58,6 +61,7 @@ func newLane(r *Relay, p Progress) *lane {
 	l := &lane{
 		name:      p.Subscription,
 		engine:    r,
+		tenure:    tenure{attempts: r.attempts, rests: r.member != nil, mirror: r.member != nil},
 		heapIndex: -1,
 		head:      p.Head,
 		cur:       cursor{low: p.Low, done: p.Done},
@@ -102,6 +106,9 @@ func (l *lane) wake() {
 // advance starts what may be started now, sees to the next entries and sets the timer.
 // The caller holds the lock.
 func (l *lane) advance(now time.Time) {
+	if l.tenure.rests {
+		return
+	}
 	l.adopt(now)
 	for closed := true; closed; closed = l.closeWindows(now) {
 		for j := l.take(now); j != nil; j = l.take(now) {
@@ -127,7 +134,7 @@ func (l *lane) advance(now time.Time) {
 	case !due.After(now): // waits for a free place, not for the clock
 		due = time.Time{}
 	}
-	for _, next := range []time.Time{l.pace.next, l.slot, l.windows.nextEnd(), l.waiting.nextDue(), l.lookBy()} {
+	for _, next := range []time.Time{l.pace.next, l.slot, l.engine.known(l.windows.nextEnd()), l.waiting.nextDue(), l.lookBy()} {
 		if next.After(now) && (due.IsZero() || next.Before(due)) {
 			due = next
 		}
@@ -143,12 +150,13 @@ func (l *lane) advance(now time.Time) {
 // the next.
 func (l *lane) run(j *job) {
 	for j != nil {
-		a, v := l.engine.attempt(j)
+		a, v := l.engine.attempt(l.tenure.attempts, j)
 		now := time.Now()
 		l.mu.Lock()
 		result := l.settle(j, a, v, now)
 		l.engine.feed.attempted(l, j, &a, result)
 		l.engine.leave()
+		l.tenure.ended()
 		next := l.take(now)
 		l.advance(now)
 		l.mu.Unlock()

@@ -26,6 +26,7 @@ func (r *Relay) Events(ctx context.Context, q EventQuery) ([]ListedEvent, Seq, e
 	if err != nil {
 		return nil, 0, err
 	}
+	r.lookAt(ctx, page.Events...)
 	listed := make([]ListedEvent, len(page.Events))
 	for i, e := range page.Events {
 		listed[i].Event = e
@@ -74,6 +75,7 @@ func (e *CursorError) Error() string {
 func (r *Relay) Deliveries(ctx context.Context, q DeliveryQuery) (DeliveryPage, error) {
 	r.flushForReading(ctx)
 	if q.Subscription != "" {
+		r.look(ctx, q.Subscription)
 		return r.deliveriesOf(ctx, q)
 	}
 	return r.deliveriesOfAll(ctx, q)
@@ -157,6 +159,7 @@ func (r *Relay) deliveriesOfAll(ctx context.Context, q DeliveryQuery) (DeliveryP
 		if err != nil {
 			return page, err
 		}
+		r.lookAt(ctx, events.Events...)
 		for _, e := range events.Events {
 			scanned += 1 + len(e.Deliveries)
 			for i, p := range e.Deliveries {

@@ -304,7 +304,7 @@ func (l *lane) loadLine(key string, line *line, since *watch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.retries.unwatch(since)
-	if l.order.lines[key] != line {
+	if l.order.lines[key] != line || l.tenure.mirror {
 		return // dropped meanwhile
 	}
 	if err != nil {

@@ -281,7 +281,7 @@ func TestReplayOfManyKeepsTheOrderOfKeys(t *testing.T) {
 				mu.Lock()
 				got = nil
 				mu.Unlock()
-				if _, err := w.engine.StartReplay(relay.ReplayRequest{Subscription: "crm", Select: relay.SelectAll, Rate: 1000}); err != nil {
+				if _, err := w.engine.StartReplay(context.Background(), relay.ReplayRequest{Subscription: "crm", Select: relay.SelectAll, Rate: 1000}); err != nil {
 					t.Fatal(err)
 				}
 				w.wait(50 * time.Millisecond)

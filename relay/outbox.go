@@ -69,6 +69,9 @@ func (o *outbox) flushed() { o.flushing, o.flushingDrops = nil, nil }
 func (l *lane) updates() []Update {
 	o := &l.outbox
 	o.listed = false
+	if l.tenure.mirror {
+		return nil
+	}
 	last := Update{
 		Progress: l.condition.Progress,
 		Put:      slices.Collect(maps.Values(o.puts)),

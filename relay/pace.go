@@ -25,6 +25,19 @@ func (p *pace) configure(limit RateLimit) {
 	}
 }
 
+// goOn takes over from somebody else who has kept to the same limit. Of what he has used up
+// only when he last succeeded is known: the tokens that came since then are there at least.
+func (p *pace) goOn(from *Progress, now time.Time) {
+	if p.limiter == nil || from.LastSuccess.IsZero() && from.FailingSince.IsZero() {
+		return
+	}
+	used := from.LastSuccess
+	if !from.FailingSince.IsZero() || used.After(now) {
+		used = now
+	}
+	p.limiter.AllowN(used, p.limit.Events)
+}
+
 // take reports whether an attempt may be made now.
 func (p *pace) take(now time.Time) bool {
 	if p.limiter == nil || p.limiter.AllowN(now, 1) {

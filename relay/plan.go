@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -141,6 +142,10 @@ type PlanOptions struct {
 	Retention     Retention
 	// Egress are the addresses of all regions, as receivers are told them.
 	Egress []egresslist.Region
+	// Regions are those whose addresses may be on this machine or not, which decides about
+	// what this relay carries where several share a store. One that is not among them counts
+	// as usable.
+	Regions []*egress.Region
 	// Notice is how long ahead their changes are to be announced. 0:
 	// [egresslist.DefaultNotice].
 	Notice time.Duration
@@ -161,6 +166,7 @@ type Plan struct {
 	selective bool
 	retention Retention
 	egress    *egresslist.Declaration
+	regions   []*egress.Region
 	notice    time.Duration
 	userAgent []string
 	logger    *zap.Logger
@@ -176,6 +182,7 @@ func NewPlan(o PlanOptions) (*Plan, error) {
 		byName:        make(map[string]*Subscription, len(o.Subscriptions)),
 		retention:     o.Retention.withDefaults(),
 		egress:        egresslist.Declare(o.Egress),
+		regions:       o.Regions,
 		notice:        cmp.Or(o.Notice, egresslist.DefaultNotice),
 		userAgent:     []string{o.UserAgent},
 		logger:        o.Logger,
@@ -262,6 +269,26 @@ func (p *Plan) Subscription(name string) *Subscription { return p.byName[name] }
 
 // Retention returns how long finished records are kept.
 func (p *Plan) Retention() Retention { return p.retention }
+
+// usableRegions asks the kernel which regions have an address on this machine that is in use
+// now, and returns their names in the order of the alphabet.
+func (p *Plan) usableRegions() []string {
+	usable := make(map[string]bool)
+	for _, s := range p.subscriptions {
+		usable[s.Region] = true
+	}
+	for _, r := range p.regions {
+		usable[r.Name] = slices.ContainsFunc(r.Status(), func(s egress.AddressStatus) bool { return s.Up && s.Active })
+	}
+	var names []string
+	for name, is := range usable {
+		if is && name != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
 
 // unknown returns the first of the names that is no subscription of the plan.
 func (p *Plan) unknown(names []string) (string, bool) {

@@ -27,17 +27,21 @@ type entry struct {
 }
 
 // offer hands over an event that was just stored. It is called in log order. An event
-// that finds no room stays in the store and is read when its turn comes.
-func (l *lane) offer(p Placement, e *Event) {
+// that finds no room stays in the store and is read when its turn comes. It reports whether
+// the lane still stands for its name.
+func (l *lane) offer(p Placement, e *Event) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.head = max(l.head, p.Pos)
+	if l.head = max(l.head, p.Pos); l.tenure.mirror {
+		return !l.tenure.over
+	}
 	size := int64(len(e.Data))
 	if p.Pos == l.next && !l.refilling && len(l.queue) < queueEntries && l.queued+size <= queueBytes &&
 		l.engine.memory.Load()+size <= memoryBudget {
 		l.push(entry{p.Pos, e, p.Key})
 	}
 	l.advance(time.Now())
+	return true
 }
 
 // extend tells the lane that its log goes up to head.

@@ -26,6 +26,9 @@ func (l *lane) refill(after uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refilling = false
+	if l.tenure.mirror {
+		return
+	}
 	if l.next != after+1 { // held meanwhile, and unloaded: this is no longer what comes next
 		l.advance(time.Now())
 		return

@@ -26,6 +26,8 @@ type Relay struct {
 	store  Store
 	logger *zap.Logger
 	opened time.Time
+	// member is what this engine is to others that share its store; nil where nobody does.
+	member *member
 
 	// matching is the plan that new events are matched with: the active one, or the last
 	// one there was, so that events accepted during a stop find their subscriptions.
@@ -79,6 +81,9 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 	r.settler = newSettler(r)
 	r.announcer = newAnnouncer(r)
 	r.publisher = newPublisher(r)
+	if s, ok := store.(Shared); ok {
+		r.member = newMember(r, s)
+	}
 	r.attempts, r.cut = context.WithCancelCause(context.Background())
 	for p, err := range store.Progress(ctx) {
 		if err != nil {
@@ -91,6 +96,9 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 	}
 	if s, ok := store.(Reopener); ok {
 		s.OnReopen(r.readOn)
+	}
+	if err := r.member.join(ctx); err != nil {
+		return nil, fmt.Errorf("joining the other relays of the store: %w", err)
 	}
 	go r.settler.run(r.stop)
 	go r.announcer.run(r.stop)
@@ -109,6 +117,7 @@ func (r *Relay) Attach(p *Plan) {
 	r.plans = append(r.plans, p)
 	r.activate()
 	r.announce()
+	r.member.poke()
 }
 
 // Detach takes a plan out, wherever it stands. If it was the active one, the one
@@ -127,6 +136,7 @@ func (r *Relay) Detach(p *Plan) {
 		r.activate()
 	}
 	r.announce()
+	r.member.poke()
 }
 
 // announce publishes the egress addresses of the plan that is in force: the only one that
@@ -177,8 +187,13 @@ func (r *Relay) lane(name string) *lane {
 func (r *Relay) offer(events []*Event) {
 	for _, e := range events {
 		for _, p := range e.Deliveries {
-			r.lane(p.Subscription).offer(p, e)
+			r.offerPlace(p, e)
 		}
+	}
+}
+
+func (r *Relay) offerPlace(p Placement, e *Event) {
+	for !r.lane(p.Subscription).offer(p, e) { // another lane took its place meanwhile
 	}
 }
 
@@ -190,14 +205,18 @@ func (r *Relay) readOn() {
 			r.storeFailed("read", err)
 			return
 		}
-		r.lane(p.Subscription).extend(p.Head)
+		if r.member != nil {
+			r.member.learn(p)
+		} else {
+			r.lane(p.Subscription).extend(p.Head)
+		}
 	}
 }
 
 // attempt makes one attempt of a delivery, after reading its event if it is not at hand.
-func (r *Relay) attempt(j *job) (Attempt, verdict) {
+func (r *Relay) attempt(ctx context.Context, j *job) (Attempt, verdict) {
 	if j.event == nil {
-		e, err := r.store.Event(r.attempts, j.seq)
+		e, err := r.store.Event(ctx, j.seq)
 		switch {
 		case errors.Is(err, ErrNotFound), isUnreadable(err):
 			r.logger.Error("an event cannot be read; its delivery is set aside as failed",
@@ -212,10 +231,13 @@ func (r *Relay) attempt(j *job) (Attempt, verdict) {
 	if !j.event.Erased.IsZero() {
 		return Attempt{}, verdict{end: endErased}
 	}
-	if j.polls {
-		return j.poll(r.attempts)
+	if r.member.lapsed() { // while the event was read, or the whole process stood still
+		return Attempt{}, verdict{end: endCut, message: errLost.Error(), wait: storePause}
 	}
-	return j.attempt(r.attempts)
+	if j.polls {
+		return j.poll(ctx)
+	}
+	return j.attempt(ctx)
 }
 
 // observer returns whom to tell of what belongs to no attempt.

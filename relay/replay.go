@@ -19,18 +19,36 @@ var (
 // Replay reopens one finished delivery: its schedule starts anew, its attempts number on,
 // and the receiver sees the same webhook-id.
 func (r *Relay) Replay(ctx context.Context, id, subscription string) error {
-	seq, err := r.store.Find(ctx, id)
-	if err != nil {
+	e, err := r.Event(ctx, id)
+	switch {
+	case err != nil:
 		return err
+	case !slices.Contains(e.Matched(), subscription):
+		return ErrNoDelivery
 	}
-	e, err := r.store.Event(ctx, seq)
-	if err != nil {
-		return err
-	}
+	return r.replayAt(ctx, id, subscription, func() error { return r.replayHere(ctx, e, subscription) })
+}
+
+// replayAt reopens a delivery where its subscription is carried.
+func (r *Relay) replayAt(ctx context.Context, id, subscription string, here func() error) error {
+	_, err := routed(ctx, r, question{Do: doReplay, Event: id, Subscription: subscription},
+		func() (struct{}, error) { return struct{}{}, here() }, func(*reply) struct{} { return struct{}{} })
+	return err
+}
+
+// replayHere reopens a delivery, and returns when that is stored.
+func (r *Relay) replayHere(ctx context.Context, e *Event, subscription string) error {
+	l := r.lane(subscription)
 	if err := r.replay(ctx, e, subscription); err != nil {
 		return err
 	}
-	return r.Flush(ctx)
+	if err := r.Flush(ctx); err != nil {
+		return err
+	}
+	if l.wasLost() {
+		return errMoved
+	}
+	return nil
 }
 
 // replay reopens a delivery of an event.
@@ -63,6 +81,9 @@ func (r *Relay) replay(ctx context.Context, e *Event, subscription string) error
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.tenure.mirror {
+		return errMoved
+	}
 	_, put, dropped := l.outbox.lookup(p.Pos) // since the store was asked
 	if put || dropped || since.has(p.Pos) || l.known(p.Pos) || !l.cur.has(p.Pos) || (found && !x.Kind.Closed()) {
 		return ErrUnfinished
@@ -236,10 +257,10 @@ func (r *Relay) apply(ctx context.Context, q *ReplayRequest, entry LogEntry) (di
 	case q.Select == SelectMissing:
 		err = r.store.Place(ctx, entry.Seq, r.target(e, q.Subscription), func(e *Event) {
 			did = true
-			r.lane(q.Subscription).offer(e.Deliveries[len(e.Deliveries)-1], e)
+			r.offerPlace(e.Deliveries[len(e.Deliveries)-1], e)
 		})
 	default:
-		err = r.replay(ctx, e, q.Subscription)
+		err = r.replayAt(ctx, e.ID, q.Subscription, func() error { return r.replay(ctx, e, q.Subscription) })
 		did = err == nil
 	}
 	switch { // removed, erased or taken up again meanwhile, or damaged: no reason to stop

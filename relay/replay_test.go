@@ -16,12 +16,12 @@ import (
 
 func (w *world) job(q relay.ReplayRequest) relay.Job {
 	w.t.Helper()
-	j, err := w.engine.StartReplay(q)
+	j, err := w.engine.StartReplay(context.Background(), q)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.wait(time.Minute)
-	if j, err = w.engine.Job(j.ID); err != nil {
+	if j, err = w.engine.Job(context.Background(), j.ID); err != nil {
 		w.t.Fatal(err)
 	}
 	return j
@@ -215,11 +215,11 @@ func TestReplayOfManySelectsByStateAndTime(t *testing.T) {
 		if j.Replayed != 10 || len(to.all())-before != 10 {
 			t.Errorf("replay of all until the middle: %+v, %d requests", j, len(to.all())-before)
 		}
-		_, err := w.engine.StartReplay(relay.ReplayRequest{Subscription: "nobody", Select: relay.SelectAll})
+		_, err := w.engine.StartReplay(context.Background(), relay.ReplayRequest{Subscription: "nobody", Select: relay.SelectAll})
 		if _, ok := errors.AsType[*relay.UnknownNameError](err); !ok {
 			t.Errorf("a replay for nobody: %v", err)
 		}
-		if _, err := w.engine.StartReplay(relay.ReplayRequest{Subscription: "crm", Select: "some"}); err == nil {
+		if _, err := w.engine.StartReplay(context.Background(), relay.ReplayRequest{Subscription: "crm", Select: "some"}); err == nil {
 			t.Error("a replay of some was begun")
 		}
 	})
@@ -267,22 +267,22 @@ func TestReplayJobCanBeCancelled(t *testing.T) {
 			w.publish("a", "1")
 		}
 		synctest.Wait()
-		j, err := w.engine.StartReplay(relay.ReplayRequest{Subscription: "crm", Select: relay.SelectAll, Rate: 10})
+		j, err := w.engine.StartReplay(context.Background(), relay.ReplayRequest{Subscription: "crm", Select: relay.SelectAll, Rate: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.wait(5*time.Second + time.Millisecond)
-		if now, _ := w.engine.Job(j.ID); now.State != relay.JobRunning || now.Total != 100 || now.Replayed < 50 || now.Replayed > 52 {
+		if now, _ := w.engine.Job(context.Background(), j.ID); now.State != relay.JobRunning || now.Total != 100 || now.Replayed < 50 || now.Replayed > 52 {
 			t.Errorf("after five seconds at ten a second: %+v", now)
 		}
-		if j, err = w.engine.CancelJob(j.ID); err != nil || j.State != relay.JobCancelled {
+		if j, err = w.engine.CancelJob(context.Background(), j.ID); err != nil || j.State != relay.JobCancelled {
 			t.Errorf("cancelling: %+v, %v", j, err)
 		}
 		w.wait(time.Minute)
 		if n := len(to.all()); n < 150 || n > 153 {
 			t.Errorf("%d requests", n)
 		}
-		if _, err := w.engine.Job("job_none"); !errors.Is(err, relay.ErrNoJob) {
+		if _, err := w.engine.Job(context.Background(), "job_none"); !errors.Is(err, relay.ErrNoJob) {
 			t.Errorf("a job that never was: %v", err)
 		}
 	})

@@ -124,7 +124,7 @@ func (l *lane) scanRetries() {
 	end()
 	l.mu.Lock()
 	l.retries.scanning, l.retries.reading, l.waiting.reading = false, time.Time{}, time.Time{}
-	if err != nil {
+	if err != nil && !l.tenure.mirror {
 		l.retries.spill(time.Now())
 		l.engine.schedule.set(l, time.Now().Add(storePause))
 	}
@@ -187,6 +187,9 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.tenure.mirror {
+		return nil
+	}
 	// What left memory, or came into it, since its page was read is not brought back.
 	for _, f := range []*foundRetries{&due, &waiting} {
 		f.all = slices.DeleteFunc(f.all, func(r *retry) bool { return l.known(r.pos) || since.has(r.pos) })

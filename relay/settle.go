@@ -39,6 +39,9 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 			v.wait = 0 // which was not asked by the endpoint
 		}
 	}
+	if l.tenure.mirror { // somebody else carries the subscription, and makes the attempt again
+		return settled{now: now, outcome: OutcomeCut, message: v.message}
+	}
 	result := settled{now: now, polled: v.polled, waited: v.waited, message: v.message, attempted: v.end != endUnavailable && !a.At.IsZero()}
 	if j.erased {
 		v = j.afterErasure(&a, v)

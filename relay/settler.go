@@ -114,7 +114,7 @@ func (s *settler) flush(stop <-chan struct{}) {
 	s.mu.Unlock()
 	for len(lanes) > 0 {
 		n, updates := gather(lanes)
-		if !s.commit(updates, stop) {
+		if len(updates) > 0 && !s.commit(updates, stop) {
 			return
 		}
 		for _, l := range lanes[:n] {
@@ -145,6 +145,9 @@ func gather(lanes []*lane) (n int, updates []Update) {
 func (s *settler) commit(updates []Update, stop <-chan struct{}) bool {
 	for {
 		err := s.engine.store.Commit(context.Background(), updates)
+		if s.engine.member.refused(updates, err) {
+			err = nil
+		}
 		if err == nil {
 			s.engine.setStalled(false)
 			return true

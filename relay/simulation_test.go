@@ -370,7 +370,7 @@ func (s *simulation) replay(name string) {
 		}
 		return
 	}
-	job, err := s.engine.StartReplay(relay.ReplayRequest{
+	job, err := s.engine.StartReplay(context.Background(), relay.ReplayRequest{
 		Subscription: name, Since: time.Now().Add(-time.Duration(s.random.IntN(100)) * time.Second),
 		Select: relay.Selections[s.random.IntN(len(relay.Selections))], Rate: 1 + s.random.IntN(1000),
 	})
@@ -379,7 +379,7 @@ func (s *simulation) replay(name string) {
 	}
 	for job.State == relay.JobRunning {
 		s.wait(time.Second)
-		if job, err = s.engine.Job(job.ID); err != nil {
+		if job, err = s.engine.Job(context.Background(), job.ID); err != nil {
 			s.t.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -48,7 +49,11 @@ type SubscriptionStatus struct {
 
 // Status returns the subscriptions of the active plan in its order, then those that are
 // gone from it but have deliveries left, by name.
+//
+// Where several relays share the store it is the same at each of them: that is asked which
+// carries a subscription.
 func (r *Relay) Status(ctx context.Context) ([]SubscriptionStatus, error) {
+	said := r.look(ctx)
 	r.mu.RLock()
 	var plan *Plan
 	if n := len(r.plans); n > 0 {
@@ -67,17 +72,40 @@ func (r *Relay) Status(ctx context.Context) ([]SubscriptionStatus, error) {
 	}
 	r.mu.RUnlock()
 
+	var err error
 	slices.SortFunc(gone, func(a, b *lane) int { return strings.Compare(a.name, b.name) })
 	all := make([]SubscriptionStatus, 0, len(lanes)+len(gone))
 	for i, l := range append(lanes, gone...) {
+		s, ok := said[l.name]
+		if !ok {
+			if s, err = l.status(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if i < len(lanes) || s.Pending > 0 || s.State != SubscriptionGone {
+			all = append(all, s)
+		}
+	}
+	return all, r.explainAbsence(ctx, all)
+}
+
+// StatusHere is Status of those subscriptions alone of which this relay makes the deliveries:
+// all, where nobody shares its store. Nobody else is asked.
+func (r *Relay) StatusHere(ctx context.Context) ([]SubscriptionStatus, error) {
+	if r.member == nil {
+		return r.Status(ctx)
+	}
+	var all []SubscriptionStatus
+	for _, l := range r.carried() {
 		s, err := l.status(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if i < len(lanes) || s.Pending > 0 {
+		if s.State != SubscriptionGone || s.Pending > 0 {
 			all = append(all, s)
 		}
 	}
+	slices.SortFunc(all, func(a, b SubscriptionStatus) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
 }
 
@@ -89,7 +117,40 @@ func (r *Relay) SubscriptionStatus(ctx context.Context, name string) (Subscripti
 	if l == nil {
 		return SubscriptionStatus{}, &UnknownNameError{name}
 	}
-	return l.status(ctx)
+	if s, ok := r.look(ctx, name)[name]; ok {
+		return s, nil
+	}
+	s, err := l.status(ctx)
+	if err != nil {
+		return s, err
+	}
+	all := []SubscriptionStatus{s}
+	err = r.explainAbsence(ctx, all)
+	return all[0], err
+}
+
+// explainAbsence says of what nobody carries why.
+func (r *Relay) explainAbsence(ctx context.Context, all []SubscriptionStatus) error {
+	var members []MemberStatus
+	for i := range all {
+		s := &all[i]
+		if s.Reason != ReasonNoInstance {
+			continue
+		}
+		if members == nil {
+			var err error
+			if members, err = r.Members(ctx); err != nil {
+				return err
+			}
+		}
+		s.Detail = "no relay has taken it up yet"
+		if plan := r.matching.Load(); plan != nil && plan.byName[s.Name] != nil {
+			if region := plan.byName[s.Name].Region; !anyHas(members, region) {
+				s.Detail = fmt.Sprintf("no relay that is alive has an address of the region %q", region)
+			}
+		}
+	}
+	return nil
 }
 
 // Unfinished returns the number of deliveries that are not finished.
@@ -146,7 +207,7 @@ func (l *lane) status(ctx context.Context) (SubscriptionStatus, error) {
 		Pending: l.pending(), InFlight: l.attempts(), Failed: c.Failed, LastSuccess: c.LastSuccess,
 		FailingSince: c.FailingSince,
 	}
-	reason, _ := c.shown(l.sub, now)
+	reason, _ := l.shown(now)
 	s.Reason = reason
 	switch reason {
 	case ReasonGone:

@@ -21,6 +21,11 @@ var ErrPausedByConfiguration = errors.New("the configuration pauses the subscrip
 
 // Pause holds the deliveries of a subscription until it is resumed. The pause is stored.
 func (r *Relay) Pause(ctx context.Context, name, reason string) (SubscriptionStatus, error) {
+	return r.steerAt(ctx, question{Do: doPause, Subscription: name, Reason: reason},
+		func() (SubscriptionStatus, error) { return r.pause(ctx, name, reason) })
+}
+
+func (r *Relay) pause(ctx context.Context, name, reason string) (SubscriptionStatus, error) {
 	return r.steer(ctx, name, func(l *lane, _ time.Time) error {
 		l.condition.Paused, l.condition.PausedReason = true, reason
 		return nil
@@ -31,6 +36,11 @@ func (r *Relay) Pause(ctx context.Context, name, reason string) (SubscriptionSta
 // then the error is [ErrPausedByConfiguration]. Everything held or retrying is due at
 // once, also where nothing was held.
 func (r *Relay) Resume(ctx context.Context, name string) (SubscriptionStatus, error) {
+	return r.steerAt(ctx, question{Do: doResume, Subscription: name},
+		func() (SubscriptionStatus, error) { return r.resume(ctx, name) })
+}
+
+func (r *Relay) resume(ctx context.Context, name string) (SubscriptionStatus, error) {
 	return r.steer(ctx, name, func(l *lane, now time.Time) error {
 		if l.sub != nil && l.sub.Paused {
 			return ErrPausedByConfiguration
@@ -47,6 +57,11 @@ func (r *Relay) Resume(ctx context.Context, name string) (SubscriptionStatus, er
 // Drop gives up everything that a subscription holds or has pending: it is recorded as
 // failed, for the reason "dropped". What is in flight ends by itself.
 func (r *Relay) Drop(ctx context.Context, name string) (SubscriptionStatus, error) {
+	return r.steerAt(ctx, question{Do: doDrop, Subscription: name},
+		func() (SubscriptionStatus, error) { return r.drop(ctx, name) })
+}
+
+func (r *Relay) drop(ctx context.Context, name string) (SubscriptionStatus, error) {
 	status, err := r.steer(ctx, name, func(l *lane, now time.Time) error {
 		l.dropLog(now)
 		l.dropMemory(now)
@@ -152,6 +167,10 @@ func (l *lane) dropStored(ctx context.Context) error {
 		}
 		now := time.Now()
 		l.mu.Lock()
+		if l.tenure.mirror {
+			l.mu.Unlock()
+			return errMoved
+		}
 		for _, x := range open {
 			after = x.From
 			if l.known(x.From) || since.has(x.From) {
@@ -195,7 +214,11 @@ func (r *Relay) steer(ctx context.Context, name string, change func(*lane, time.
 	}
 	now := time.Now()
 	l.mu.Lock()
-	if l.sub == nil && l.pending() == 0 {
+	switch {
+	case l.tenure.mirror:
+		l.mu.Unlock()
+		return SubscriptionStatus{}, errMoved
+	case l.sub == nil && l.pending() == 0:
 		l.mu.Unlock()
 		return SubscriptionStatus{}, &UnknownNameError{name}
 	}
@@ -211,7 +234,35 @@ func (r *Relay) steer(ctx context.Context, name string, change func(*lane, time.
 	if err := r.Flush(ctx); err != nil {
 		return SubscriptionStatus{}, fmt.Errorf("the change holds, but is not stored yet: %w", err)
 	}
+	if l.wasLost() {
+		return SubscriptionStatus{}, errMoved
+	}
 	return l.status(ctx)
+}
+
+// steerAt changes a subscription where it is carried.
+func (r *Relay) steerAt(ctx context.Context, q question, here func() (SubscriptionStatus, error)) (SubscriptionStatus, error) {
+	if !r.knows(q.Subscription) {
+		return SubscriptionStatus{}, &UnknownNameError{q.Subscription}
+	}
+	return routed(ctx, r, q, here, func(a *reply) SubscriptionStatus { return a.Status })
+}
+
+// knows reports whether there is a subscription of that name: in the plan, with deliveries
+// left, or carried by another relay, which may have another plan.
+func (r *Relay) knows(name string) bool {
+	r.mu.RLock()
+	l := r.lanes[name]
+	r.mu.RUnlock()
+	if l == nil {
+		return false
+	}
+	if r.member != nil && r.member.store.Carrier(name) != "" {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sub != nil || l.pending() > 0
 }
 
 // TopicTest is the type of the event that [Relay.Test] makes.

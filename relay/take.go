@@ -5,7 +5,7 @@ import "time"
 // take returns the next delivery to attempt, or to poll for, or nil if there is none or it is
 // not the time for it. The caller holds the lock.
 func (l *lane) take(now time.Time) *job {
-	if l.sub == nil || l.blind() {
+	if l.sub == nil || l.tenure.rests || l.blind() {
 		return nil
 	}
 	if l.sub.WaitFor != nil || len(l.waiting.heap) > 0 {

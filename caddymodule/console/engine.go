@@ -27,10 +27,10 @@ type Engine interface {
 	Would(e *relay.Event) []string
 	Follow(q relay.Following) *relay.Follower
 	Replay(ctx context.Context, id, subscription string) error
-	StartReplay(q relay.ReplayRequest) (relay.Job, error)
-	Job(id string) (relay.Job, error)
-	Jobs() []relay.Job
-	CancelJob(id string) (relay.Job, error)
+	StartReplay(ctx context.Context, q relay.ReplayRequest) (relay.Job, error)
+	Job(ctx context.Context, id string) (relay.Job, error)
+	Jobs(ctx context.Context) []relay.Job
+	CancelJob(ctx context.Context, id string) (relay.Job, error)
 	Pause(ctx context.Context, name, reason string) (relay.SubscriptionStatus, error)
 	Resume(ctx context.Context, name string) (relay.SubscriptionStatus, error)
 	Drop(ctx context.Context, name string) (relay.SubscriptionStatus, error)

@@ -22,7 +22,7 @@ func (v *visit) recover() error {
 		p.Error = err.Error()
 		return v.recoverForm(&p)
 	}
-	job, err := v.engine.StartReplay(q)
+	job, err := v.engine.StartReplay(v.context(), q)
 	if errors.As(err, new(*relay.SelectionError)) {
 		return &pageError{http.StatusBadRequest, sentence(err.Error())}
 	}
@@ -35,7 +35,7 @@ func (v *visit) recover() error {
 func jobPath(id string) string { return "jobs/" + url.PathEscape(id) }
 
 func (v *visit) jobs() error {
-	return v.show("jobs", "Jobs", v.engine.Jobs())
+	return v.show("jobs", "Jobs", v.engine.Jobs(v.context()))
 }
 
 // jobPage is a replay of many.
@@ -45,7 +45,7 @@ type jobPage struct{ relay.Job }
 func (p *jobPage) Running() bool { return p.State == relay.JobRunning }
 
 func (v *visit) job() error {
-	job, err := v.engine.Job(v.param("id"))
+	job, err := v.engine.Job(v.context(), v.param("id"))
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (v *visit) job() error {
 }
 
 func (v *visit) cancelJob() error {
-	if _, err := v.engine.CancelJob(v.param("id")); err != nil {
+	if _, err := v.engine.CancelJob(v.context(), v.param("id")); err != nil {
 		return err
 	}
 	return v.goOn(jobPath(v.param("id")) + "?done=cancelled")

@@ -202,6 +202,8 @@ func because(r relay.Reason) string {
 		return "No address of the region is usable. Nothing is sent from another one; it goes on when an address is back."
 	case relay.ReasonBreaker:
 		return "Too many attempts failed. The endpoint is left alone, and probed from time to time."
+	case relay.ReasonNoInstance:
+		return "No relay that is alive makes the deliveries of this subscription: none has an address of its region, or none has taken it up yet."
 	case relay.ReasonOrder:
 		return "It waits behind another delivery of its key."
 	case relay.ReasonDebounce:

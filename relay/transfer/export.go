@@ -29,7 +29,7 @@ type Exported struct {
 // Export writes what an engine gives out: subscriptions that are steered, events oldest first,
 // idempotency keys, what was announced of egress addresses. version is that of the program.
 func Export(ctx context.Context, engine *relay.Relay, out io.Writer, version, selected string) (done Exported, err error) {
-	if err := engine.Movable(); err != nil {
+	if err := engine.Movable(ctx); err != nil {
 		return done, err
 	}
 	seqs, err := engine.Exportable(ctx, selected == SelectAll)

@@ -35,10 +35,11 @@ func TestClusterCutOff(t *testing.T) {
 
 // For its only user a store of a cluster is like any other.
 func TestClusterOfOne(t *testing.T) {
-	storagetest.Run(t, func(*testing.T) storagetest.Harness {
+	storagetest.Run(t, func(t *testing.T) storagetest.Harness {
 		clock := storagetest.NewClock(storagetest.Start)
 		cluster := storagetest.NewCluster(clock.Now)
 		store := cluster.Open()
+		t.Cleanup(func() { _ = store.Close() })
 		if err := store.Join(t.Context(), nobody{}); err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +48,6 @@ func TestClusterOfOne(t *testing.T) {
 			Reopen: func(t *testing.T) relay.Store {
 				_ = store.Close()
 				store = cluster.Open()
-				t.Cleanup(func() { _ = store.Close() })
 				if err := store.Join(t.Context(), nobody{}); err != nil {
 					t.Fatal(err)
 				}
