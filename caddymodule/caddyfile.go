@@ -9,6 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddyrelay/caddyrelay/relay/catalogue"
 )
 
 func init() { httpcaddyfile.RegisterGlobalOption("relay", parseOption) }
@@ -112,7 +114,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 // What the text tells is judged here, with file and line, by the functions that
 // Provision calls for JSON.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	p := &optionParser{app: a, d: d, regions: make(map[string]spot), names: make(map[string]spot)}
+	p := &optionParser{app: a, d: d, regions: make(map[string]spot), names: make(map[string]spot), events: make(catalogue.Seen)}
 	if err := bareBlock(d, p.words()); err != nil {
 		return p.explain(err)
 	}
@@ -125,6 +127,7 @@ type optionParser struct {
 	d   *caddyfile.Dispenser
 	// regions and names have the places of the regions and the subscriptions.
 	regions, names map[string]spot
+	events         catalogue.Seen
 	// declared are the subscriptions, in their order, and the defaults.
 	declared []*declaration
 	defaults *declaration

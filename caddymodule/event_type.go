@@ -22,28 +22,19 @@ type EventType struct {
 	Schema string `json:"schema,omitempty"`
 }
 
-// check judges what the text tells. The file is read when the configuration is
-// provisioned.
-func (t *EventType) check() error {
+// check judges what the text tells, beside the types before it. The file is read when the
+// configuration is provisioned.
+func (t *EventType) check(seen catalogue.Seen) error {
 	if err := relay.CheckType(t.Type); err != nil {
 		return fmt.Errorf("event: %w", err)
 	}
-	return catalogue.Check(t.Type)
+	return seen.Check(t.Type)
 }
 
-// checkEventTypes judges the declarations, one by one and beside each other.
+// checkEventTypes judges all declarations.
 func checkEventTypes(types []*EventType) error {
-	for i, t := range types {
-		if err := t.check(); err != nil {
-			return err
-		}
-		for _, other := range types[:i] {
-			if catalogue.Same(t.Type, other.Type) {
-				return fmt.Errorf("event %q is declared twice; types are compared without regard to case", t.Type)
-			}
-		}
-	}
-	return nil
+	seen := make(catalogue.Seen)
+	return eachOf(types, func(t *EventType) error { return t.check(seen) })
 }
 
 // loadCatalogue reads the schemas.
@@ -84,7 +75,7 @@ func (a *App) undeclared(s *Subscription) []string {
 func (p *optionParser) eventType(args []string) error {
 	t := &EventType{Type: args[0]}
 	p.app.EventTypes = append(p.app.EventTypes, t)
-	if err := checkEventTypes(p.app.EventTypes); err != nil {
+	if err := t.check(p.events); err != nil {
 		return err
 	}
 	return nestedBlock(p.d, fmt.Sprintf("event %q", t.Type), vocabulary{

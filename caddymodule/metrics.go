@@ -77,7 +77,7 @@ func newCollectors() *collectors {
 			counter("waits_total", "Deliveries that have waited to an end, by result."), []string{"subscription", "result"}),
 		storageErrors: prometheus.NewCounterVec(
 			counter("storage_errors_total", "Operations of the storage that failed."), []string{"operation"}),
-		named: holders{count: make(map[string]int)},
+		named: holders{count: make(map[string]int), counters: make(map[string]map[series]prometheus.Counter)},
 	}
 }
 

@@ -46,8 +46,8 @@ func (a *App) observer() relay.Observer {
 			history:   history[s.Name],
 			duration:  metrics.attemptDuration.WithLabelValues(s.Name),
 			latency:   metrics.latency.WithLabelValues(s.Name),
-			delivered: metrics.deliveries.WithLabelValues(s.Name, string(relay.StateDelivered)),
-			attempted: metrics.attempts.WithLabelValues(s.Name, a.regionNameOf(s), string(relay.OutcomeDelivered), ""),
+			delivered: metrics.held(metrics.deliveries, s.Name, string(relay.StateDelivered)),
+			attempted: metrics.held(metrics.attempts, s.Name, a.regionNameOf(s), string(relay.OutcomeDelivered), ""),
 		}
 	}
 	return o

@@ -70,6 +70,10 @@ type Egress struct {
 // autoAddress lets the kernel choose.
 const autoAddress = "auto"
 
+// maxAddresses bounds those of a region. Each is watched, compared with all others, and stands
+// in the list that receivers copy into their firewalls.
+const maxAddresses = 1024
+
 // check judges the region by itself.
 func (r *Region) check() error {
 	if err := checkName("region", r.Name); err != nil {
@@ -77,6 +81,9 @@ func (r *Region) check() error {
 	}
 	if len(r.Egress) == 0 {
 		return fmt.Errorf("region %q: no address; write: region %s <ip>...; %s", r.Name, r.Name, unsetHint)
+	}
+	if n := len(r.Egress); n > maxAddresses {
+		return fmt.Errorf("region %q: %d addresses; at most %d are possible, more belong into several regions", r.Name, n, maxAddresses)
 	}
 	if err := checkPrefer(r.Prefer); err != nil {
 		return fmt.Errorf("region %q: %w", r.Name, err)

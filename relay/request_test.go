@@ -168,6 +168,11 @@ func TestURLsThatWouldLeadElsewhereAreRefused(t *testing.T) {
 		`{"id":"/../admin"}`:      `a segment "." or ".."`,
 		`{"id":"a\\..\\b"}`:       `a segment "." or ".."`,
 		`{"id":"x/%2e%2e/admin"}`: `a segment "." or ".."`,
+		`{"id":"/..;/admin"}`:     `a segment "." or ".."`,
+		`{"id":".;a=b"}`:          `a segment "." or ".."`,
+		`{"id":"/..%3b/admin"}`:   `a segment "." or ".."`,
+		`{"id":"/..%2fadmin%"}`:   `a segment "." or ".."`,
+		`{"id":"%252E"}`:          `a segment "." or ".."`,
 		`{"id":"a\u0000b"}`:       "control character",
 		`{"id":"` + strings.Repeat("a", 9000) + `"}`: "at most 8192",
 	} {

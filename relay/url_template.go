@@ -109,17 +109,15 @@ func (t *URLTemplate) URL(e *Event) (*url.URL, error) {
 }
 
 // hasDotSegment reports whether an escaped path has a segment that stands for the directory
-// itself or the one above, for a receiver that unescapes before it looks, be it twice, and
-// for one that takes a backslash for a slash.
+// itself or the one above, for a receiver that unescapes before it looks, be it twice and
+// without a care for what is no escape; for one that takes a backslash for a slash; and for one
+// that cuts off the parameters of a segment, ..;a=b.
 func hasDotSegment(path string) bool {
 	const most = 3
 	for range most {
-		plain, err := url.PathUnescape(path)
-		if err != nil {
-			return false // it can be unescaped no further
-		}
+		plain := unescaper.Replace(path)
 		for segment := range strings.FieldsFuncSeq(plain, func(r rune) bool { return r == '/' || r == '\\' }) {
-			if segment == "." || segment == ".." {
+			if segment, _, _ = strings.Cut(segment, ";"); segment == "." || segment == ".." {
 				return true
 			}
 		}
@@ -130,3 +128,7 @@ func hasDotSegment(path string) bool {
 	}
 	return false
 }
+
+// unescaper undoes one round of escaping what can be part of such a segment.
+var unescaper = strings.NewReplacer("%25", "%",
+	"%2e", ".", "%2E", ".", "%2f", "/", "%2F", "/", "%5c", "\\", "%5C", "\\", "%3b", ";", "%3B", ";")

@@ -43,12 +43,10 @@ func New(declarations []Declaration) (*Catalogue, error) {
 		turns: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	items := make([]item, 0, len(declarations))
+	seen := make(Seen)
 	for _, d := range declarations {
-		if err := Check(d.Type); err != nil {
+		if err := seen.Check(d.Type); err != nil {
 			return nil, err
-		}
-		if slices.ContainsFunc(c.types, func(t string) bool { return Same(t, d.Type) }) {
-			return nil, fmt.Errorf("event %q is declared twice; types are compared without regard to case", d.Type)
 		}
 		c.types = append(c.types, d.Type)
 		shown := item{Type: d.Type, Description: d.Description}
@@ -70,16 +68,22 @@ func New(declarations []Declaration) (*Catalogue, error) {
 	return c, err
 }
 
-// Check refuses what cannot be declared although it may be the type of an event.
-func Check(typ string) error {
+// Seen are the types that were declared so far, in their canonical form.
+type Seen map[string]bool
+
+// Check refuses what cannot be declared although it may be the type of an event: a pattern, and
+// a type that means the same events as one before it, see [topic.Canonical].
+func (s Seen) Check(typ string) error {
 	if slices.Contains(strings.Split(typ, "."), "*") {
 		return fmt.Errorf("event %q is a pattern; the catalogue has exact types, each declared by itself", typ)
 	}
+	canonical := topic.Canonical(typ)
+	if s[canonical] {
+		return fmt.Errorf("event %q is declared twice; types are compared without regard to case", typ)
+	}
+	s[canonical] = true
 	return nil
 }
-
-// Same reports whether two types mean the same events: see [topic.Canonical].
-func Same(a, b string) bool { return topic.Canonical(a) == topic.Canonical(b) }
 
 // Covers reports whether a pattern matches one of the declared types, or something that
 // is not declared here: what the relay itself says.
