@@ -62,6 +62,27 @@ func TestClientCutBeforeItsAnswerGetsTheSameIDAgain(t *testing.T) {
 	r.wantExactly(n)
 }
 
+// The control of F31: without a key the relay cannot know the event again, and the oracle sees
+// two of it.
+func TestClientCutControl(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	o := &oracle{secret: newSecret(), matching: func(string) []string { return []string{"crm"} }}
+	c := run(t, subscribed("crm", r, signed), withEnv("SECRET="+o.secret))
+	const body = `{"n":1}`
+	o.sending("order.paid", body)
+	for range 2 {
+		o.answered(body, c.post("/v1/events/order.paid", body))
+	}
+	c.drained()
+	found := strings.Join(o.breaches(r.wantExactly(2), c.deliveries()), "\n")
+	for _, want := range []string{"one event has the ids", "one event was delivered as"} {
+		if !strings.Contains(found, want) {
+			t.Errorf("found %q; want %q", found, want)
+		}
+	}
+}
+
 // memoryGroup makes a memory cgroup and returns its directory and the file of its limit.
 func memoryGroup(t *testing.T) (dir, limit string) {
 	t.Helper()

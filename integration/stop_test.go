@@ -79,6 +79,14 @@ func TestStopCutsAttemptsAfterTheGracePeriodAndCountsThemNot(t *testing.T) {
 	for _, breach := range o.breaches(got, c.deliveries()) {
 		t.Error(breach)
 	}
+	// The control of F32: an oracle that was told of no stop takes the attempts that were made
+	// again for duplicates, and one without the last arrival misses it.
+	control := &oracle{secret: o.secret, matching: o.matching, posts: o.posts}
+	for want, got := range map[string][]arrival{"I4: ": got, "never came": got[:len(got)-1]} {
+		if found := strings.Join(control.breaches(got, c.deliveries()), "\n"); !strings.Contains(found, want) {
+			t.Errorf("found %q; want %q", found, want)
+		}
+	}
 	for _, a := range got {
 		if number(&a, "Relay-Attempt") != 1 {
 			t.Errorf("%s came with Relay-Attempt %s; a cut attempt is made again under its number", a.id(), a.header.Get("Relay-Attempt"))

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -137,6 +138,59 @@ func TestEveryCommitFailsOnce(t *testing.T) {
 		checkLog(t, s, "crm")
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// The control of F5 and F34, in which writes fail: a store that goes on over the error, as
+// Badger does, acknowledges what is gone afterwards, and the ledger of what was acknowledged
+// shows it; so does the sentinel, when the store is opened.
+func TestSwallowedWriteErrorControl(t *testing.T) {
+	for _, cause := range []error{syscall.ENOSPC, syscall.EROFS} {
+		for _, swallowed := range []bool{false, true} {
+			dir := t.TempDir()
+			s := openAt(t, dir, nil)
+			put(t, s, 3)
+			withCommit(s, func(txn *bdb.Txn) error {
+				txn.Discard()
+				if swallowed {
+					return nil
+				}
+				return cause
+			})
+			var acknowledged []string
+			for range 5 {
+				e := &relay.Event{Type: "a", Data: []byte("x")}
+				receipts, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Event: e, Targets: storagetest.Targets("crm")}}}, nil)
+				if err == nil {
+					acknowledged = append(acknowledged, receipts[0].ID)
+				} else if !errors.Is(err, cause) || !errors.Is(s.Err(), relay.ErrBroken) {
+					t.Errorf("%v: %v, and then %v", cause, err, s.Err())
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(dir, Options{})
+			loss, told := errors.AsType[*LossError](err)
+			if told {
+				s, err = Open(dir, Options{AcceptLoss: loss.Token})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			gone := 0
+			for _, id := range acknowledged {
+				if _, err := s.Find(t.Context(), id); errors.Is(err, relay.ErrNotFound) {
+					gone++
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if want := len(acknowledged); swallowed != (want == 5) || gone != want || told != swallowed {
+				t.Errorf("%v, swallowed=%v: %d acknowledged, %d gone, told %v", cause, swallowed, want, gone, told)
+			}
 		}
 	}
 }
