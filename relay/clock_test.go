@@ -3,6 +3,8 @@ package relay_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -68,6 +70,54 @@ func TestClockStepsWhileStopped(t *testing.T) {
 				}
 				if got := len(to.all()); got != n {
 					t.Errorf("%d requests for %d deliveries", got, n)
+				}
+			})
+		})
+	}
+}
+
+// TestTimeWithoutAnEngineCountsForNothing (F12): that Caddy was stopped, or that the clock went
+// forward meanwhile, is no failing of an endpoint: neither give_up_after nor disable_after come
+// early by it.
+func TestTimeWithoutAnEngineCountsForNothing(t *testing.T) {
+	const every = 10 * time.Minute
+	for _, stopped := range []time.Duration{time.Hour, 10 * 365 * 24 * time.Hour} {
+		t.Run(fmt.Sprint(stopped), func(t *testing.T) {
+			run(t, func(w *world) {
+				down := func(int, *http.Request) (*http.Response, error) { return answer(http.StatusServiceUnavailable), nil }
+				attach := func() {
+					gives, disables := subscription("gives-up", &receiver{answer: down}, "a"), subscription("disables", &receiver{answer: down}, "b")
+					for _, s := range []*relay.Subscription{gives, disables} {
+						s.Retry.Delays = slices.Repeat([]time.Duration{every}, 100)
+						s.Breaker.Off = true
+					}
+					gives.Retry.GiveUpAfter, disables.DisableAfter = 2*time.Hour, 100*time.Minute
+					w.plan(gives, disables)
+				}
+				attach()
+				given, disabled := w.publish("a", "1").ID, w.publish("b", "2").ID
+				w.wait(25 * time.Minute)
+				if err := w.engine.Close(); err != nil {
+					t.Fatal(err)
+				}
+				w.memory = w.memory.Reopen()
+				w.store = w.memory
+				time.Sleep(stopped)
+				w.open()
+				attach()
+
+				// At once, and then ten minutes after another as if there had been no time between.
+				w.wait(75 * time.Minute)
+				w.expect(given, relay.StateRetrying, "", 11)
+				w.expect(disabled, relay.StateRetrying, "", 11)
+				w.wait(every)
+				if s := w.status("disables"); s.Reason != relay.ReasonDisabled {
+					t.Errorf("not disabled in time: %+v", s)
+				}
+				w.expect(given, relay.StateRetrying, "", 12)
+				w.wait(every)
+				if s := w.status("gives-up"); s.Failed != 1 {
+					t.Errorf("not given up in time: %+v", s)
 				}
 			})
 		})

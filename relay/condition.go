@@ -15,6 +15,8 @@ type condition struct {
 	// unavailableUntil is when to look again.
 	unavailable      string
 	unavailableUntil time.Time
+	// failingAt is since when FailingFor has not grown: the last failed attempt, or the start.
+	failingAt time.Time
 	// window is what the breaker judges.
 	window window
 	// ramp is the number of attempts that may be in flight while an endpoint comes back:
@@ -97,7 +99,7 @@ func (c *condition) limit(s *Subscription) int {
 func (c *condition) succeeded(s *Subscription, now time.Time) (recovered bool) {
 	recovered = c.tripped(s)
 	c.Delivered++
-	c.LastSuccess, c.FailingSince = now, time.Time{}
+	c.LastSuccess, c.FailingSince, c.FailingFor = now, time.Time{}, 0
 	c.unavailable, c.unavailableUntil = "", time.Time{}
 	switch {
 	case recovered:
@@ -119,7 +121,10 @@ func (c *condition) failed(s *Subscription, v verdict, now time.Time) (tripped, 
 	c.unavailable, c.unavailableUntil = "", time.Time{}
 	if c.FailingSince.IsZero() {
 		c.FailingSince = now
+	} else {
+		c.FailingFor += now.Sub(c.failingAt)
 	}
+	c.failingAt = now
 	if until := now.Add(v.wait); v.wait > 0 && until.After(c.HoldUntil) {
 		c.HoldUntil, c.ramp = until, 1
 	}
@@ -127,7 +132,7 @@ func (c *condition) failed(s *Subscription, v verdict, now time.Time) (tripped, 
 	case c.Disabled:
 	case v.end == endGone:
 		c.Disabled, c.DisabledReason, disabled = true, v.message, true
-	case s.DisableAfter > 0 && now.Sub(c.FailingSince) >= s.DisableAfter:
+	case s.DisableAfter > 0 && c.FailingFor >= s.DisableAfter:
 		c.Disabled, disabled = true, true
 		c.DisabledReason = "only failures since " + c.FailingSince.UTC().Format(time.RFC3339) + "; the last: " + v.message
 	}
@@ -153,7 +158,7 @@ func (c *condition) noAddress(v verdict, now time.Time) {
 func (c *condition) resume(now time.Time) {
 	c.Paused, c.PausedReason = false, ""
 	c.Disabled, c.DisabledReason = false, ""
-	c.HoldUntil, c.FailingSince, c.ProbeAt = time.Time{}, time.Time{}, time.Time{}
+	c.HoldUntil, c.FailingSince, c.FailingFor, c.ProbeAt = time.Time{}, time.Time{}, 0, time.Time{}
 	c.unavailable, c.unavailableUntil = "", time.Time{}
 	c.window, c.ramp = window{}, 1
 	c.ResumedAt = now

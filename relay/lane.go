@@ -35,7 +35,9 @@ type lane struct {
 	// start: when the first one is due is all that is known.
 	unread bool
 	// readBy is when it is read whatever is known, since the clock may have fallen back.
-	readBy   time.Time
+	readBy time.Time
+	// began is when the lane was made: what was due before had nobody to attempt it.
+	began    time.Time
 	inFlight map[uint64]*job
 	// turn alternates between retries and the log, where both have something.
 	turn bool
@@ -57,7 +59,7 @@ type lane struct {
 }
 
 func newLane(r *Relay, p Progress) *lane {
-	seen := new(watches)
+	seen, now := new(watches), time.Now()
 	l := &lane{
 		name:      p.Subscription,
 		engine:    r,
@@ -71,12 +73,13 @@ func newLane(r *Relay, p Progress) *lane {
 		order:     newOrder(),
 		windows:   newDebounceWindows(),
 		inFlight:  make(map[uint64]*job),
-		condition: condition{Progress: p},
+		condition: condition{Progress: p, failingAt: now},
+		began:     now,
 		outbox:    newOutbox(p),
 	}
 	l.next = l.cur.skip(1)
 	if l.unread {
-		l.readBy = time.Now().Add(unreadMost)
+		l.readBy = now.Add(unreadMost)
 		l.retries.spilled = p.NextDue
 	}
 	return l

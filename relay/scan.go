@@ -252,7 +252,23 @@ func (l *lane) retryOf(x Exception) *retry {
 	if now := time.Now(); x.At.After(now.Add(clockSlack)) && due.After(now) {
 		due = now
 	}
-	return &retry{parcel: parcelOf(&x), due: due}
+	p := parcelOf(&x)
+	p.since = l.ranSince(&x)
+	return &retry{parcel: p, due: due}
+}
+
+// ranSince returns the time of the first attempt of a delivery, moved by the time in which it
+// was due and no engine ran, or in which the clock went forward: that is no time that its
+// endpoint had.
+func (l *lane) ranSince(x *Exception) time.Time {
+	from := x.Due
+	if x.At.After(from) {
+		from = x.At
+	}
+	if x.Since.IsZero() || !from.Before(l.began) {
+		return x.Since
+	}
+	return x.Since.Add(l.began.Sub(from))
 }
 
 // known reports whether memory has a position, so that the store's view does not count.

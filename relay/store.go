@@ -135,8 +135,10 @@ type Progress struct {
 	// due since then.
 	ResumedAt time.Time
 	// LastSuccess is the end of the last successful attempt, FailingSince that of the
-	// first failed one after it. Either may be zero.
+	// first failed one after it. Either may be zero. FailingFor is how long there were only
+	// failures at the last of them, without the time in which no engine ran.
 	LastSuccess, FailingSince time.Time
+	FailingFor                time.Duration
 }
 
 // AttemptRecord is an [Attempt] with the delivery that it belongs to.

@@ -92,7 +92,7 @@ func TestSizesAreUpperBounds(t *testing.T) {
 			Head: number.Draw(t, "head"), Low: number.Draw(t, "low"), Delivered: number.Draw(t, "n"), Failed: number.Draw(t, "n"),
 			Superseded: number.Draw(t, "n"), Open: number.Draw(t, "n"), Paused: true, PausedReason: text.Draw(t, "r"),
 			Disabled: true, DisabledReason: text.Draw(t, "r"), HoldUntil: moment.Draw(t, "t"),
-			LastSuccess: moment.Draw(t, "t"), FailingSince: moment.Draw(t, "t"),
+			LastSuccess: moment.Draw(t, "t"), FailingSince: moment.Draw(t, "t"), FailingFor: time.Duration(rapid.Int64().Draw(t, "d")),
 			ProbeAt: moment.Draw(t, "t"), ResumedAt: moment.Draw(t, "t"), NextDue: moment.Draw(t, "t"),
 		}
 		for range rapid.IntRange(0, 5).Draw(t, "spans") {

@@ -49,11 +49,12 @@ const (
 	progressProbeAt        = 16
 	progressResumedAt      = 17
 	progressNextDue        = 18
+	progressFailingFor     = 19
 )
 
 // progressSize is at least the size of the record of p with its key.
 func progressSize(p *relay.Progress) int {
-	return progressKeyLen + frameLen + 9*12 + 6*maxTimeLen + 3*maxStringLen +
+	return progressKeyLen + frameLen + 10*12 + 6*maxTimeLen + 3*maxStringLen +
 		len(p.PausedReason) + len(p.DisabledReason) + 20*len(p.Done)
 }
 
@@ -84,6 +85,7 @@ func encodeProgress(key []byte, st *state) []byte {
 	b = appendTime(b, progressProbeAt, p.ProbeAt)
 	b = appendTime(b, progressResumedAt, p.ResumedAt)
 	b = appendTime(b, progressNextDue, p.NextDue)
+	b = appendUint(b, progressFailingFor, uint64(p.FailingFor))
 	return seal(key, b)
 }
 
@@ -132,6 +134,8 @@ func decodeProgress(key, rec []byte) (st state, err error) {
 			p.ResumedAt, err = f.time()
 		case progressNextDue:
 			p.NextDue, err = f.time()
+		case progressFailingFor:
+			p.FailingFor = time.Duration(f.value)
 		}
 		return err
 	})

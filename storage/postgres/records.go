@@ -85,6 +85,8 @@ type progress struct {
 	NextDue        time.Time   `json:"next_due,omitzero"`
 	LastSuccess    time.Time   `json:"last_success,omitzero"`
 	FailingSince   time.Time   `json:"failing_since,omitzero"`
+	// FailingFor is in nanoseconds.
+	FailingFor time.Duration `json:"failing_for,omitzero"`
 }
 
 func encodeProgress(p *relay.Progress) (string, error) {
@@ -96,6 +98,7 @@ func encodeProgress(p *relay.Progress) (string, error) {
 		Low: p.Low, Done: done, Delivered: p.Delivered, Failed: p.Failed, Superseded: p.Superseded, Open: p.Open,
 		Paused: p.Paused, PausedReason: text(p.PausedReason), Disabled: p.Disabled, DisabledReason: text(p.DisabledReason),
 		HoldUntil: p.HoldUntil, ProbeAt: p.ProbeAt, ResumedAt: p.ResumedAt, NextDue: p.NextDue, LastSuccess: p.LastSuccess, FailingSince: p.FailingSince,
+		FailingFor: p.FailingFor,
 	})
 }
 
@@ -110,6 +113,7 @@ func decodeProgress(record []byte, p *relay.Progress) error {
 	p.Low, p.Delivered, p.Failed, p.Superseded, p.Open = r.Low, r.Delivered, r.Failed, r.Superseded, r.Open
 	p.Paused, p.PausedReason, p.Disabled, p.DisabledReason = r.Paused, string(r.PausedReason), r.Disabled, string(r.DisabledReason)
 	p.HoldUntil, p.ProbeAt, p.ResumedAt, p.NextDue, p.LastSuccess, p.FailingSince = r.HoldUntil, r.ProbeAt, r.ResumedAt, r.NextDue, r.LastSuccess, r.FailingSince
+	p.FailingFor = r.FailingFor
 	return nil
 }
 

@@ -114,7 +114,7 @@ func fullProgress(name string) relay.Progress {
 		Subscription: name, Low: 2, Done: []relay.Span{{From: 4, To: 4}, {From: 6, To: 9}},
 		Delivered: 1, Failed: 2, Superseded: 3, Open: 4,
 		Paused: true, PausedReason: "maintenance", Disabled: true, DisabledReason: "gone",
-		HoldUntil: Start.Add(time.Hour), LastSuccess: Start.Add(1), FailingSince: Start.Add(2),
+		HoldUntil: Start.Add(time.Hour), LastSuccess: Start.Add(1), FailingSince: Start.Add(2), FailingFor: time.Minute,
 		ProbeAt: Start.Add(3), ResumedAt: Start.Add(4), NextDue: Start.Add(5),
 	}
 }
