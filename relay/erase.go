@@ -203,6 +203,6 @@ func (o *order) forget(key string, pos uint64) {
 	}
 	if i := slices.IndexFunc(line.waiting, func(b behind) bool { return b.pos == pos }); i >= 0 {
 		line.waiting = slices.Delete(line.waiting, i, i+1)
-		o.waiting--
+		o.count(-1)
 	}
 }

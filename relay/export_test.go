@@ -15,6 +15,16 @@ func SetRetriesOfAll(n int64) (restore func()) {
 	return func() { retriesOfAll = old }
 }
 
+// SetBehindOfAll lowers the bound on deliveries in memory that wait behind others, for a test.
+func SetBehindOfAll(n int64) (restore func()) {
+	old := behindOfAll
+	behindOfAll = n
+	return func() { behindOfAll = old }
+}
+
+// BehindInMemory counts those that wait behind another of their key, of all lanes.
+func BehindInMemory(r *Relay) int64 { return r.behind.Load() }
+
 // RetriesInMemory counts the retries in memory of all lanes.
 func RetriesInMemory(r *Relay) int64 { return r.retries.Load() }
 

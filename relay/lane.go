@@ -70,7 +70,7 @@ func newLane(r *Relay, p Progress) *lane {
 		retries:   newRetries(&r.retries, seen),
 		waiting:   waiting{retries: newRetries(&r.retries, seen)},
 		unread:    p.Open > 0,
-		order:     newOrder(),
+		order:     newOrder(&r.behind),
 		windows:   newDebounceWindows(),
 		inFlight:  make(map[uint64]*job),
 		condition: condition{Progress: p, failingAt: now},

@@ -3,6 +3,7 @@ package relay
 import (
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 )
 
@@ -11,7 +12,7 @@ import (
 func TestLineGoesInTheOrderOfTheLog(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		o := newOrder()
+		o := newOrder(new(atomic.Int64))
 		o.limit = 1 + random.IntN(6)
 		l := o.line("k")
 		var store []uint64 // all that wait, as the store knows
@@ -58,7 +59,7 @@ func TestLineGoesInTheOrderOfTheLog(t *testing.T) {
 					t.Fatalf("seed %d: %v are forgotten", seed, store)
 				}
 			}
-			if o.waiting != len(l.waiting) || (!l.loading && len(l.waiting) > o.limit+4) {
+			if o.waiting != len(l.waiting) || o.all.Load() != int64(o.waiting) || (!l.loading && len(l.waiting) > o.limit+4) {
 				t.Fatalf("seed %d: %d wait, %d are counted, at most %d should be", seed, len(l.waiting), o.waiting, o.limit)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -44,8 +45,9 @@ type line struct {
 // alone: the lane goes on with the others.
 type order struct {
 	lines map[string]*line
-	// waiting counts those in memory; limit bounds them.
+	// waiting counts those in memory, and limit bounds them; all counts those of all lanes.
 	waiting, limit int
+	all            *atomic.Int64
 	// orphans are the keys whose head is not known, by the position of the first that
 	// waits.
 	orphans []orphan
@@ -56,7 +58,27 @@ type orphan struct {
 	key string
 }
 
-func newOrder() order { return order{lines: make(map[string]*line), limit: retriesInMemory} }
+// behindOfAll bounds those that wait in the memory of all lanes together. Where there are so
+// many, a lane keeps fewRetries, beside the first of each key. Tests lower it.
+var behindOfAll int64 = 1 << 18
+
+func newOrder(all *atomic.Int64) order {
+	return order{lines: make(map[string]*line), limit: retriesInMemory, all: all}
+}
+
+// count notes that n more wait in memory.
+func (o *order) count(n int) {
+	o.waiting += n
+	o.all.Add(int64(n))
+}
+
+// bound is how many may wait in memory at present, beside the first of each key.
+func (o *order) bound() int {
+	if o.all.Load() < behindOfAll {
+		return o.limit
+	}
+	return min(fewRetries, o.limit)
+}
 
 // line returns that of a key, made if need be.
 func (o *order) line(key string) *line {
@@ -93,7 +115,7 @@ func (l *line) queue(o *order, b behind) {
 		return
 	}
 	last := i == len(l.waiting)
-	full := o.waiting >= o.limit && len(l.waiting) > 0
+	full := len(l.waiting) > 0 && o.waiting >= o.bound()
 	switch {
 	case last && (full || l.spilled && !l.loading):
 		l.leave(b.pos)
@@ -102,10 +124,10 @@ func (l *line) queue(o *order, b behind) {
 		end := len(l.waiting) - 1
 		l.leave(l.waiting[end].pos)
 		l.waiting = l.waiting[:end]
-		o.waiting--
+		o.count(-1)
 	}
 	l.waiting = slices.Insert(l.waiting, i, b)
-	o.waiting++
+	o.count(1)
 }
 
 // leave notes that from pos on the line is only in the store.
@@ -120,7 +142,7 @@ func (b behind) compare(pos uint64) int { return cmp.Compare(b.pos, pos) }
 
 // loaded takes the first ones that were read of the store, beside what came meanwhile.
 func (l *line) loaded(o *order, found []behind, more bool) {
-	o.waiting -= len(l.waiting)
+	o.count(-len(l.waiting))
 	for _, b := range l.waiting {
 		i, has := slices.BinarySearchFunc(found, b.pos, behind.compare)
 		switch {
@@ -135,7 +157,7 @@ func (l *line) loaded(o *order, found []behind, more bool) {
 		found, more = found[:i], true
 	}
 	l.waiting, l.spilled, l.loading, l.late = found, more, false, 0
-	o.waiting += len(found)
+	o.count(len(found))
 }
 
 // next takes the first that waits.
@@ -145,7 +167,7 @@ func (l *line) next(o *order) (behind, bool) {
 	}
 	b := l.waiting[0]
 	l.waiting = l.waiting[1:]
-	o.waiting--
+	o.count(-1)
 	return b, true
 }
 
@@ -268,7 +290,7 @@ func (l *lane) takeOver(stored order, since *watch) {
 		}
 		before := len(line.waiting)
 		line.waiting = slices.DeleteFunc(line.waiting, func(b behind) bool { return since.has(b.pos) })
-		stored.waiting -= before - len(line.waiting)
+		stored.count(len(line.waiting) - before)
 	}
 	for key, replayed := range l.order.lines {
 		line := stored.line(key)
@@ -277,6 +299,7 @@ func (l *lane) takeOver(stored order, since *watch) {
 		}
 		line.spilled = line.spilled || replayed.spilled
 	}
+	l.order.count(-l.order.waiting)
 	l.order = stored
 	l.findOrphans()
 }
@@ -300,7 +323,10 @@ func (l *lane) findOrphans() {
 
 // loadLine reads those of a key that wait in the store, when memory has no more of them.
 func (l *lane) loadLine(key string, line *line, since *watch) {
-	found, more, err := l.readLine(key)
+	l.mu.Lock()
+	page := min(linePage, max(l.order.bound(), 1))
+	l.mu.Unlock()
+	found, more, err := l.readLine(key, page)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.retries.unwatch(since)
@@ -309,7 +335,7 @@ func (l *lane) loadLine(key string, line *line, since *watch) {
 	}
 	if err != nil {
 		// What came meanwhile is in the store, behind what could not be read.
-		l.order.waiting -= len(line.waiting)
+		l.order.count(-len(line.waiting))
 		line.waiting, line.loading, line.late, line.spilled = nil, false, 0, true
 		l.engine.storeFailed("read", err, zap.String("subscription", l.name))
 		l.order.orphan(0, key) // the next wake tries again
@@ -322,10 +348,11 @@ func (l *lane) loadLine(key string, line *line, since *watch) {
 	l.advance(time.Now())
 }
 
-// linePage is how many of a key are read at once.
+// linePage is how many of a key are read at once, and how many of them are kept at most.
 const linePage = 1000
 
-func (l *lane) readLine(key string) (found []behind, more bool, err error) {
+// readLine returns the first of a key that wait in the store, at most limit.
+func (l *lane) readLine(key string, limit int) (found []behind, more bool, err error) {
 	ctx := context.Background()
 	if err := l.engine.Flush(ctx); err != nil {
 		return nil, false, err
@@ -340,7 +367,7 @@ func (l *lane) readLine(key string) (found []behind, more bool, err error) {
 			if x.Kind != Ordered || x.Key != key {
 				continue
 			}
-			if len(found) == linePage {
+			if len(found) == limit {
 				return found, true, nil
 			}
 			p := parcelOf(&x)

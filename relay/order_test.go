@@ -376,3 +376,68 @@ func TestReplayForASubscriptionThatIsGoneKeepsItsOrder(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatWaitsBehindHeadsIsBoundedOverAllLanes: the rest is in the store, in every order that
+// it had, over a restart too, and nothing is counted that is gone.
+func TestWhatWaitsBehindHeadsIsBoundedOverAllLanes(t *testing.T) {
+	const lanes, each, most = 6, 150, 100
+	defer relay.SetBehindOfAll(most)()
+	run(t, func(w *world) {
+		var down atomic.Bool
+		down.Store(true)
+		var subscriptions []*relay.Subscription
+		var receivers []*receiver
+		attach := func() {
+			subscriptions = nil
+			for i := range lanes {
+				s := ordered(fmt.Sprint("s", i), receivers[i])
+				s.Retry.Delays = slices.Repeat([]time.Duration{time.Minute}, 100)
+				subscriptions = append(subscriptions, s)
+			}
+			w.plan(subscriptions...)
+		}
+		for range lanes {
+			receivers = append(receivers, &receiver{answer: func(int, *http.Request) (*http.Response, error) {
+				if down.Load() {
+					return answer(500), nil
+				}
+				return answer(200), nil
+			}})
+		}
+		attach()
+		for i := range each {
+			w.publish("x", keyed("a", i))
+			w.publish("x", keyed("b", i))
+		}
+		// Beyond the bound, each lane may have a few, and one of each key.
+		bounded := func(when string) {
+			t.Helper()
+			if n := relay.BehindInMemory(w.engine); n == 0 || n > most+lanes*(64+2) {
+				t.Errorf("%s: %d wait in memory", when, n)
+			}
+		}
+		w.wait(time.Hour)
+		bounded("while all heads fail")
+		w.restart()
+		attach()
+		w.wait(10 * time.Minute)
+		bounded("after a restart")
+		for _, r := range receivers {
+			r.mu.Lock()
+			r.requests = nil
+			r.mu.Unlock()
+		}
+		down.Store(false)
+		w.wait(24 * time.Hour)
+		for i, r := range receivers {
+			for key, got := range sequences(t, r.all()) {
+				if len(got) != each || !slices.IsSorted(got) {
+					t.Errorf("s%d, %s: %d came, sorted %v", i, key, len(got), slices.IsSorted(got))
+				}
+			}
+		}
+		if n := relay.BehindInMemory(w.engine); n != 0 {
+			t.Errorf("%d are counted, and none waits", n)
+		}
+	})
+}

@@ -46,6 +46,7 @@ type Relay struct {
 	stalled atomic.Bool
 	memory  atomic.Int64 // bytes of data in the lanes' queues
 	retries atomic.Int64 // deliveries in the lanes' memory that wait for an attempt
+	behind  atomic.Int64 // deliveries in the lanes' memory that wait behind another of their key
 	scans   scans
 
 	// attempts is the parent of every attempt's context; cut ends it.

@@ -142,7 +142,7 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 	var (
 		due, waiting foundRetries
 		after, seen  uint64
-		order        = newOrder()
+		order        = newOrder(&l.engine.behind)
 		windows      []Exception
 	)
 	l.mu.Lock()
@@ -154,6 +154,7 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 	for {
 		open, err := l.engine.store.Open(ctx, l.name, after, scanPage)
 		if err != nil {
+			order.count(-order.waiting)
 			return err
 		}
 		l.mu.Lock()

@@ -44,6 +44,7 @@ func TestSimulation(t *testing.T) {
 			}
 			if seed%3 == 1 { // each lane has memory, but not all of them
 				defer relay.SetRetriesOfAll(20)()
+				defer relay.SetBehindOfAll(20)()
 			}
 			run(t, func(w *world) { newSimulation(w, seed).run(steps) })
 		})

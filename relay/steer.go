@@ -65,7 +65,8 @@ func (r *Relay) drop(ctx context.Context, name string) (SubscriptionStatus, erro
 	status, err := r.steer(ctx, name, func(l *lane, now time.Time) error {
 		l.dropLog(now)
 		l.dropMemory(now)
-		l.order = newOrder()
+		l.order.count(-l.order.waiting)
+		l.order = newOrder(&l.engine.behind)
 		for _, j := range l.inFlight {
 			j.dropped = j.polls
 			if j.key != "" {

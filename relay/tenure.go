@@ -71,7 +71,8 @@ func (l *lane) abandon() {
 		q.held.Add(-int64(len(q.heap)))
 		q.heap, q.byPos = nil, make(map[uint64]*retry)
 	}
-	l.order, l.windows = newOrder(), newDebounceWindows()
+	l.order.count(-l.order.waiting)
+	l.order, l.windows = newOrder(&l.engine.behind), newDebounceWindows()
 	l.outbox = newOutbox(l.outbox.committed)
 }
 
