@@ -155,6 +155,17 @@ const ReservedPrefix = "relay."
 // CheckType returns an error that says what is wrong with an event type from
 // outside, or nil.
 func CheckType(typ string) error {
+	if err := CheckTypeForm(typ); err != nil {
+		return err
+	}
+	if first, _, _ := strings.Cut(typ, "."); strings.EqualFold(first+".", ReservedPrefix) {
+		return fmt.Errorf("the event type %q is reserved: types under %q are made by the relay itself", typ, ReservedPrefix)
+	}
+	return nil
+}
+
+// CheckTypeForm is CheckType for types that the relay itself may have made.
+func CheckTypeForm(typ string) error {
 	switch {
 	case typ == "":
 		return errors.New("the event type is missing")
@@ -168,9 +179,6 @@ func CheckType(typ string) error {
 	}
 	if typ[0] == '.' || typ[len(typ)-1] == '.' || strings.Contains(typ, "..") {
 		return fmt.Errorf("the event type %q has an empty segment; segments are separated by single dots, e.g. order.paid", typ)
-	}
-	if first, _, _ := strings.Cut(typ, "."); strings.EqualFold(first+".", ReservedPrefix) {
-		return fmt.Errorf("the event type %q is reserved: types under %q are made by the relay itself", typ, ReservedPrefix)
 	}
 	return nil
 }

@@ -258,6 +258,9 @@ func (p problemBody) slug() string { return strings.TrimPrefix(p.Type, problemBa
 // problemOf checks the form of a problem and returns it.
 func problemOf(t *testing.T, w *httptest.ResponseRecorder) problemBody {
 	t.Helper()
+	if got := w.Header().Get("X-Content-Type-Options"); got != "nosniff" {
+		t.Errorf("X-Content-Type-Options: %q: a browser may take what is quoted for HTML", got)
+	}
 	if got := w.Header().Get("Content-Type"); got != "application/problem+json" {
 		t.Fatalf("status %d, Content-Type %q, body %s", w.Code, got, w.Body)
 	}

@@ -43,6 +43,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) {
 	header := w.Header()
 	header.Set("Content-Type", "application/problem+json")
 	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff") // it quotes what was asked for
 	if ref.field != "" {
 		header.Set(ref.field, ref.value)
 	}

@@ -3,6 +3,7 @@ package transfer
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
@@ -104,9 +105,10 @@ func (v *event) value() (*relay.Moved, error) {
 	if _, _, err := relay.ParseID(v.ID); err != nil {
 		return nil, err
 	}
+	if err := v.check(); err != nil {
+		return nil, fmt.Errorf("the event %s: %w", v.ID, err)
+	}
 	switch {
-	case v.Type == "":
-		return nil, fmt.Errorf("the event %s has no type", v.ID)
 	case len(v.Data) > relay.MaxDataSize:
 		return nil, fmt.Errorf("the event %s has %d bytes of data; at most %d are possible", v.ID, len(v.Data), relay.MaxDataSize)
 	case v.Accepted.IsZero():
@@ -122,8 +124,8 @@ func (v *event) value() (*relay.Moved, error) {
 		d := &v.Deliveries[i]
 		kind, err := kindOf(d.State)
 		switch {
-		case d.Subscription == "":
-			err = errors.New("a delivery has no subscription")
+		case err == nil && (d.AttemptCount < 0 || d.Step < 0 || max(d.AttemptCount, d.Step) > math.MaxInt32):
+			err = fmt.Errorf("a delivery was attempted %d times, at step %d", d.AttemptCount, d.Step)
 		case err == nil && len(d.Reason) > maxReason:
 			err = fmt.Errorf("a reason has %d bytes; at most %d are possible", len(d.Reason), maxReason)
 		case err == nil && !v.Erased.IsZero() && !kind.Closed():

@@ -65,6 +65,9 @@ func (s *steering) value() (*relay.Steering, error) {
 	if s.Name == "" {
 		return nil, fmt.Errorf("a subscription has no name")
 	}
+	if !subscriptionName.MatchString(s.Name) {
+		return nil, fmt.Errorf("%q is no name of a subscription", s.Name)
+	}
 	return &relay.Steering{
 		Subscription: s.Name, Paused: s.Paused, PausedReason: s.PausedReason, Disabled: s.Disabled, DisabledReason: s.DisabledReason,
 	}, nil

@@ -117,7 +117,7 @@ func TestDamageIsNoticed(t *testing.T) {
 		"unknown member":    {lines[0] + "{\"evnet\":{}}\n", `unknown field "evnet"`},
 		"a foreign ID":      {lines[0] + strings.Replace(lines[3], `"evt_`, `"abc_`, 1), "is no event id"},
 		"an unknown state":  {lines[0] + strings.Replace(lines[3], `"delivered"`, `"lost"`, 1), `a delivery is "lost"`},
-		"no type":           {lines[0] + strings.Replace(lines[3], `"order.paid"`, `""`, 1), "has no type"},
+		"no type":           {lines[0] + strings.Replace(lines[3], `"order.paid"`, `""`, 1), "type is missing"},
 		"erased, and due":   {lines[0] + strings.Replace(lines[3], `"content_type"`, `"erased":"2026-11-22T06:42:00Z","content_type"`, 1), "its data was erased"},
 		"a short hash":      {lines[0] + strings.Replace(lines[4], `"hash":"`, `"hash":"0`, 1), "the hash"},
 		"no receipts":       {lines[0] + strings.Split(lines[4], `"receipts":`)[0] + "\"receipts\":[]}}\n", "has no receipt"},
@@ -127,6 +127,45 @@ func TestDamageIsNoticed(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), q.want) {
 			t.Errorf("%s: %v; want %q", name, err, q.want)
 		}
+	}
+}
+
+// An export is a file: what intake and configuration would refuse does not come in by it.
+func TestWhatNoRelayWritesIsRefused(t *testing.T) {
+	lines := strings.SplitAfter(written(t), "\n")
+	for _, q := range []struct{ old, new, want string }{
+		{`"type":"order.paid"`, `"type":"order\u001b[31m"`, "only visible ASCII"},
+		{`"type":"order.paid"`, `"type":"` + strings.Repeat("a", 256) + `"`, "at most 255"},
+		{`"source":"/shop"`, `"source":"\u009b31m"`, "source has a control character"},
+		{`"subject":"order/1"`, `"subject":"a\r\nX: y"`, "subject has a control character"},
+		{`"source_id":"o-1"`, `"source_id":"\u0000"`, "source_id has a control character"},
+		{`"content_type":"application/json"`, `"content_type":"a/b\r\nX: y"`, "content_type has a control character"},
+		{`"traceparent":"00-`, `"traceparent":"\n00-`, "traceparent has a control character"},
+		{`"tenant":"a"`, `"tenant\r\nX":"a"`, "no name of an extension"},
+		{`"tenant":"a"`, `"tenant":"a\u001b"`, "tenant has a control character"},
+		{`"subscription":"b"`, `"subscription":"../b"`, "no name of a subscription"},
+		{`"subscription":"b"`, `"subscription":"\u001b[31m"`, "no name of a subscription"},
+		{`"subscription":"b"`, `"subscription":"crm"`, `two deliveries for "crm"`},
+		{`"attempt_count":2`, `"attempt_count":-2`, "attempted -2 times"},
+		{`"step":1`, `"step":-1`, "at step -1"},
+		{`"step":1`, `"step":1099511627776`, "at step 1099511627776"},
+	} {
+		changed := strings.Replace(lines[3], q.old, q.new, 1)
+		if changed == lines[3] {
+			t.Fatalf("%s is not in %s", q.old, lines[3])
+		}
+		if _, _, err := transfer.Check(strings.NewReader(lines[0] + changed)); err == nil || !strings.Contains(err.Error(), q.want) {
+			t.Errorf("%s: %v; want %q", q.new, err, q.want)
+		}
+	}
+	steering := strings.Replace(lines[1], `"name":"crm"`, `"name":"a\u001b"`, 1)
+	if _, _, err := transfer.Check(strings.NewReader(lines[0] + steering)); err == nil || !strings.Contains(err.Error(), "no name of a subscription") {
+		t.Errorf("%v", err)
+	}
+	// What intake takes in a header field comes through.
+	taken := strings.Replace(lines[3], `"content_type":"application/json"`, `"content_type":"application/json;\ta=\"\u009b\""`, 1)
+	if _, _, err := transfer.Check(strings.NewReader(lines[0] + taken)); !errors.Is(err, transfer.ErrCut) {
+		t.Errorf("%v", err)
 	}
 }
 
