@@ -27,7 +27,10 @@ func NewJQ(program, contentType string) (*JQ, error) {
 	if err != nil {
 		return nil, parseError(program, err)
 	}
-	code, err := gojq.Compile(query)
+	if err := boundRepetitions(query); err != nil {
+		return nil, err
+	}
+	code, err := gojq.Compile(query, withRepetitionCheck)
 	if err != nil {
 		return nil, err
 	}

@@ -3,8 +3,11 @@ package transform
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/itchyny/gojq"
 )
 
 func applyJQ(t testing.TB, program, contentType string, in Input) (string, error) {
@@ -45,6 +48,49 @@ func TestJQ(t *testing.T) {
 	}
 }
 
+// TestJQMultipliesAsItIs: what bounds repetitions changes no result, nor the order of several.
+func TestJQMultipliesAsItIs(t *testing.T) {
+	for _, program := range []string{
+		`[.a * .b, .s * .b, .b * .s, .o * .o, (1,2) * (.a, .b), -.a * .b]`, `[.s * 0, .s * -1, .s * 0.5]`,
+		`.a *= .b`, `(.a, .b) *= (2, .b) | [.a, .b]`, `.s *= .b`, `[.l[] * .b] | add`, `def f(x): x * x; f(.a) * f(.b)`,
+		`.a * .b * .a + .b * .a`, `[.l[] as $x | $x * .a]`, `reduce .l[] as $x (1; . * $x)`, `if .a * .b > 3 then .s * .b else 0 end`,
+		`[limit(3; .l[] * .a)]`, `try (.o * .s) catch "no"`, `.l | map(. * .)`, `{x: (.a * .b), (.s * .b): 1}`, `def f: 2; f * (def g: 3; g) * .a`,
+		`[.a, .b] as [$x, $y] | $x * $y`, `.big * .big`, `"a\(.s * .b)b"`, `.l[.a * 1 - 2:.b * .a]`, `label $out | .l[] * .a | if . > 4 then ., break $out else empty end`,
+	} {
+		in := map[string]any{"a": 2, "b": 3, "s": "xy", "o": map[string]any{"k": map[string]any{"m": 1}}, "l": []any{1, 2, 3}, "big": json.Number("123456789012345678901234567890")}
+		plain, err := gojq.Parse(program)
+		if err != nil {
+			t.Fatal(program, err)
+		}
+		changed, err := gojq.Parse(program)
+		if err == nil {
+			err = boundRepetitions(changed)
+		}
+		if err != nil {
+			t.Fatal(program, err)
+		}
+		all := func(q *gojq.Query) (results []any) {
+			code, err := gojq.Compile(q, withRepetitionCheck)
+			if err != nil {
+				t.Fatalf("%s: %s: %v", program, q, err)
+			}
+			for found := code.Run(in); ; {
+				v, ok := found.Next()
+				if !ok {
+					return results
+				}
+				if err, failed := v.(error); failed {
+					v = err.Error()
+				}
+				results = append(results, v)
+			}
+		}
+		if got, want := all(changed), all(plain); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v; want %v (%s)", program, got, want, changed)
+		}
+	}
+}
+
 func TestJQErrorsAtLoad(t *testing.T) {
 	for program, want := range map[string]string{
 		"{a: 1,\n b: }":         "line 2, column 5: unexpected token \"}\"",
@@ -67,6 +113,12 @@ func TestJQIsBounded(t *testing.T) {
 		"def f: f; f":                  "it takes longer than 1s",
 		"last(range(.data.n))":         "it takes longer than 1s",
 		`"x" * 1100000`:                "the result has more than 1024000 bytes",
+		`"x" * .data.n`:                "repeating a text: 1000000000000 is too many",
+		`.data.n * "x"`:                "repeating a text: 1000000000000 is too many",
+		`[.data | .n * ("x", "y")]`:    "is too many",
+		`.data | .secret *= .n`:        "is too many",
+		`def f: .data.n; "x" * f`:      "is too many",
+		`"\("x" * .data.n)"`:           "is too many",
 		"empty":                        "there is no result; to leave an event out",
 		".data, .data":                 "there is more than one result",
 		".data.secret | keys":          "keys cannot be applied to: string",
