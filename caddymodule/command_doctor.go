@@ -146,7 +146,7 @@ func (d *doctor) config(file, adapter string) {
 const littleSpace = 1 << 30
 
 func (d *doctor) storage(s *storageStatus) {
-	detail := fmt.Sprintf("%s in %s, %d events so far", s.Engine, s.Location, s.Events)
+	detail := fmt.Sprintf("%s in %s, %s so far", s.Engine, s.Location, plural(int(s.Events), "event"))
 	if s.FreeBytes >= 0 {
 		detail += ", " + humanize.IBytes(uint64(s.FreeBytes)) + " free"
 	}
