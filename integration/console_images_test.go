@@ -45,7 +45,8 @@ func TestConsoleImages(t *testing.T) {
 		}
 		return
 	}
-	shop, erp := newReceiver(t), newReceiver(t)
+	shop, erp, down := newReceiver(t), newReceiver(t), newReceiver(t)
+	down.answer(with(http.StatusBadGateway))
 	erp.answer(func(w http.ResponseWriter, a *arrival) {
 		if a.header.Get("Relay-Attempt") == "1" {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -79,12 +80,14 @@ func TestConsoleImages(t *testing.T) {
 		subscription newsletter %[2]s customer.* {
 			paused "moves to the new provider on Friday"
 		}
-	`, erp.url(), shop.url()), consoles, withEnv("SECRET="+newSecret()))
+		subscription billing %[3]s order.paid
+	`, erp.url(), shop.url(), down.url()), consoles, withEnv("SECRET="+newSecret()))
 	var event receipt
 	for i, typ := range []string{"customer.created", "order.created", "customer.updated", "order.cancelled", "order.created", "order.paid"} {
 		event = c.accept(typ, fmt.Sprintf(`{"order":%d,"total":%d.9,"currency":"EUR","customer":{"name":"Zoé Dupont","country":"CH"},"lines":[{"sku":"A-17","quantity":2}]}`, 1040+i, 40+i))
 	}
 	c.wantDelivery(event.ID, "erp", "delivered", "")
+	c.wantDelivery(event.ID, "billing", "retrying", "")
 	b := openTab(t)
 	for _, scheme := range []string{"light", "dark"} {
 		b.look(scheme, 1200)
