@@ -52,3 +52,39 @@ func BenchmarkRoundTrip(b *testing.B) {
 		})
 	}
 }
+
+// echo is a connection to a receiver that costs nothing.
+type echo struct{ net.Conn }
+
+func (echo) Write(b []byte) (int, error)      { return len(b), nil }
+func (echo) Read(b []byte) (int, error)       { return copy(b, plainest), nil }
+func (echo) SetDeadline(time.Time) error      { return nil }
+func (echo) SetReadDeadline(time.Time) error  { return nil }
+func (echo) SetWriteDeadline(time.Time) error { return nil }
+func (echo) Close() error                     { return nil }
+
+const plainest = "HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 08:00:00 GMT\r\nContent-Length: 0\r\n\r\n"
+
+// BenchmarkDo is what a request costs beside the system calls.
+func BenchmarkDo(b *testing.B) {
+	tr := &Transport{Dial: func(context.Context, string, string) (net.Conn, error) { return echo{}, nil }}
+	data := bytes.Repeat([]byte("x"), 1024)
+	body := bytes.NewReader(data)
+	req, err := http.NewRequest(http.MethodPost, "http://hooks.example.com/relay?x=1", io.NopCloser(body))
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.ContentLength = body.Size()
+	for _, name := range []string{"Content-Type", "User-Agent", "Webhook-Id", "Webhook-Timestamp", "Webhook-Signature", "Relay-Event", "Relay-Subscription", "Relay-Attempt"} {
+		req.Header[name] = []string{"a value of some length"}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		body.Reset(data)
+		resp, _, err := tr.Do(b.Context(), time.Now().Add(time.Minute), req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = resp.Body.Close()
+	}
+}

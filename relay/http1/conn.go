@@ -10,12 +10,17 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"sync"
 	"syscall"
 	"time"
 )
 
-// bufferSize holds the header and body of a usual webhook, which then leave in one write.
+// bufferSize holds the header and body of a usual webhook, and the header of its answer.
 const bufferSize = 4 << 10
+
+// readers read answers. A connection has one for as long as somebody reads: those of
+// thousands of idle connections would be cold memory each time.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }}
 
 // conn is a connection with at most one request under way.
 type conn struct {
@@ -24,9 +29,8 @@ type conn struct {
 	address   string
 	raw       syscall.RawConn // nil where there is none
 
-	r    *bufio.Reader
-	w    *bufio.Writer
-	left int64 // bytes that may be read before it is too much
+	r    *bufio.Reader // nil while it is idle
+	left int64         // bytes that may be read before it is too much
 	// heard says that something was read since the request began.
 	heard bool
 	// failed is what ended the reading of the answer's header, if not its end.
@@ -43,10 +47,7 @@ type conn struct {
 }
 
 func newConn(t *Transport, raw net.Conn, address string) *conn {
-	c := &conn{Conn: raw, transport: t, address: address}
-	c.r, c.w = bufio.NewReaderSize(reader{c}, bufferSize), bufio.NewWriterSize(raw, bufferSize)
-	c.raw = rawOf(raw)
-	return c
+	return &conn{Conn: raw, transport: t, address: address, raw: rawOf(raw)}
 }
 
 // reader reads from a connection as much as may be read.
@@ -104,7 +105,7 @@ func (c *conn) unwatch() bool {
 
 // leeway is by how much, at most, a request may end after its deadline: the 64th part of
 // the time that it has, within reason.
-const leeway = 50 * time.Millisecond
+const leeway = 250 * time.Millisecond
 
 // extend gives the connection a deadline, or leaves it the one that it has if that is near
 // enough: to set one costs as much as to read from the socket.
@@ -126,6 +127,8 @@ func (c *conn) extend(deadline time.Time) error {
 func (c *conn) readHeader(req *http.Request) (*http.Response, error) {
 	limit := cmp.Or(c.transport.MaxHeaderBytes, DefaultMaxHeaderBytes)
 	c.left = limit
+	c.r = readers.Get().(*bufio.Reader)
+	c.r.Reset(reader{c})
 	resp, err := c.readPlain(req)
 	for {
 		if resp == nil && err == nil {
@@ -166,8 +169,11 @@ func (c *conn) release(resp *http.Response) {
 
 // done ends a request. The connection is kept if it can be used again.
 func (c *conn) done(reusable bool) {
-	alone := c.shared || c.unwatch()
-	if !alone || !reusable || c.r.Buffered() > 0 {
+	alone, more := c.shared || c.unwatch(), c.r.Buffered() > 0
+	c.r.Reset(nil)
+	readers.Put(c.r)
+	c.r = nil
+	if !alone || !reusable || more {
 		_ = c.Close()
 		return
 	}

@@ -16,15 +16,17 @@ type pool struct {
 	cleared bool
 }
 
-// fresh is how long after its last answer a connection is taken to be open: to ask the
-// kernel costs as much as a tenth of a request, and the request finds out too.
-const fresh = 100 * time.Millisecond
+// fresh is how long after its last answer a connection is taken to be open by a request that
+// may be repeated: to ask the kernel costs as much as a tenth of a request, and the request
+// finds out too.
+const fresh = time.Second
 
-// take returns a connection that is open as far as can be known, or nil.
-func (p *pool) take(address string) *conn {
+// take returns a connection that is open as far as can be known, or nil. If the request is
+// repeatable, that may turn out to be wrong.
+func (p *pool) take(address string, repeatable bool) *conn {
 	for {
 		c := p.pop(address)
-		if c == nil || !c.spent() && (time.Since(c.since) < fresh || c.alive()) {
+		if c == nil || !c.spent() && (repeatable && time.Since(c.since) < fresh || c.alive()) {
 			return c
 		}
 		_ = c.Close()

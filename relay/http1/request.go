@@ -1,33 +1,17 @@
 package http1
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"sync"
 
 	"golang.org/x/net/http/httpguts"
 )
-
-// check refuses what would break the request apart: a line break in a field's value is a
-// field of its own, or another request (RFC 9112, section 11.1).
-func check(req *http.Request) error {
-	for name, values := range req.Header {
-		if !httpguts.ValidHeaderFieldName(name) {
-			return fmt.Errorf("the header field name %q cannot be sent", name)
-		}
-		for _, v := range values {
-			if !httpguts.ValidHeaderFieldValue(v) {
-				return fmt.Errorf("the value of the header field %s cannot be sent: it has control characters", name)
-			}
-		}
-	}
-	if !httpguts.ValidHostHeader(hostOf(req)) {
-		return fmt.Errorf("the host %q cannot be sent", hostOf(req))
-	}
-	return nil
-}
 
 func hostOf(req *http.Request) string {
 	if req.Host != "" {
@@ -44,43 +28,62 @@ func addressOf(req *http.Request) string {
 	return net.JoinHostPort(req.URL.Hostname(), "80")
 }
 
-// write sends the request in as few pieces as its size allows.
-func (c *conn) write(req *http.Request) error {
-	w := c.w
-	put := func(parts ...string) {
-		for _, s := range parts {
-			_, _ = w.WriteString(s) // the error stays, and comes with Flush
-		}
+// messages are buffers of those requests that are on their way.
+var messages = sync.Pool{New: func() any { return new([]byte(make([]byte, 0, bufferSize))) }}
+
+// compose appends the request as it goes on the wire. It refuses what would break it apart: a
+// line break in a field's value is a field of its own, or another request (RFC 9112, section
+// 11.1).
+func compose(b []byte, req *http.Request) ([]byte, error) {
+	host := hostOf(req)
+	if !httpguts.ValidHostHeader(host) {
+		return b, fmt.Errorf("the host %q cannot be sent", host)
 	}
-	put(req.Method, " ", req.URL.RequestURI(), " HTTP/1.1\r\nHost: ", hostOf(req), "\r\n")
+	b = append(append(append(b, req.Method...), ' '), req.URL.RequestURI()...)
+	b = append(append(append(b, " HTTP/1.1\r\nHost: "...), host...), "\r\n"...)
 	for name, values := range req.Header {
-		switch name {
-		case "Host", "Content-Length", "Transfer-Encoding": // they are the connection's
-			continue
-		case "User-Agent":
-			if len(values) == 1 && values[0] == "" {
-				continue // as net/http has it: none is wanted
-			}
-		}
-		for _, v := range values {
-			put(name, ": ", v, "\r\n")
+		var err error
+		if b, err = appendField(b, name, values); err != nil {
+			return b, err
 		}
 	}
 	switch {
 	case req.ContentLength > 0:
-		put("Content-Length: ", strconv.FormatInt(req.ContentLength, 10), "\r\n")
+		b = append(strconv.AppendInt(append(b, "Content-Length: "...), req.ContentLength, 10), "\r\n"...)
 	case req.Method == http.MethodPost, req.Method == http.MethodPut, req.Method == http.MethodPatch:
-		put("Content-Length: 0\r\n")
+		b = append(b, "Content-Length: 0\r\n"...)
 	}
-	put("\r\n")
-	if req.ContentLength > 0 {
-		n, err := io.Copy(w, io.LimitReader(req.Body, req.ContentLength))
-		if err != nil {
-			return err
-		}
-		if n < req.ContentLength {
-			return fmt.Errorf("the request's body has %d bytes of %d", n, req.ContentLength)
+	b = append(b, "\r\n"...)
+	if req.ContentLength <= 0 {
+		return b, nil
+	}
+	head, size := len(b), int(req.ContentLength)
+	b = slices.Grow(b, size)[:head+size]
+	n, err := io.ReadFull(req.Body, b[head:])
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("the request's body has %d bytes of %d", n, size)
+	}
+	return b, err
+}
+
+// appendField appends a field once for each of its values.
+func appendField(b []byte, name string, values []string) ([]byte, error) {
+	if !httpguts.ValidHeaderFieldName(name) {
+		return b, fmt.Errorf("the header field name %q cannot be sent", name)
+	}
+	switch name {
+	case "Host", "Content-Length", "Transfer-Encoding": // they are the connection's
+		return b, nil
+	case "User-Agent":
+		if len(values) == 1 && values[0] == "" {
+			return b, nil // as net/http has it: none is wanted
 		}
 	}
-	return w.Flush()
+	for _, v := range values {
+		if !httpguts.ValidHeaderFieldValue(v) {
+			return b, fmt.Errorf("the value of the header field %s cannot be sent: it has control characters", name)
+		}
+		b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
+	}
+	return b, nil
 }

@@ -85,25 +85,27 @@ type manner struct {
 
 func (t *Transport) do(ctx context.Context, deadline time.Time, req *http.Request, how manner) (*http.Response, net.Conn, error) {
 	defer closeBody(req)
-	if err := check(req); err != nil {
+	message := messages.Get().(*[]byte)
+	defer messages.Put(message)
+	var err error
+	if *message, err = compose((*message)[:0], req); err != nil {
 		return nil, nil, err
 	}
 	address := addressOf(req)
-	c, reused := t.idle.take(address), true
+	c, reused := t.idle.take(address, how.repeatable), true
 	for {
 		if c == nil {
-			var err error
 			if c, err = t.connect(ctx, deadline, address); err != nil {
 				return nil, nil, err
 			}
 			reused = false
 		}
-		resp, err := c.roundTrip(ctx, deadline, req, how.shared)
+		resp, err := c.roundTrip(ctx, deadline, req, *message, how.shared)
 		if err == nil {
 			return resp, c.Conn, nil
 		}
 		_ = c.Close() // it is of no use, whatever is wrong with it
-		if !reused || c.heard || !how.repeatable || !closedBefore(err) || !rewind(req) {
+		if !reused || c.heard || !how.repeatable || !closedBefore(err) {
 			return nil, c.Conn, ended(ctx, deadline, err)
 		}
 		c = nil
@@ -126,15 +128,12 @@ func (t *Transport) connect(ctx context.Context, deadline time.Time, address str
 	return newConn(t, raw, address), nil
 }
 
-// roundTrip writes the request and reads the header of its answer.
-func (c *conn) roundTrip(ctx context.Context, deadline time.Time, req *http.Request, shared bool) (*http.Response, error) {
+// roundTrip writes the request, which is message, and reads the header of its answer.
+func (c *conn) roundTrip(ctx context.Context, deadline time.Time, req *http.Request, message []byte, shared bool) (*http.Response, error) {
 	if err := c.begin(ctx, deadline, shared); err != nil {
 		return nil, err
 	}
-	wrote := c.write(req)
-	if _, ok := errors.AsType[net.Error](wrote); wrote != nil && !ok {
-		return nil, wrote // the request's body has failed
-	}
+	_, wrote := c.Write(message)
 	// A receiver may have answered before it closed its side: that counts.
 	resp, err := c.readHeader(req)
 	if err != nil {
@@ -166,23 +165,6 @@ func ended(ctx context.Context, deadline time.Time, err error) error {
 // other side or by the end of the last request's context.
 func closedBefore(err error) bool {
 	return errors.Is(err, errSpent) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
-// rewind makes the request ready to be made again. It reports whether that is possible.
-func rewind(req *http.Request) bool {
-	if req.Body == nil || req.Body == http.NoBody {
-		return true
-	}
-	if req.GetBody == nil {
-		return false
-	}
-	body, err := req.GetBody()
-	if err != nil {
-		return false
-	}
-	closeBody(req)
-	req.Body = body
-	return true
 }
 
 func closeBody(req *http.Request) {

@@ -388,8 +388,8 @@ func FuzzAnswer(f *testing.F) {
 		}
 		for _, c := range tr.idle.conns {
 			for _, c := range c {
-				if c.r.Buffered() > 0 {
-					t.Errorf("after %q a connection is kept that has more to say", answer)
+				if c.r != nil {
+					t.Errorf("after %q an idle connection keeps its reader", answer)
 				}
 			}
 		}
