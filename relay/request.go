@@ -62,10 +62,10 @@ type message struct {
 // [*requestError].
 func (j *job) request(ctx context.Context, a Attempt) (*http.Request, error) {
 	e, s := j.event, j.sub
+	o := new(outgoing)
 	// A signed delivery without further fields has eight, which is what a small map holds.
 	h := make(http.Header, 8+len(s.Header))
-	// One array holds all values.
-	values := make([]string, 0, 12)
+	values := o.values[:0]
 	set := func(field, value string) {
 		values = append(values, value)
 		h[field] = values[len(values)-1 : len(values) : len(values)]
@@ -129,7 +129,8 @@ func (j *job) request(ctx context.Context, a Attempt) (*http.Request, error) {
 			return nil, &requestError{KindSign, fmt.Errorf("signing: %w", err)}
 		}
 	}
-	req := &http.Request{
+	req := &o.request
+	*req = http.Request{
 		Method: s.Method, URL: target, Host: target.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: h,
@@ -137,9 +138,17 @@ func (j *job) request(ctx context.Context, a Attempt) (*http.Request, error) {
 	if body := m.body; len(body) > 0 {
 		req.ContentLength = int64(len(body))
 		req.GetBody = func() (io.ReadCloser, error) { return newBody(body), nil }
-		req.Body = newBody(body)
+		o.body.Reset(body)
+		req.Body = &o.body
 	}
 	return req, nil
+}
+
+// outgoing is all that is made for one request, but its header.
+type outgoing struct {
+	request http.Request
+	body    body
+	values  [12]string // of the header
 }
 
 // authorize adds the credentials. Asking for them is part of the attempt's time.

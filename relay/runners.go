@@ -1,7 +1,8 @@
 package relay
 
-// maxIdleRunners bounds how many goroutines wait for deliveries. Each keeps some KiB.
-const maxIdleRunners = 64
+// maxIdleRunners bounds how many goroutines wait for deliveries: a burst of 64 events to some
+// subscriptions finds enough. Each keeps some KiB.
+const maxIdleRunners = 256
 
 // runners carry deliveries. One that has nothing more to do waits for the next: its stack
 // has grown to what an attempt needs, and a new goroutine's would have to be copied anew.
