@@ -74,7 +74,7 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 		j.sub.Auth.Refused(req.Header)
 	}
 	v = judgeStatus(resp.StatusCode, resp.Header, time.Now())
-	a.Excerpt = excerpt(resp.Body, v.end == endDelivered)
+	a.Excerpt = excerpt(resp, v.end == endDelivered)
 	return a, v
 }
 
@@ -108,22 +108,32 @@ func (j *job) judgeLost(local string, v verdict) verdict {
 // excerpt reads at most maxResponseRead bytes, so that a small answer leaves the
 // connection usable, and returns the beginning. What goes wrong here changes nothing:
 // the status line has decided.
-func excerpt(body io.Reader, delivered bool) []byte {
-	if body == http.NoBody {
+func excerpt(resp *http.Response, delivered bool) []byte {
+	if resp.Body == http.NoBody {
 		return nil
 	}
 	keep := maxFailedExcerpt
 	if delivered {
 		keep = maxDeliveredExcerpt
 	}
-	limited := &io.LimitedReader{R: body, N: maxResponseRead}
-	var kept bytes.Buffer
-	_, err := io.CopyN(&kept, limited, int64(keep))
+	limited := &io.LimitedReader{R: resp.Body, N: maxResponseRead}
+	var kept []byte
+	var err error
+	if length := resp.ContentLength; length > 0 && length <= int64(keep) {
+		kept = make([]byte, length)
+		var n int
+		n, err = io.ReadFull(limited, kept)
+		kept = kept[:n]
+	} else {
+		var growing bytes.Buffer
+		_, err = io.CopyN(&growing, limited, int64(keep))
+		kept = growing.Bytes()
+	}
 	if err == nil {
 		_, _ = io.Copy(io.Discard, limited)
 	}
-	if kept.Len() == 0 {
+	if len(kept) == 0 {
 		return nil
 	}
-	return kept.Bytes()
+	return kept
 }
