@@ -133,6 +133,20 @@ func (f *figures) count(m *measurement, w window, posted *Posted, arrivals []int
 	f.judge(m, posted, seen)
 }
 
+// ends returns the deliveries a second in the first minute of the window and in the last
+// one, or in its first and last third if it is shorter.
+func (f *figures) ends() (first, last float64) {
+	n := min(len(f.DeliveredBySecond)/3, 60)
+	if n == 0 {
+		return 0, 0
+	}
+	for i := range n {
+		first += float64(f.DeliveredBySecond[i])
+		last += float64(f.DeliveredBySecond[len(f.DeliveredBySecond)-1-i])
+	}
+	return first / float64(n), last / float64(n)
+}
+
 // judge says what makes the figures worthless.
 func (f *figures) judge(m *measurement, posted *Posted, seen *Counts) {
 	if f.Accepted == 0 {

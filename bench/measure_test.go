@@ -129,6 +129,24 @@ func TestBacklogIsDeliveredOnceItIsWhole(t *testing.T) {
 	}
 }
 
+// What a long run is for: records are removed while others come, and the rate at its end is
+// compared with that at its beginning.
+func TestTheEndOfARunIsComparedWithItsBeginning(t *testing.T) {
+	o := shortOptions(t)
+	o.steady, o.duration = true, 3*time.Second
+	r, err := measure(t.Context(), choose(t, o, ""), t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkReport(t, r)
+	if f := r.of("relay")[0]; first(f) == 0 || last(f) == 0 {
+		t.Errorf("by second: %v", f.DeliveredBySecond)
+	}
+	if len(r.Ratios) != 1 || r.Ratios[0].Median == 0 {
+		t.Errorf("%+v", r.Ratios)
+	}
+}
+
 func TestDeliveriesOverTLS(t *testing.T) {
 	for _, w := range []wire{wireHTTP1, wireHTTP2} { // of which the sink speaks no other
 		o := shortOptions(t)

@@ -23,6 +23,7 @@ type options struct {
 	fanout   int
 	others   int
 	backlog  int
+	steady   bool
 	tls      wire
 	systems  []system
 	caddy    string
@@ -64,6 +65,7 @@ func parseOptions(args []string) (options, error) {
 	flags.IntVar(&o.fanout, "fanout", o.fanout, "subscriptions that each event is delivered to")
 	flags.IntVar(&o.others, "others", o.others, "further subscriptions, to which no event is delivered")
 	flags.IntVar(&o.backlog, "backlog", o.backlog, "post so many events while the subscription is paused; the window is then the time in which they are delivered")
+	flags.BoolVar(&o.steady, "steady", o.steady, "keep records for a minute and the store below "+steadyMaxSize+", and compare the end of the window with its beginning; meant for -duration 30m")
 	flags.Var(&o.tls, "tls", "deliveries over TLS with this protocol, h1 or h2, connections kept (default: without TLS)")
 	flags.StringVar(&names, "systems", "", "what is measured, by commas: "+systemNames()+" (default: what the mode compares)")
 	flags.StringVar(&o.caddy, "caddy", o.caddy, "Caddy built by ./xcaddy.sh; if it is missing or the value empty, this program is Caddy itself")
@@ -111,7 +113,7 @@ func (o *options) check() error {
 // checkModes refuses modes that do not go together: what would be compared is one thing.
 func (o *options) checkModes() error {
 	var modes []string
-	for name, on := range map[string]bool{"-rate": o.rate > 0, "-fanout": o.fanout > 1, "-others": o.others > 0, "-backlog": o.backlog > 0} {
+	for name, on := range map[string]bool{"-rate": o.rate > 0, "-fanout": o.fanout > 1, "-others": o.others > 0, "-backlog": o.backlog > 0, "-steady": o.steady} {
 		if on {
 			modes = append(modes, name)
 		}
@@ -135,6 +137,8 @@ func (o *options) choose(names string) error {
 			names = "relay,relay-alone"
 		case o.backlog > 0:
 			names = "relay,relay-backlog"
+		case o.steady:
+			names = "relay"
 		case o.tls != wirePlain:
 			names = "relay,proxy"
 		case o.postgres != "":

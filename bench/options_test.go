@@ -55,6 +55,7 @@ func TestOptionsAreJudgedBeforeAnythingIsStarted(t *testing.T) {
 		"-tls h3":                   "-help",
 		"-backlog 5 -fanout 2":      "do not go together",
 		"-systems relay-backlog":    "needs -backlog",
+		"-steady -fanout 2":         "do not go together",
 		"-systems client -tls h1":   "does not speak TLS",
 		"now":                       `"now"`,
 		"-unknown":                  "-help",
@@ -75,6 +76,7 @@ func TestModesCompareWhatTheyAreAbout(t *testing.T) {
 		"-fanout 10":             "relay relay-defaults client",
 		"-others 10":             "relay relay-alone",
 		"-backlog 10":            "relay relay-backlog",
+		"-steady":                "relay",
 		"-tls h2":                "relay proxy",
 		"-systems client,commit": "client commit",
 	}

@@ -56,7 +56,7 @@ func run(ctx context.Context, o *options, s system, round int, workdir string) (
 		return nil, err
 	}
 	if s.isCaddy() {
-		c := site{sink: address, secret: m.secret, fanout: o.fanout, others: o.others, tls: o.tls, roots: roots}
+		c := site{sink: address, secret: m.secret, fanout: o.fanout, others: o.others, steady: o.steady, tls: o.tls, roots: roots}
 		if s.postgres {
 			c.dsn, c.schema = o.postgres, schemaOf(round)
 			defer func() { err = errors.Join(err, dropSchema(c.dsn, c.schema)) }()

@@ -53,6 +53,11 @@ func columns(o *options) []column {
 		{"end_to_end_p50_ms", "e2e p50", func(f *figures) float64 { return f.EndToEnd.P50 }, "%.2f", hands},
 		{"end_to_end_p99_ms", "p99 ms", func(f *figures) float64 { return f.EndToEnd.P99 }, "%.2f", hands},
 	}
+	if o.steady {
+		list = append(list,
+			column{"first_minute_per_second", "first min", first, "%.0f", delivers},
+			column{"last_minute_per_second", "last min", last, "%.0f", delivers})
+	}
 	if o.rate > 0 {
 		relays := func(s system) bool { return s.kind == kindRelay }
 		list = append(list,
@@ -72,6 +77,16 @@ func columns(o *options) []column {
 		column{"disk_bytes_per_event", "disk B/ev", func(f *figures) float64 { return f.Written }, "%.0f", nil},
 		column{"others_cpu_percent", "others %", func(f *figures) float64 { return f.OthersCPU }, "%.0f", nil},
 		column{"events", "events", func(f *figures) float64 { return float64(f.Events) }, "%.0f", nil})
+}
+
+func first(f *figures) float64 {
+	first, _ := f.ends()
+	return first
+}
+
+func last(f *figures) float64 {
+	_, last := f.ends()
+	return last
 }
 
 // ratio is one figure of a system divided by one of another, round by round: both were
@@ -123,6 +138,10 @@ func ratios(o *options) []*ratio {
 	case o.backlog > 0:
 		return []*ratio{
 			{Figure: "delivered/s", System: "relay-backlog", To: "relay", value: delivered, toValue: delivered, Goal: "≥ 1"},
+		}
+	case o.steady:
+		return []*ratio{
+			{Figure: "delivered/s, last minute ÷ first", System: "relay", To: "relay", value: last, toValue: first, Goal: "≥ 0.9"},
 		}
 	case o.tls != wirePlain:
 		return []*ratio{

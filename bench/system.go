@@ -85,6 +85,9 @@ func (s system) status() int {
 // given to be comparable.
 const maxInFlight = 256
 
+// steadyMaxSize is how large the store of a -steady run may become.
+const steadyMaxSize = "4GiB"
+
 // site is what a Caddyfile depends on.
 type site struct {
 	port   int
@@ -96,6 +99,8 @@ type site struct {
 	secret string
 	fanout int
 	others int
+	// steady has the store trimmed while the load is on.
+	steady bool
 	// tls and roots, the path of a certificate, say how the sink is spoken to.
 	tls   wire
 	roots string
@@ -120,6 +125,9 @@ func (s system) caddyfile(c site) string {
 
 func (s system) writeRelay(b *strings.Builder, c site) {
 	fmt.Fprintf(b, "\trelay {\n\t\tstorage %s\n\t\tregion bench 127.0.0.1\n", s.storage(c))
+	if c.steady {
+		b.WriteString("\t\tretention {\n\t\t\tdelivered 1m\n\t\t}\n")
+	}
 	for i := range c.fanout {
 		fmt.Fprintf(b, "\t\tsubscription s%d %s://%s%s%d {\n", i, c.tls.scheme(), c.sink, subscriptionPath, i)
 		fmt.Fprintf(b, "\t\t\tsign standard %s\n\t\t\tallow_ips 127.0.0.0/8\n", c.secret)
@@ -142,7 +150,10 @@ func (s system) writeRelay(b *strings.Builder, c site) {
 
 // storage is where a relay keeps its events.
 func (s system) storage(c site) string {
-	if !s.postgres {
+	switch {
+	case !s.postgres && c.steady:
+		return fmt.Sprintf("badger %q {\n\t\t\tmax_size %s\n\t\t}", c.store, steadyMaxSize)
+	case !s.postgres:
 		return fmt.Sprintf("badger %q", c.store)
 	}
 	return fmt.Sprintf("postgres %q {\n\t\t\tschema %s\n\t\t}", c.dsn, c.schema)
