@@ -11,13 +11,15 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/relay/shard"
 	"github.com/caddyrelay/caddyrelay/storage/postgres"
 )
 
 func init() { caddy.RegisterModule(new(PostgresStorage)) }
 
-// PostgresStorage keeps events in a PostgreSQL database, in a schema of its own. One relay
-// uses a schema at a time; another one takes over when that one has ended or died.
+// PostgresStorage keeps events in a PostgreSQL database, in a schema of its own. Several
+// relays may use one schema at the same time: all of them take events, and each makes the
+// deliveries of a part of the subscriptions; when one ends or dies, the others take over.
 type PostgresStorage struct {
 	// Where the database is: a URL, or words as libpq has them. It is a secret: `{env.*}`
 	// and `{file.*}` are replaced when the configuration is loaded. Of several hosts the
@@ -30,6 +32,10 @@ type PostgresStorage struct {
 
 	// The largest number of connections, at least 2. Applies at reload. Default: 8
 	MaxConns int `json:"max_conns,omitempty"`
+
+	// Into how many parts the subscriptions of a region are divided among the relays that use
+	// the schema, 1 to 1024. It is fixed when the schema is made. Default: 16
+	Shards int `json:"shards,omitempty"`
 
 	dsn    string
 	target postgres.Target
@@ -63,6 +69,11 @@ func (s *PostgresStorage) check() error {
 	if s.MaxConns != 0 {
 		if err := postgres.CheckMaxConns(s.MaxConns); err != nil {
 			return fmt.Errorf("max_conns: %w", err)
+		}
+	}
+	if s.Shards != 0 {
+		if err := shard.Check(s.Shards); err != nil {
+			return fmt.Errorf("shards: %w", err)
 		}
 	}
 	return nil
@@ -109,19 +120,35 @@ func (s *PostgresStorage) schema() string {
 	return s.Schema
 }
 
+func (s *PostgresStorage) shards() int {
+	if s.Shards == 0 {
+		return shard.Default
+	}
+	return s.Shards
+}
+
 // StoreKey implements [StorageOpener]: all ways to write one database have one key.
 func (s *PostgresStorage) StoreKey() (string, error) { return s.target.Key, nil }
 
 // OpenStore implements [StorageOpener].
 func (s *PostgresStorage) OpenStore(logger *zap.Logger) (relay.Store, error) {
-	return postgres.Open(postgres.Options{DSN: s.dsn, Schema: s.schema(), MaxConns: s.MaxConns, Logger: logger})
+	return postgres.Open(postgres.Options{DSN: s.dsn, Schema: s.schema(), MaxConns: s.MaxConns, Shards: s.shards(), Shared: true, Logger: logger})
 }
 
 // CheckStore implements [StorageConfigurer].
 func (s *PostgresStorage) CheckStore(store relay.Store) error {
-	if p, ok := store.(*postgres.Store); ok && p.Schema() != s.schema() {
+	p, ok := store.(*postgres.Store)
+	if !ok {
+		return nil
+	}
+	if p.Schema() != s.schema() {
 		return fmt.Errorf("storage postgres: schema: the relay has the schema %s of %s open, and a reload cannot change to %s; "+
 			"to move there, let the deliveries end, stop Caddy, and start it with the new schema", p.Schema(), s.target.Location, s.schema())
+	}
+	if p.Shards() != s.shards() {
+		return fmt.Errorf("storage postgres: shards: the schema %s of %s has %d, and a reload cannot change that to %d; "+
+			"to change it, stop all relays that use the schema, run UPDATE %[1]s.store SET shards = %[4]d, and start them with shards %[4]d",
+			p.Schema(), s.target.Location, p.Shards(), s.shards())
 	}
 	return nil
 }
@@ -140,6 +167,7 @@ func (s *PostgresStorage) ConfigureStore(store relay.Store) {
 //	postgres <dsn> {
 //		schema <name>
 //		max_conns <number>
+//		shards <number>
 //	}
 func (s *PostgresStorage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -170,6 +198,14 @@ func (s *PostgresStorage) words() vocabulary {
 				return fmt.Errorf("max_conns: %q is no number of connections; write e.g. max_conns %d", args[0], postgres.DefaultConns)
 			}
 			s.MaxConns = n
+			return s.check()
+		}},
+		"shards": {usage: "shards <number>", least: 1, most: 1, parse: func(args []string) error {
+			n, err := strconv.Atoi(args[0])
+			if err != nil || n == 0 {
+				return fmt.Errorf("shards: %q is no number of shards; write 1 to %d, e.g. shards %d", args[0], shard.Most, shard.Default)
+			}
+			s.Shards = n
 			return s.check()
 		}},
 	}

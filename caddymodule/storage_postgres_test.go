@@ -30,6 +30,8 @@ func TestPostgresInJSON(t *testing.T) {
 		`, "dsn": "{env.BAD_DSN}"`:                   "storage postgres: the DSN cannot be read; write it as a URL",
 		`, "dsn": "{env.DSN}", "schema": "A"`:        `storage postgres: schema: "A" is no name`,
 		`, "dsn": "{env.DSN}", "max_conns": 1`:       "storage postgres: max_conns: 1 connections are not possible",
+		`, "dsn": "{env.DSN}", "shards": -1`:         "storage postgres: shards: -1 shards are not possible: write 1 to 1024",
+		`, "dsn": "{env.DSN}", "shards": 1025`:       "storage postgres: shards: 1025 shards are not possible",
 		`, "dsn": "{env.DSN}", "max_connections": 1`: "max_connections",
 	} {
 		_, err := provision(t, postgresApp(storage))
@@ -88,6 +90,10 @@ func TestPostgresAtReload(t *testing.T) {
 	err := load(`, "schema": "other"`)
 	if err == nil || !strings.Contains(err.Error(), "has the schema caddyrelay of") || !strings.Contains(err.Error(), "start it with the new schema") {
 		t.Fatalf("another schema: %v", err)
+	}
+	err = load(`, "shards": 8`)
+	if err == nil || !strings.Contains(err.Error(), "shards: the schema caddyrelay of") || !strings.Contains(err.Error(), "UPDATE caddyrelay.store SET shards = 8") {
+		t.Fatalf("another number of shards: %v", err)
 	}
 	c.publish("a")
 	if got := server.Query(t, "postgres", "select count(*) from caddyrelay.events"); got != "3" {

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -79,84 +78,6 @@ func TestPostgresThroughKills(t *testing.T) {
 	t.Logf("%d events accepted, %d unknown, %d requests", n, unknown, len(got))
 	if storage := string(c.get("/relay/status").body); !strings.Contains(storage, `"postgres"`) || strings.Contains(storage, "relay@") {
 		t.Errorf("status: %s", storage)
-	}
-}
-
-// TestPostgresTakeover: a second relay is refused as long as the first one lives, even if
-// that one is only silent for a while; when it stays frozen, the second one takes its place
-// and the work goes on. Woken, the first one changes nothing any more, and says so.
-func TestPostgresTakeover(t *testing.T) {
-	t.Parallel()
-	server := postgrestest.New(t)
-	r := newReceiver(t)
-	r.down()
-	o := &oracle{secret: newSecret(), matching: func(string) []string { return []string{"crm"} }}
-	lines := fmt.Sprintf(`
-		subscription crm %s {
-			allow_ips 127.0.0.1
-			sign standard {env.SECRET}
-			retry %s
-			breaker off
-		}`, r.url(), strings.Repeat("1s ", 100))
-	first := run(t, lines, withPostgres(server), withEnv("SECRET="+o.secret))
-	second := prepare(t, withPostgres(server), withEnv("SECRET="+o.secret))
-	second.configure(lines)
-	second.spawn()
-	if code := second.wait(); code == 0 {
-		t.Fatal("a second relay was started on the schema of the first")
-	}
-	name := fmt.Sprintf("process %d on ", first.cmd.Process.Pid)
-	if log := second.log(); !strings.Contains(log, "another relay uses this schema: "+name) {
-		t.Fatalf("the refusal does not name %q:\n%s", name, log)
-	}
-
-	const n = 50
-	for i := range n {
-		body := fmt.Sprintf(`{"order":%d}`, i)
-		o.sending("order.paid", body)
-		if !o.answered(body, first.post("/v1/events/order.paid", body, "Idempotency-Key", fmt.Sprint(i))) {
-			t.Fatal("an event was not taken")
-		}
-	}
-	if err := first.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = first.cmd.Process.Signal(syscall.SIGCONT) }()
-	frozen := time.Now()
-	r.up()
-	second.start()
-	t.Logf("taken over after %s", time.Since(frozen).Round(100*time.Millisecond))
-	defer func() {
-		if code := second.stop(); code != 0 {
-			t.Errorf("stopped with exit code %d; want 0", code)
-		}
-	}()
-	// It knows what was accepted by the other one, keys included.
-	if a := second.post("/v1/events/order.paid", `{"order":0}`, "Idempotency-Key", "0"); !o.answered(`{"order":0}`, a) || !strings.Contains(string(a.body), `"duplicate":true`) {
-		t.Errorf("a repeat at the relay that took over: %s", a)
-	}
-	r.want(n)
-	second.drained()
-
-	o.killed(func() { _ = first.cmd.Process.Signal(syscall.SIGCONT) })
-	eventually(t, func() bool { return first.readiness() == http.StatusServiceUnavailable }, func() string { return "the first one does not notice:\n" + first.log() })
-	if a := first.post("/v1/events/order.paid", `{"late":1}`); a.status != http.StatusServiceUnavailable {
-		t.Errorf("the first one takes an event: %s", a)
-	}
-	// Was it in the middle of a commit, then it has ended without an answer, and it is the next
-	// connection that finds the other one.
-	taken := fmt.Sprintf("another relay has taken over this schema: process %d on ", second.cmd.Process.Pid)
-	eventually(t, func() bool { return strings.Contains(first.log(), taken) },
-		func() string { return "the first one does not say who has taken over:\n" + first.log() })
-	if a := first.post("/v1/events/order.paid", `{"late":2}`); a.status != http.StatusServiceUnavailable || first.readiness() != http.StatusServiceUnavailable {
-		t.Errorf("the first one takes an event: %s", a)
-	}
-	body := `{"order":"last"}`
-	o.sending("order.paid", body)
-	o.answered(body, second.post("/v1/events/order.paid", body))
-	second.drained()
-	for _, breach := range o.breaches(r.got(), second.deliveries()) {
-		t.Error(breach)
 	}
 }
 

@@ -41,6 +41,7 @@ func (r *appendRequest) alone() bool { return false }
 
 // plan implements request.
 func (r *appendRequest) plan(_ context.Context, c *committer) error {
+	r.receipts, r.fresh = nil, nil
 	repeats, all, err := relay.Repeats(&r.batch, c)
 	if err != nil || all != nil {
 		r.receipts = all
@@ -111,12 +112,6 @@ func (r *appendRequest) write(c *committer, repeats []relay.Repeat[receipt]) err
 		}
 	}
 	return nil
-}
-
-// spoil gives up a group in the middle of a request, which leaves it in part.
-func (c *committer) spoil(err error) error {
-	c.fail(err)
-	return c.broken
 }
 
 // add writes the event of item i with its entries.

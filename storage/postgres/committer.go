@@ -2,11 +2,8 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"runtime"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +23,9 @@ type request interface {
 	// own.
 	alone() bool
 	// plan adds what is to be written to the committer's group, or says why nothing is
-	// written. It changes the committer's state only once it cannot fail.
+	// written. It changes the committer's state only once it cannot fail. It is called again
+	// for a group that could not be written since another relay had written meanwhile: what
+	// it planned before is void.
 	plan(ctx context.Context, c *committer) error
 	// settle is called when the group is committed, or with the error.
 	settle(err error)
@@ -34,31 +33,44 @@ type request interface {
 	answer() chan error
 }
 
-// committer is the only writer. It gathers requests into groups.
+// committer is the only writer of this relay. It gathers requests into groups.
 type committer struct {
 	s          *Store
 	conn       *pgx.Conn
-	epoch      int64
 	partitions partitions
-	// renewed is when the lease was last renewed.
-	renewed time.Time
 	// doubtful is set by the server's word that a commit is not where it should be.
 	doubtful atomic.Bool
-
 	// broken is the error that every request gets, once there is one.
 	broken error
+
+	place place // among the members
 
 	// The group under way and who waits for it.
 	group   group
 	waiting []waiter
 	// known are idempotency keys that were looked up or added: nil for those that are new.
-	known map[hash]*known
+	// sought says that they were looked up.
+	known  map[hash]*known
+	sought bool
+	// locked says that the row of the tail is locked by a transaction which is open.
+	locked bool
+	// strange says that something was read which is not known here: somebody else has written.
+	strange bool
 
 	// State as it will be after the group.
 	tail      tail
 	touched   []*sub
 	fresh     []*sub // not in the table yet
 	freshName map[string]*sub
+}
+
+// tail is where the log ends.
+type tail struct {
+	last    relay.Seq
+	ordinal uint64
+	live    int64
+	// epoch is that of the members, rev the number of the last change of subscriptions.
+	epoch, rev int64
 }
 
 type waiter struct {
@@ -73,13 +85,17 @@ const (
 	groupWeight = 4 << 20
 )
 
-// run takes requests until the channel is closed.
+// run takes requests until the channel is closed. Between groups it looks after the lease,
+// and at what other members have done.
 func (c *committer) run() {
 	defer close(c.s.stopped)
-	renew := time.NewTicker(c.s.times.renew / 2)
-	defer renew.Stop()
+	tick := time.NewTicker(c.s.times.look())
+	defer tick.Stop()
+	hinted := time.NewTimer(0)
+	defer hinted.Stop()
 	for {
 		var gathered []request
+		look := false
 		select {
 		case r, ok := <-c.s.requests:
 			if !ok {
@@ -89,12 +105,18 @@ func (c *committer) run() {
 			// Those who were just answered come again at once, if they are let.
 			runtime.Gosched()
 			gathered = c.gather(r)
-		case <-renew.C:
-			if time.Since(c.renewed) < c.s.times.renew {
-				continue
-			}
+		case <-c.s.hints:
+			// Hints may come thick and fast.
+			hinted.Reset(max(0, hintPause-time.Since(c.place.looked)))
+			continue
+		case <-hinted.C:
+			look = true
+		case <-tick.C:
 		}
 		c.take(gathered)
+		if look || time.Since(c.place.looked) >= c.s.times.look() {
+			c.look()
+		}
 		if c.broken != nil && !c.mend() {
 			c.end()
 			return
@@ -119,29 +141,46 @@ func (c *committer) gather(r request) []request {
 	return all
 }
 
-// take plans and commits requests. Without any it renews the lease.
+// take plans and commits requests, group by group.
 func (c *committer) take(requests []request) {
-	if err := c.bounded(func(ctx context.Context) error { return c.lookUp(ctx, requests) }); err != nil {
-		c.fail(err)
-	}
-	for i, r := range requests {
-		alone := r.alone()
-		if alone || i > 0 && (c.group.rows() >= groupRows || c.group.weight >= groupWeight) {
-			c.flush()
+	c.forget()
+	for len(requests) > 0 {
+		n := len(requests)
+		if c.broken == nil {
+			err := c.bounded(func(ctx context.Context) (err error) { n, err = c.write(ctx, requests); return err })
+			if err != nil {
+				c.fail(err)
+				n = len(requests)
+			}
 		}
-		err := c.broken
-		if err == nil {
-			err = c.bounded(func(ctx context.Context) error { return r.plan(ctx, c) })
-		}
-		c.waiting = append(c.waiting, waiter{r, err})
-		if alone {
-			c.flush()
+		c.answer(requests[:n])
+		requests = requests[n:]
+	}
+}
+
+// answer answers requests, of which those of the group stand in c.waiting.
+func (c *committer) answer(requests []request) {
+	if c.broken != nil {
+		c.waiting = c.waiting[:0]
+		for _, r := range requests {
+			c.waiting = append(c.waiting, waiter{r, c.broken})
 		}
 	}
-	if len(c.waiting) > 0 || len(requests) == 0 {
-		c.flush()
+	// All are settled before the first is answered, and in commit order.
+	for _, w := range c.waiting {
+		w.request.settle(w.err)
 	}
+	for i, w := range c.waiting {
+		w.request.answer() <- w.err
+		c.waiting[i] = waiter{}
+	}
+	c.waiting = c.waiting[:0]
+}
+
+// forget drops what was looked up.
+func (c *committer) forget() {
 	clear(c.known)
+	c.sought = false
 }
 
 // bounded runs what speaks with the server.
@@ -151,42 +190,15 @@ func (c *committer) bounded(fn func(ctx context.Context) error) error {
 	return fn(ctx)
 }
 
-// flush commits the group, publishes the state after it, and answers.
-func (c *committer) flush() {
-	if c.broken == nil {
-		if err := c.bounded(c.commit); err != nil {
-			c.fail(err)
-		} else {
-			c.publish()
-		}
-	}
-	c.group = newGroup()
-	// All are settled before the first is answered, and in commit order.
-	for i := range c.waiting {
-		if w := &c.waiting[i]; c.broken != nil {
-			w.err = c.broken
-		}
-		c.waiting[i].request.settle(c.waiting[i].err)
-	}
-	for i, w := range c.waiting {
-		w.request.answer() <- w.err
-		c.waiting[i] = waiter{}
-	}
-	c.waiting = c.waiting[:0]
-}
-
 // fail ends all writing until the state was read from the database again: what of the group
 // was committed is not known.
 func (c *committer) fail(err error) {
 	if c.broken != nil {
 		return
 	}
-	switch {
-	case isFenced(err):
-		err = &TakenOverError{c.newOwner()}
-	case pgconn.Timeout(err):
-		// Time goes on for a relay that is frozen: whether another one took over meanwhile
-		// is found out by the next connection.
+	if pgconn.Timeout(err) {
+		// Time goes on for a relay that is frozen: what others did meanwhile is found out by
+		// the next connection.
 		err = fmt.Errorf("the database has not answered within %s, or this relay stood still: %w", c.s.times.commit, err)
 	}
 	c.broken = fmt.Errorf("%w: committing a group: %w", relay.ErrBroken, err)
@@ -197,138 +209,10 @@ func (c *committer) fail(err error) {
 	c.s.log.Error("the store has failed and takes no more writes until it is opened again", zap.Error(err))
 }
 
-// empty reports whether the group changes nothing.
-func (c *committer) empty() bool { return c.group.rows() == 0 && len(c.touched) == 0 }
-
-// commitTries is how often a group is sent that the server could not serialize.
-const commitTries = 5
-
-// commit writes the group. A group that changes nothing renews the lease, if it is time.
-func (c *committer) commit(ctx context.Context) error {
-	if c.empty() && time.Since(c.renewed) < c.s.times.renew {
-		return nil
-	}
-	if err := c.makeRoom(ctx); err != nil {
-		return err
-	}
-	for try := 1; ; try++ {
-		began := time.Now()
-		err := c.send(ctx)
-		if err == nil {
-			c.renewed = began
-			return nil
-		}
-		// Only these are sure to have changed nothing, and may succeed when repeated.
-		if try == commitTries || !isCode(err, "40001", "40P01") {
-			return err
-		}
-	}
-}
-
-// send sends the group's statements together. Without a BEGIN they are one transaction,
-// which ends with the last of them.
-func (c *committer) send(ctx context.Context) error {
-	b := &pgx.Batch{}
-	if !c.group.synced {
-		// The row in the log of the server is written later: what is lost with a crash is
-		// done again.
-		b.Queue("select set_config('synchronous_commit', 'off', true)")
-	}
-	lease := c.s.times.lease
-	if c.empty() {
-		b.Queue(renewLease, c.epoch, lease)
-	} else {
-		b.Queue(moveTail, c.epoch, lease, int64(c.tail.last), int64(c.tail.ordinal), c.tail.live)
-	}
-	if err := c.queueSubscriptions(b); err != nil {
-		return err
-	}
-	if err := c.group.queue(b); err != nil {
-		return err
-	}
-	c.doubtful.Store(false)
-	if len(c.fresh) > 0 {
-		c.s.subs.expect(c.fresh)
-	}
-	if err := c.conn.SendBatch(ctx, b).Close(); err != nil {
-		return err
-	}
-	if c.group.synced && c.doubtful.Load() {
-		return errors.New("the server has committed without waiting for its standby, as it was told by somebody who cancelled the wait")
-	}
-	return nil
-}
-
-// notice hears what the server says beside its answers.
-func (c *committer) notice(_ *pgconn.PgConn, n *pgconn.Notice) {
-	if n.Routine == "SyncRepWaitForLSN" {
-		c.doubtful.Store(true)
-	}
-}
-
-// queueSubscriptions writes those that are new, and the progress of those that changed.
-func (c *committer) queueSubscriptions(b *pgx.Batch) error {
-	var ids []int32
-	var names, records []string
-	var heads []int64
-	add := func(u *sub) error {
-		record, err := encodeProgress(&u.next)
-		ids = append(ids, u.id)
-		names = append(names, column(u.name))
-		heads = append(heads, int64(u.next.Head))
-		records = append(records, record)
-		return err
-	}
-	for _, u := range c.fresh {
-		if err := add(u); err != nil {
-			return err
-		}
-	}
-	if len(ids) > 0 {
-		b.Queue(insertSubscriptions, ids, names, heads, records)
-	}
-	ids, names, heads, records = nil, nil, nil, nil
-	for _, u := range c.touched {
-		if c.freshName[u.name] != nil {
-			continue
-		}
-		if err := add(u); err != nil {
-			return err
-		}
-	}
-	if len(ids) > 0 {
-		b.Queue(updateSubscriptions, ids, heads, records)
-	}
-	return nil
-}
-
-const (
-	insertSubscriptions = `insert into subscriptions (id, name, head, progress)
-		select s.id, s.name, s.head, s.progress::json
-		from unnest($1::integer[], $2::text[], $3::bigint[], $4::text[]) as s (id, name, head, progress)`
-	updateSubscriptions = `update subscriptions u set head = s.head, progress = s.progress::json
-		from unnest($1::integer[], $2::bigint[], $3::text[]) as s (id, head, progress) where u.id = s.id`
-)
-
-// publish makes what the group changed visible to readers.
-func (c *committer) publish() {
-	t := &c.s.subs
-	t.mu.Lock()
-	for _, u := range c.fresh {
-		t.add(u)
-	}
-	t.coming = nil
-	for _, u := range c.touched {
-		u.current = u.next
-		u.touched = false
-	}
-	t.mu.Unlock()
-	c.s.mu.Lock()
-	c.s.tail = c.tail
-	c.s.mu.Unlock()
-	clear(c.touched)
-	clear(c.freshName)
-	c.touched, c.fresh = c.touched[:0], c.fresh[:0]
+// spoil gives up a group in the middle of a request, which leaves it in part.
+func (c *committer) spoil(err error) error {
+	c.fail(err)
+	return c.broken
 }
 
 // sub returns the subscription of that name, or makes it.
@@ -336,11 +220,8 @@ func (c *committer) sub(name string) *sub {
 	if u := c.find(name); u != nil {
 		return u
 	}
-	u := &sub{
-		id:   int32(len(c.s.subs.all()) + len(c.fresh) + 1),
-		name: name,
-		next: relay.Progress{Subscription: name},
-	}
+	u := &sub{id: int32(len(c.s.subs.all()) + len(c.fresh) + 1), name: name}
+	u.next.Subscription = name
 	c.fresh = append(c.fresh, u)
 	c.freshName[name] = u
 	c.touch(u)
@@ -361,7 +242,11 @@ func (c *committer) byID(id int32) (*sub, error) {
 	if n := int(id) - len(all) - 1; n >= 0 && n < len(c.fresh) {
 		return c.fresh[n], nil
 	}
-	return named(all, id)
+	u, err := named(all, id)
+	if err != nil && !c.locked {
+		c.strange = true
+	}
+	return u, err
 }
 
 // touch notes that u.next has changed.
@@ -372,24 +257,14 @@ func (c *committer) touch(u *sub) {
 	}
 }
 
-// lookUp finds out which of the requests' idempotency keys were stored before: one question
-// for all of them.
-func (c *committer) lookUp(ctx context.Context, requests []request) error {
-	var asked map[hash]bool
-	for _, r := range requests {
-		r.keys(func(k *relay.Key) {
-			if asked == nil {
-				asked = make(map[hash]bool)
-			}
-			asked[k.Hash()] = true
-		})
+// undo drops the group and all that it changed in memory.
+func (c *committer) undo() {
+	for _, u := range c.touched {
+		u.next, u.touched = u.current, false
 	}
-	if len(asked) == 0 || c.broken != nil {
-		return nil
-	}
-	hashes := make([][]byte, 0, len(asked))
-	for h := range maps.Keys(asked) {
-		hashes = append(hashes, slices.Clone(h[:]))
-	}
-	return c.loadKeys(ctx, hashes)
+	clear(c.touched)
+	clear(c.freshName)
+	c.touched, c.fresh, c.waiting = c.touched[:0], c.fresh[:0], c.waiting[:0]
+	c.group = newGroup()
+	c.tail = c.s.committed()
 }

@@ -121,8 +121,11 @@ func (o *Options) connConfig() (*pgx.ConnConfig, error) {
 	set := func(name, value string) { config.RuntimeParams[name] = value }
 	set("search_path", o.Schema)
 	set("timezone", "UTC")
-	set("lock_timeout", milliseconds(o.times.commit/2))
+	set("lock_timeout", milliseconds(o.times.commit/3))
 	set("idle_in_transaction_session_timeout", milliseconds(o.times.commit))
+	// No question here is worth compiling, which may take a second on a busy server: it would
+	// be done for those that have to read a small table from end to end.
+	set("jit", "off")
 	if config.RuntimeParams["application_name"] == "" {
 		set("application_name", "caddy-relay")
 	}
@@ -156,10 +159,16 @@ func (o *Options) poolConfig() (*pgxpool.Config, error) {
 	}
 	config.ConnConfig = conn
 	config.MaxConns = int32(o.MaxConns - 1)
+	if o.listens() {
+		config.MaxConns--
+	}
 	config.MinConns = 0
 	config.MaxConnIdleTime = 5 * time.Minute
 	return config, nil
 }
+
+// listens reports whether there is a connection to spare for notifications.
+func (o *Options) listens() bool { return o.Shared && o.MaxConns > LeastConns }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -68,31 +69,36 @@ func loadPartitions(ctx context.Context, conn *pgx.Conn, schema string) (partiti
 	return all, err
 }
 
-// makeRoom makes the partitions that the group needs. It is done before the group, apart
-// from it: what is made and not used does no harm.
-func (c *committer) makeRoom(ctx context.Context) error {
+// partition is one of a table.
+type partition struct {
+	table string
+	day   day
+}
+
+// missing lists the partitions that the group needs and that are not known to be there.
+func (c *committer) missing() (all []partition) {
 	events, keys := c.group.days()
 	for _, d := range events {
 		for _, table := range []string{"events", "attempts"} {
-			if err := c.makePartition(ctx, table, d); err != nil {
-				return err
+			if !c.partitions[table][d] {
+				all = append(all, partition{table, d})
 			}
 		}
 	}
 	for _, d := range keys {
-		if err := c.makePartition(ctx, "keys", d); err != nil {
-			return err
+		if p := (partition{"keys", d}); !c.partitions["keys"][d] && !slices.Contains(all, p) {
+			all = append(all, p)
 		}
 	}
-	return nil
+	return all
 }
 
 func (c *committer) makePartition(ctx context.Context, table string, d day) error {
-	if c.partitions[table][d] {
-		return nil
-	}
 	_, err := c.conn.Exec(ctx, fmt.Sprintf("create table if not exists %s partition of %s for values from (%d) to (%d)",
 		d.partition(table), table, d.first(), (d+1).first()))
+	if isCode(err, "42P07", "23505") { // another member makes it at the same time, or has
+		err = nil
+	}
 	if err != nil {
 		return fmt.Errorf("making the partition %s: %w", d.partition(table), err)
 	}
@@ -100,7 +106,8 @@ func (c *committer) makePartition(ctx context.Context, table string, d day) erro
 	return nil
 }
 
-// dropPartition drops one that is empty, unless another relay has the lease.
+// dropPartition drops one that is empty, unless members have come or gone since they were
+// last looked at. It does not wait for those who read: all others would wait for it.
 func (c *committer) dropPartition(ctx context.Context, table string, d day) error {
 	name := d.partition(table)
 	var occupied bool
@@ -112,7 +119,10 @@ func (c *committer) dropPartition(ctx context.Context, table string, d day) erro
 		return err
 	}
 	defer func() { _ = tx.Rollback(ctx) }()
-	if _, err := tx.Exec(ctx, renewLease, c.epoch, c.s.times.lease); err != nil {
+	if t, err := scanTail(tx.QueryRow(ctx, lockTail)); err != nil || t.epoch != c.place.epoch {
+		return err
+	}
+	if _, err := tx.Exec(ctx, "set local lock_timeout = 200"); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, "drop table "+name); err != nil {

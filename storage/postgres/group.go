@@ -43,6 +43,8 @@ type group struct {
 	attempts   map[attemptPlace]*relay.Attempt
 	// further are statements of a request that has the group for itself.
 	further []statement
+	// hint: other members are to look at it.
+	hint bool
 }
 
 type statement struct {
@@ -284,7 +286,7 @@ const (
 	insertLog = `insert into log (subscription, pos, seq, size)
 		select * from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::integer[])`
 	insertKeys = `insert into keys (stored, hash, sum, receipts)
-		select k.stored, k.hash, k.Sum, k.Receipts::json
+		select k.stored, k.hash, k.sum, k.receipts::json
 		from unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::text[]) as k (stored, hash, sum, receipts)`
 	deleteExceptions = `delete from exceptions x
 		using unnest($1::integer[], $2::boolean[], $3::bigint[]) as gone (subscription, replay, first)

@@ -25,11 +25,12 @@ func (killing) plan(_ context.Context, c *committer) error {
 
 // abandon does to a store what kill -9 does: its connections end, and it says nothing.
 func (s *Store) abandon() {
-	s.stopOnce.Do(func() { close(s.stop) })
+	s.stop()
 	s.gate.Close()
 	s.requests <- killing{}
 	close(s.requests)
 	<-s.stopped
+	s.background.Wait()
 	s.pool.Load().Close()
 }
 
@@ -42,7 +43,7 @@ type holding struct {
 func (h *holding) plan(ctx context.Context, c *committer) error {
 	tx, err := c.conn.Begin(ctx)
 	if err == nil {
-		_, err = tx.Exec(ctx, renewLease, c.epoch, c.s.times.lease)
+		_, err = tx.Exec(ctx, lockTail)
 	}
 	close(h.held)
 	<-h.release

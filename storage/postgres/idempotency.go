@@ -21,8 +21,13 @@ func (c *committer) loadKeys(ctx context.Context, hashes [][]byte) error {
 	if err != nil {
 		return fmt.Errorf("looking up idempotency keys: %w", err)
 	}
+	return c.scanKeys(rows)
+}
+
+// scanKeys reads what selectKeys selects.
+func (c *committer) scanKeys(rows pgx.Rows) error {
 	var h, sum, raw []byte
-	_, err = pgx.ForEachRow(rows, []any{&h, &sum, &raw}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&h, &sum, &raw}, func() error {
 		k, err := decodeKnown(h, sum, raw)
 		if err == nil {
 			c.known[hash(h)] = k

@@ -60,7 +60,7 @@ func (j *judge) allows(t *trimmable, p *relay.TrimPolicy, forSize bool) bool {
 	for i, sub := range t.subs {
 		pos := t.positions[i]
 		u, err := j.c.byID(sub)
-		if err != nil || !finished(&u.next, uint64(pos)) {
+		if err != nil || !finished(&u.next.Progress, uint64(pos)) {
 			return false
 		}
 		place := exceptionPlace{sub, false, uint64(pos)}

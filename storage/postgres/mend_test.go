@@ -129,8 +129,10 @@ type wire struct {
 	target   string
 	deaf     atomic.Bool
 	stuck    atomic.Bool
-	mu       sync.Mutex
-	open     []net.Conn
+	// still is locked for reading by whoever hands on something.
+	still sync.RWMutex
+	mu    sync.Mutex
+	open  []net.Conn
 }
 
 func newWire(t *testing.T, server *postgrestest.Server) *wire {
@@ -170,6 +172,8 @@ func (w *wire) copy(to, from net.Conn, answers bool) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
+		w.still.RLock()
+		w.still.RUnlock() //nolint:staticcheck // it waits while the wire is still
 		if err != nil {
 			return
 		}
@@ -207,6 +211,7 @@ func TestAnswerOfCommitIsLost(t *testing.T) {
 			o := options(t)
 			w := newWire(t, postgrestest.Shared(t))
 			o.DSN, o.times.commit, o.times.connect = w.dsn(), impatience, impatience
+			o.times.renew = time.Hour // nothing but the group asks for an answer
 			s := openWith(t, o)
 			var offered []uint64
 			var mu sync.Mutex

@@ -41,6 +41,10 @@ const (
 
 // plan implements request.
 func (r *adoptRequest) plan(ctx context.Context, c *committer) error {
+	r.fresh = nil
+	if err := c.s.only("importing events"); err != nil {
+		return err
+	}
 	known, err := r.known(ctx, c)
 	if err != nil {
 		return c.spoil(err)
@@ -144,11 +148,15 @@ const selectKeysFrom = `select hash, sum, stored, receipts from keys where hash 
 
 // Keys implements [relay.Mover]. They are in the order of their hashes.
 func (s *Store) Keys(ctx context.Context, after *relay.KeyHash, limit int) (keys []relay.MovedKey, next *relay.KeyHash, err error) {
+	if err := s.only("exporting idempotency keys"); err != nil {
+		return nil, nil, err
+	}
 	from := []byte{}
 	if after != nil {
 		from = after[:]
 	}
 	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		keys = nil
 		rows, err := conn.Query(ctx, selectKeysFrom, from, limit+1)
 		if err != nil {
 			return err
@@ -219,6 +227,10 @@ func (r *adoptKeysRequest) answer() chan error    { return r.done }
 
 // plan implements request.
 func (r *adoptKeysRequest) plan(ctx context.Context, c *committer) error {
+	r.adopted = 0
+	if err := c.s.only("importing idempotency keys"); err != nil {
+		return err
+	}
 	if len(r.moved) > batchRows {
 		return &relay.BatchTooLargeError{Fits: batchRows}
 	}

@@ -62,6 +62,7 @@ func (r *noteRequest) answer() chan error    { return r.done }
 // plan implements request. The committer is the only writer: what it reads stays as it is
 // until it has written.
 func (r *noteRequest) plan(ctx context.Context, c *committer) error {
+	r.swapped = false
 	kept, err := readNote(ctx, c.conn, r.name)
 	if err != nil {
 		return c.spoil(err)

@@ -33,6 +33,7 @@ const updatePlaces = `update events set subscriptions = subscriptions || $2::int
 
 // plan implements request.
 func (r *placeRequest) plan(ctx context.Context, c *committer) error {
+	r.found = nil
 	e, err := c.event(ctx, r.seq)
 	if err != nil {
 		return err

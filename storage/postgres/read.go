@@ -10,15 +10,20 @@ import (
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
-// Progress implements [relay.Store]. It is answered from memory, in the order in which the
-// subscriptions were first used: only the relay that has the lease changes them.
+// Progress implements [relay.Store], in the order in which the subscriptions were first used.
+// It is answered from memory, unless there are others who may have changed something just now.
 func (s *Store) Progress(ctx context.Context) iter.Seq2[relay.Progress, error] {
 	return func(yield func(relay.Progress, error) bool) {
 		if s.gate.IsShut() {
 			yield(relay.Progress{}, relay.ErrClosed)
 			return
 		}
-		for _, p := range s.subs.progress() {
+		all, err := s.progress(ctx)
+		if err != nil {
+			yield(relay.Progress{}, err)
+			return
+		}
+		for _, p := range all {
 			if err := ctx.Err(); err != nil {
 				yield(relay.Progress{}, err)
 				return
@@ -28,6 +33,32 @@ func (s *Store) Progress(ctx context.Context) iter.Seq2[relay.Progress, error] {
 			}
 		}
 	}
+}
+
+func (s *Store) progress(ctx context.Context) (all []relay.Progress, err error) {
+	if !s.others() || s.reopening.Load() {
+		return s.subs.progress(), nil
+	}
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		subs, err := loadSubscriptions(ctx, conn)
+		all = make([]relay.Progress, len(subs))
+		for i, u := range subs {
+			all[i] = u.current.Progress
+		}
+		return err
+	})
+	return all, err
+}
+
+// upTo returns a subscription and the highest position that can be read. Where there are
+// others, that is what the database has; otherwise what is not committed as far as is known
+// here is not shown.
+func (s *Store) upTo(name string) (*sub, uint64) {
+	u, head := s.subs.head(name)
+	if s.others() {
+		return u, math.MaxInt64
+	}
+	return u, head
 }
 
 // selectEntries reads a part of a log, from which the size of each event is known before its
@@ -41,11 +72,12 @@ const selectEntries = `select l.pos, ` + eventColumns + `, e.data
 
 // Read implements [relay.Store].
 func (s *Store) Read(ctx context.Context, subscription string, after uint64, limit, maxBytes int) (entries []relay.Entry, err error) {
-	u, head := s.subs.head(subscription)
+	u, head := s.upTo(subscription)
 	if u == nil || limit <= 0 || after >= head {
 		return nil, s.check(ctx)
 	}
 	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		entries = nil
 		rows, err := conn.Query(ctx, selectEntries, u.id, int64(after), int64(head), limit, maxBytes)
 		if err != nil {
 			return err
@@ -101,7 +133,7 @@ func (s *Store) readAround(ctx context.Context, u *sub, after, head uint64) (ent
 
 // Log implements [relay.Store].
 func (s *Store) Log(ctx context.Context, subscription string, before uint64, limit int) (entries []relay.LogEntry, err error) {
-	u, head := s.subs.head(subscription)
+	u, head := s.upTo(subscription)
 	if u == nil || limit <= 0 {
 		return nil, s.check(ctx)
 	}

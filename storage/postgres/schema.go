@@ -43,6 +43,9 @@ var migrations = func() (all []string) {
 // ErrOtherSchema means that a schema is not one of this program, or one of a newer version.
 var ErrOtherSchema = errors.New("the schema cannot be used")
 
+// ErrOtherShards means that a schema was made with another number of shards.
+var ErrOtherShards = errors.New("the schema has another number of shards")
+
 // identity is made once with the schema.
 type identity struct {
 	id  [16]byte
@@ -62,7 +65,7 @@ func (o *Options) migrate(ctx context.Context, conn *pgx.Conn) (me identity, err
 			return me, err
 		}
 		select {
-		case <-time.After(leasePause):
+		case <-time.After(enterPause):
 		case <-ctx.Done():
 			return me, err
 		}
@@ -90,6 +93,11 @@ func (o *Options) migrateIn(ctx context.Context, tx pgx.Tx) (me identity, err er
 	if version > len(migrations) {
 		return me, fmt.Errorf("%w: the schema %s has version %d, this program knows versions up to %d; start a version that is as new as the one that made it",
 			ErrOtherSchema, o.Schema, version, len(migrations))
+	}
+	if version == 1 {
+		if err := expectEarlier(ctx, tx); err != nil {
+			return me, err
+		}
 	}
 	for ; version < len(migrations); version++ {
 		if _, err := tx.Exec(ctx, migrations[version], pgx.QueryExecModeSimpleProtocol); err != nil {
@@ -158,16 +166,21 @@ func rightsHint(err error, o *Options) string {
 func (o *Options) identify(ctx context.Context, tx pgx.Tx) (me identity, err error) {
 	_, _ = rand.Read(me.id[:])
 	tag := int32(binary.BigEndian.Uint16(me.id[:]))
-	_, err = tx.Exec(ctx, "insert into store (application, id, tag) select $1, $2, $3 where not exists (select 1 from store)", application, me.id[:], tag)
+	_, err = tx.Exec(ctx, "insert into store (application, id, tag, shards) select $1, $2, $3, $4 where not exists (select 1 from store)", application, me.id[:], tag, o.Shards)
 	var id []byte
+	var shards int
 	if err == nil {
-		err = tx.QueryRow(ctx, "select id, tag from store").Scan(&id, &tag)
+		err = tx.QueryRow(ctx, "select id, tag, shards from store").Scan(&id, &tag, &shards)
 	}
 	if err == nil && len(id) != len(me.id) {
 		err = errors.New("it has a wrong length")
 	}
 	if err != nil {
 		return me, fmt.Errorf("reading the identity of the store: %w%s", err, rightsHint(err, o))
+	}
+	if shards != o.Shards {
+		return me, fmt.Errorf("%w: %d, and not %d; write shards %[2]d or, to change it, stop all relays that use the schema and run: UPDATE %[4]s.store SET shards = %[3]d",
+			ErrOtherShards, shards, o.Shards, o.Schema)
 	}
 	copy(me.id[:], id)
 	me.tag = uint16(tag)

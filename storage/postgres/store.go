@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/gate"
+	"github.com/caddyrelay/caddyrelay/relay/shard"
 )
 
 // Store is a [relay.Store] in a schema of a PostgreSQL database.
@@ -28,6 +29,8 @@ type Store struct {
 	identity identity
 	subs     table
 
+	cluster
+
 	mu       sync.Mutex
 	options  Options
 	tail     tail  // as committed
@@ -35,9 +38,9 @@ type Store struct {
 	reopened []func()
 
 	requests chan request
-	stop     chan struct{} // closed when Close begins
+	lifetime context.Context // until Close begins
+	stop     context.CancelFunc
 	stopped  chan struct{} // closed when the committer has ended
-	stopOnce sync.Once
 
 	trim trimmer
 }
@@ -53,8 +56,9 @@ const queueLength = 1024
 
 // Open opens the store that the options name, and makes its schema if it is not there.
 //
-// It waits for a relay that used the schema and has died. An error that is an [InUseError]
-// means that another one uses it, [ErrOtherSchema] that it is not one of this program or a
+// Without [Options.Shared] it waits for a relay that used the schema and has died. An error
+// that is an [InUseError] means that another one uses it, [ErrOtherShards] that it was made
+// with another number of shards, [ErrOtherSchema] that it is not one of this program or a
 // newer one, [ErrReadOnly] that the server is a standby, [ErrUnsafe] that it does not keep
 // what it commits. No error holds the password.
 func Open(o Options) (*Store, error) {
@@ -63,7 +67,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
-	for _, err := range []error{CheckSchema(o.Schema), CheckMaxConns(o.MaxConns)} {
+	for _, err := range []error{CheckSchema(o.Schema), CheckMaxConns(o.MaxConns), shard.Check(o.Shards)} {
 		if err != nil {
 			return nil, fmt.Errorf("opening the store in %s: %w", target.Location, err)
 		}
@@ -77,6 +81,7 @@ func Open(o Options) (*Store, error) {
 
 func open(o *Options, location string) (s *Store, err error) {
 	ctx := context.Background()
+	lifetime, stop := context.WithCancel(ctx)
 	s = &Store{
 		options:  *o,
 		location: location,
@@ -85,16 +90,24 @@ func open(o *Options, location string) (s *Store, err error) {
 		times:    o.times,
 		subs:     table{byName: make(map[string]*sub)},
 		requests: make(chan request, queueLength),
-		stop:     make(chan struct{}),
+		lifetime: lifetime,
+		stop:     stop,
 		stopped:  make(chan struct{}),
+		cluster: cluster{
+			shared: o.Shared, id: newID(o.Owner), shards: o.Shards,
+			hints: make(chan struct{}, 1), mail: make(chan struct{}, 1),
+			told: make(map[string]bool), heard: make(chan struct{}),
+		},
 	}
-	c := &committer{s: s}
+	c := &committer{s: s, known: make(map[hash]*known), freshName: make(map[string]*sub), group: newGroup()}
 	if err := c.connect(ctx); err != nil {
+		stop()
 		return nil, err
 	}
 	pool, err := o.newPool()
 	if err != nil {
-		c.disconnect()
+		stop()
+		c.end()
 		return nil, err
 	}
 	s.pool.Store(pool)
@@ -104,12 +117,13 @@ func open(o *Options, location string) (s *Store, err error) {
 
 // Close implements [relay.Store]. It must not be called from stored.
 func (s *Store) Close() error {
-	s.stopOnce.Do(func() { close(s.stop) })
+	s.stop()
 	if !s.gate.Close() {
 		return relay.ErrClosed
 	}
 	close(s.requests)
 	<-s.stopped
+	s.background.Wait()
 	s.pool.Load().Close()
 	s.retired.Wait()
 	return nil
@@ -145,6 +159,12 @@ func (s *Store) setFailure(err error) {
 	s.fail = err
 }
 
+func (s *Store) setTail(t tail) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tail = t
+}
+
 func (s *Store) committed() tail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,7 +183,8 @@ func (s *Store) submit(ctx context.Context, r request) error {
 	return relay.Submit(ctx, s.requests, r, r.answer())
 }
 
-// read runs fn with a connection that reads, within the gate and bounded in time.
+// read runs fn with a connection that reads, within the gate and bounded in time. fn is called
+// a second time where it has met a subscription that was not known.
 func (s *Store) read(ctx context.Context, fn func(ctx context.Context, conn *pgx.Conn) error) error {
 	if !s.gate.Enter() {
 		return relay.ErrClosed
@@ -183,7 +204,32 @@ func (s *Store) read(ctx context.Context, fn func(ctx context.Context, conn *pgx
 		return s.readError(ctx, explainConnect(err))
 	}
 	defer conn.Release()
-	return s.readError(ctx, fn(bounded, conn.Conn()))
+	misses := s.subs.misses.Load()
+	err = fn(bounded, conn.Conn())
+	if s.subs.misses.Load() != misses {
+		// There is a subscription that another relay has made just now.
+		if err := s.meet(bounded, conn.Conn()); err != nil {
+			return s.readError(ctx, err)
+		}
+		err = fn(bounded, conn.Conn())
+	}
+	return s.readError(ctx, err)
+}
+
+// meet reads the names of subscriptions that the committer does not know yet.
+func (s *Store) meet(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, "select id, name from subscriptions where id > $1", s.subs.last())
+	if err != nil {
+		return err
+	}
+	names := make(map[int32]string)
+	var id int32
+	var name string
+	if _, err := pgx.ForEachRow(rows, []any{&id, &name}, func() error { names[id] = name; return nil }); err != nil {
+		return err
+	}
+	s.subs.meet(names)
+	return nil
 }
 
 // readError says which errors of reading are the database's.

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 // quick are times that leave no test waiting. What bounds an answer is generous, since the
 // machine may be busy: a test in which no answer comes sets impatience.
 var quick = times{
-	lease: time.Minute, renew: 200 * time.Millisecond, vanished: time.Millisecond,
+	lease: time.Minute, renew: 200 * time.Millisecond, vanished: time.Millisecond, patience: 300 * time.Millisecond,
 	commit: 30 * time.Second, read: 30 * time.Second, connect: 15 * time.Second,
 	mendFirst: 10 * time.Millisecond, mendMost: 100 * time.Millisecond,
 }

@@ -42,6 +42,9 @@ func (s *Store) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, er
 	if err := s.check(ctx); err != nil {
 		return relay.Trimmed{}, err
 	}
+	if !s.leads() {
+		return relay.Trimmed{}, nil
+	}
 	s.trim.mu.Lock()
 	defer s.trim.mu.Unlock()
 	r := &trimRequest{policy: p, walk: &s.trim, done: make(chan error, 1)}
@@ -63,6 +66,8 @@ type trimRequest struct {
 	resting bool
 	trimmed relay.Trimmed
 	next    relay.Seq
+	// kept are the positions of events that stay.
+	kept []relay.Seq
 }
 
 func (r *trimRequest) keys(func(*relay.Key)) {}
@@ -103,25 +108,31 @@ const (
 
 // plan implements request.
 func (r *trimRequest) plan(ctx context.Context, c *committer) error {
+	r.trimmed, r.kept = relay.Trimmed{}, nil
 	if r.resting {
 		r.next = 0
 	} else if err := r.trimEvents(ctx, c); err != nil {
 		return c.spoil(fmt.Errorf("trimming events: %w", err))
 	}
-	tag, err := c.conn.Exec(ctx, trimOldKeys, min(int64(relay.SeqFrom(r.policy.KeysBefore)), math.MaxInt64), trimKeys, c.epoch)
+	tag, err := c.conn.Exec(ctx, trimOldKeys, min(int64(relay.SeqFrom(r.policy.KeysBefore)), math.MaxInt64), trimKeys, c.place.epoch)
 	if err != nil {
 		return c.spoil(fmt.Errorf("trimming idempotency keys: %w", err))
 	}
 	r.trimmed.Keys = int(tag.RowsAffected())
 	r.trimmed.More = r.trimmed.More || r.trimmed.Keys == trimKeys
+	return nil
+}
+
+// finish implements finisher.
+func (r *trimRequest) finish(ctx context.Context, c *committer) {
+	r.walk.keep(r.kept)
 	if r.resting || r.next > 0 || r.trimmed.More {
-		return nil
+		return
 	}
 	if err := r.dropEmpty(ctx, c); err != nil {
 		// They are in use just now: the next walk comes to them again.
 		c.s.log.Debug("partitions that are empty stay for now: " + err.Error())
 	}
-	return nil
 }
 
 // trimEvents looks at the next events and puts the removal of some into the group.
@@ -150,7 +161,7 @@ func (r *trimRequest) trimEvents(ctx context.Context, c *committer) error {
 	for i := range found {
 		t := &found[i]
 		if !j.allows(t, &r.policy, excess > 0) {
-			r.walk.keep(t.seq)
+			r.kept = append(r.kept, t.seq)
 			continue
 		}
 		excess -= liveSize(t.size)
@@ -183,12 +194,14 @@ func (r *trimRequest) oldest(ctx context.Context, c *committer, below relay.Seq)
 	})
 }
 
-func (w *trimmer) keep(s relay.Seq) {
-	if w.kept == nil {
-		w.kept = make(map[day]bool)
+func (w *trimmer) keep(kept []relay.Seq) {
+	for _, s := range kept {
+		if w.kept == nil {
+			w.kept = make(map[day]bool)
+		}
+		w.kept[dayOf(s)] = true
 	}
-	w.kept[dayOf(s)] = true
-	w.left++
+	w.left += len(kept)
 }
 
 // settle implements request. The walk goes on behind what was looked at.
