@@ -62,7 +62,7 @@ func (r reader) Read(b []byte) (int, error) {
 	n, err := r.Conn.Read(b[:min(int64(len(b)), r.left)])
 	r.left -= int64(n)
 	r.heard = r.heard || n > 0
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		r.failed = err
 	}
 	return n, err

@@ -68,22 +68,20 @@ func isNumber(q *gojq.Query) bool {
 
 // queries visits all parts of a program, the inner ones first.
 func queries(v reflect.Value, visit func(*gojq.Query)) {
-	switch v.Kind() {
-	case reflect.Pointer:
-		if v.IsNil() {
-			return
-		}
+	if v.Kind() == reflect.Pointer && !v.IsNil() {
 		queries(v.Elem(), visit)
 		if q, ok := v.Interface().(*gojq.Query); ok {
 			visit(q)
 		}
-	case reflect.Struct:
+	}
+	if v.Kind() == reflect.Struct {
 		for i := range v.NumField() {
 			if v.Type().Field(i).IsExported() {
 				queries(v.Field(i), visit)
 			}
 		}
-	case reflect.Slice:
+	}
+	if v.Kind() == reflect.Slice {
 		for i := range v.Len() {
 			queries(v.Index(i), visit)
 		}
