@@ -130,6 +130,45 @@ func TestFrozenRelayLosesAndForgets(t *testing.T) {
 	}
 }
 
+// Whoever cannot renew its lease begins nothing after it, though it knows of much to do.
+func TestNoAttemptAfterTheLease(t *testing.T) {
+	runFleet(t, 2, func(f *fleet) {
+		f.everywhere(func(n *node) []*relay.Subscription {
+			s := n.sub("crm")
+			s.RateLimit = relay.RateLimit{Events: 1, Window: time.Second}
+			return []*relay.Subscription{s}
+		})
+		first, _ := f.carrier("crm")
+		var ids []string
+		for i := range 60 {
+			ids = append(ids, f.nodes[i%2].publish("a", fmt.Sprint(i)).ID)
+		}
+		f.wait(3 * time.Second)
+		frozen := time.Now()
+		first.store.Freeze()
+		f.wait(20 * time.Second)
+		alone, late := 0, 0
+		for _, v := range f.sent.of("crm") {
+			if v.node != first || v.at.Before(frozen) {
+				continue
+			}
+			if alone++; v.at.After(frozen.Add(10 * time.Second)) {
+				late++
+			}
+		}
+		if alone == 0 || late > 0 {
+			t.Errorf("%d attempts without a word of the store, %d of them after the lease", alone, late)
+		}
+		first.store.Thaw()
+		f.wait(2 * time.Minute)
+		for _, id := range ids {
+			if n := f.sent.taken("crm", id); n < 1 || n > 2 {
+				t.Errorf("%s arrived %d times", id, n)
+			}
+		}
+	})
+}
+
 // Deliveries of one key come in order, and one after the other, whoever makes them.
 func TestOrderHoldsOverHandOvers(t *testing.T) {
 	runFleet(t, 3, func(f *fleet) {
