@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/caddyrelay/caddyrelay/relay"
@@ -13,6 +14,9 @@ type status struct {
 	Storage       storageStatus        `json:"storage"`
 	Regions       []regionStatus       `json:"regions"`
 	Subscriptions []subscriptionStatus `json:"subscriptions"`
+	// Instances are the relays that share the storage, this one first; none where the storage
+	// has one user.
+	Instances []instanceStatus `json:"instances"`
 	// Warnings are about the configuration, and about changes of addresses that were
 	// announced too late.
 	Warnings []string `json:"warnings"`
@@ -68,6 +72,19 @@ type subscriptionStatus struct {
 	FailingSince view.Time `json:"failing_since"`
 }
 
+type instanceStatus struct {
+	// ID tells which one it is; it is another one after each start.
+	ID string `json:"id"`
+	// Regions are those that it has an address of.
+	Regions []string `json:"regions"`
+	// Shards are the parts of all subscriptions of which it carries some, Subscriptions how
+	// many those are.
+	Shards        []int `json:"shards"`
+	Subscriptions int   `json:"subscriptions"`
+	// Seen is when it last said that it is alive.
+	Seen view.Time `json:"seen"`
+}
+
 // adminStatus answers GET /relay/status.
 func adminStatus(w http.ResponseWriter, r *http.Request, a *App, engine *relay.Relay) error {
 	subscriptions, err := engine.Status(r.Context())
@@ -78,6 +95,10 @@ func adminStatus(w http.ResponseWriter, r *http.Request, a *App, engine *relay.R
 	if err != nil {
 		return engineError(err)
 	}
+	members, err := engine.Members(r.Context())
+	if err != nil {
+		return engineError(err)
+	}
 	s := status{
 		Version: version(),
 		Storage: storageStatus{
@@ -85,7 +106,11 @@ func adminStatus(w http.ResponseWriter, r *http.Request, a *App, engine *relay.R
 		},
 		Regions:       a.regionStatus(),
 		Subscriptions: make([]subscriptionStatus, len(subscriptions)),
+		Instances:     make([]instanceStatus, len(members)),
 		Warnings:      append([]string{}, a.warned...),
+	}
+	for i := range members {
+		s.Instances[i] = showInstance(&members[i])
 	}
 	if err := engine.Err(); err != nil {
 		s.Storage.Error = err.Error()
@@ -95,8 +120,18 @@ func adminStatus(w http.ResponseWriter, r *http.Request, a *App, engine *relay.R
 	}
 	for i := range subscriptions {
 		s.Subscriptions[i] = a.showSubscription(&subscriptions[i])
+		if n := &subscriptions[i]; n.Reason == relay.ReasonNoInstance {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("subscription %q: its deliveries are held: %s", n.Name, n.Detail))
+		}
 	}
 	return writeJSON(w, http.StatusOK, s)
+}
+
+func showInstance(m *relay.MemberStatus) instanceStatus {
+	return instanceStatus{
+		ID: m.ID, Regions: append([]string{}, m.Regions...), Shards: append([]int{}, m.Shards...),
+		Subscriptions: m.Carries, Seen: view.Time{Time: m.Seen},
+	}
 }
 
 func (a *App) showSubscription(s *relay.SubscriptionStatus) subscriptionStatus {

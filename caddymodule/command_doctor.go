@@ -119,6 +119,7 @@ func (d *doctor) examine(cmd *cobra.Command) error {
 	if err := d.egress(cmd, c); err != nil {
 		return err
 	}
+	d.instances(s.Instances)
 	d.warnings(s.Warnings)
 	for i := range s.Subscriptions {
 		d.subscription(&s.Subscriptions[i])
@@ -140,6 +141,22 @@ func (d *doctor) config(file, adapter string) {
 		return
 	}
 	d.note(gradeOK, "config", name+" is valid", "")
+}
+
+// instances tells of the relays that share the storage, where there may be several.
+func (d *doctor) instances(all []instanceStatus) {
+	if len(all) == 0 {
+		return
+	}
+	described := make([]string, len(all))
+	for i, n := range all {
+		regions := "no region"
+		if len(n.Regions) > 0 {
+			regions = strings.Join(n.Regions, ", ")
+		}
+		described[i] = fmt.Sprintf("%s (%s) delivers for %d", n.ID, regions, n.Subscriptions)
+	}
+	d.note(gradeOK, "instances", fmt.Sprintf("%d on this storage: %s", len(all), strings.Join(described, "; ")), "")
 }
 
 // littleSpace is when the doctor warns of a volume's free space, in bytes.
@@ -180,6 +197,8 @@ func (d *doctor) subscription(s *subscriptionStatus) {
 		d.note(gradeWarn, check, detail, "see why with: caddy relay list deliveries --state retrying --subscription "+s.Name)
 	case s.Reason == relay.ReasonEgress:
 		d.note(gradeFail, check, detail, "give the region a usable address of the endpoint's family")
+	case s.Reason == relay.ReasonNoInstance:
+		d.note(gradeFail, check, detail, "start a relay where the addresses of its region are, or give this machine one of them")
 	case s.State == relay.SubscriptionPaused:
 		d.note(gradeWarn, check, detail, "")
 	case !s.FailingSince.IsZero():

@@ -23,13 +23,14 @@ var (
 	descState       = gauge("subscription_state", "1 for the state that the subscription is in, 0 for the others.", "subscription", "state")
 	descEgressUp    = gauge("egress_up", "Whether sockets can be bound to an address that is in use now.", "region", "address")
 	descStorageSize = gauge("storage_size_bytes", "Size of the stored records, by part.", "part")
+	descInstances   = gauge("instances", "Relays that share the storage and are alive, as this one knows; 1 where it has one user.")
 	descStorageFree = gauge("storage_free_bytes", "Room left on the volume of the storage; -1 if unknown.")
 )
 
 // Describe implements [prometheus.Collector].
 func (*gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descPending, descInFlight, descOldestDue, descLastSuccess, descState, descEgressUp, descStorageSize, descStorageFree,
+		descPending, descInFlight, descOldestDue, descLastSuccess, descState, descEgressUp, descInstances, descStorageSize, descStorageFree,
 	} {
 		ch <- d
 	}
@@ -72,6 +73,11 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			send(descState, number(s.State == state), s.Name, string(state))
 		}
 	}
+	members, err := engine.relay.Members(ctx)
+	if err != nil {
+		return
+	}
+	send(descInstances, float64(max(1, len(members))))
 	stats, err := engine.relay.Stats(ctx)
 	if err != nil {
 		return

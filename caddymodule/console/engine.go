@@ -14,6 +14,7 @@ type Engine interface {
 	Status(ctx context.Context) ([]relay.SubscriptionStatus, error)
 	SubscriptionStatus(ctx context.Context, name string) (relay.SubscriptionStatus, error)
 	Stats(ctx context.Context) (relay.StoreStats, error)
+	Members(ctx context.Context) ([]relay.MemberStatus, error)
 	Err() error
 
 	Deliveries(ctx context.Context, q relay.DeliveryQuery) (relay.DeliveryPage, error)

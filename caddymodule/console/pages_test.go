@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
 // crawl follows every link from the first page, and returns the pages that were found.
@@ -309,6 +310,19 @@ func TestASubscriptionShowsWhatItComesTo(t *testing.T) {
 func TestTheSystemPageShowsAddressesAndSpace(t *testing.T) {
 	run(t, func(w *world) {
 		w.wants("/system", "192.0.2.10", "198.51.100.10", "down", "it is not on this machine", "Engine memory", "Events stored so far 0")
+	})
+}
+
+// Relays that share a storage are shown; where there is one there is nothing to show.
+func TestTheSystemPageShowsRelaysOfOneStorage(t *testing.T) {
+	cluster := storagetest.NewCluster(time.Now)
+	runOn(t, func() relay.Store { return cluster.Open() }, func(w *world) {
+		w.wants("/system", "Relays", "m1 this one", "Subscriptions Last seen")
+	})
+	run(t, func(w *world) {
+		if strings.Contains(w.get("/system"), "Those that share this storage") {
+			t.Error("one relay is shown as several")
+		}
 	})
 }
 

@@ -10,10 +10,12 @@ import (
 
 // systemPage is about the machine: addresses, and space.
 type systemPage struct {
-	Regions  []Region
-	Planned  []egresslist.Planned
-	History  []egresslist.Announcement
-	Stats    relay.StoreStats
+	Regions []Region
+	Planned []egresslist.Planned
+	History []egresslist.Announcement
+	Stats   relay.StoreStats
+	// Members are the relays that share the store, this one first; none where it has one user.
+	Members  []relay.MemberStatus
 	Parts    []part
 	Total    int64
 	Refusing string
@@ -31,7 +33,11 @@ func (v *visit) system() error {
 	if err != nil {
 		return err
 	}
-	p := systemPage{Regions: v.options.Setup.Regions(), Stats: stats, Warnings: v.warnings()}
+	members, err := v.engine.Members(v.context())
+	if err != nil {
+		return err
+	}
+	p := systemPage{Members: members, Regions: v.options.Setup.Regions(), Stats: stats, Warnings: v.warnings()}
 	if err := v.engine.Err(); err != nil {
 		p.Refusing = err.Error()
 	}
