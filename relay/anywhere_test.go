@@ -329,13 +329,13 @@ func TestSteeringWhatNobodyCarries(t *testing.T) {
 	runFleet(t, 2, func(f *fleet) {
 		ctx := context.Background()
 		f.everywhere(func(n *node) []*relay.Subscription { return []*relay.Subscription{n.sub("crm"), n.sub("mail")} })
-		carrier, others := f.carrier("crm")
+		carrier, _ := f.carrier("crm")
 		if _, err := carrier.engine.Pause(ctx, "crm", ""); err != nil {
 			t.Fatal(err)
 		}
 		id := carrier.publish("a", "1").ID
 		f.everywhere(func(n *node) []*relay.Subscription { return []*relay.Subscription{n.sub("mail")} })
-		carrier, others = f.carrier("crm")
+		carrier, others := f.carrier("crm")
 		carrier.close() // and with it the last one that carries it
 		f.wait(time.Second)
 		if f.cluster.Owner("crm") != nil {
