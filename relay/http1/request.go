@@ -29,7 +29,7 @@ func addressOf(req *http.Request) string {
 }
 
 // messages are buffers of those requests that are on their way.
-var messages = sync.Pool{New: func() any { return new([]byte(make([]byte, 0, bufferSize))) }}
+var messages = sync.Pool{New: func() any { return new(make([]byte, 0, bufferSize)) }}
 
 // compose appends the request as it goes on the wire. It refuses what would break it apart: a
 // line break in a field's value is a field of its own, or another request (RFC 9112, section
