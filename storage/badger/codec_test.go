@@ -2,11 +2,14 @@ package badger
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"reflect"
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/s2"
 	"google.golang.org/protobuf/encoding/protowire"
 	"pgregory.net/rapid"
 
@@ -174,5 +177,54 @@ func TestDecodedEventAliasesNothing(t *testing.T) {
 	clear(rec)
 	if string(e.event.Data) != "body" || e.event.Type != "order.paid" {
 		t.Fatalf("%+v changed with its record", e.event)
+	}
+}
+
+// TestDataIsPackedWhereThatIsShorter: and comes back as it was, also where only its size is
+// asked for.
+func TestDataIsPackedWhereThatIsShorter(t *testing.T) {
+	random := make([]byte, 4096)
+	_, _ = rand.Read(random)
+	for name, c := range map[string]struct {
+		data   []byte
+		packed bool
+	}{
+		"none":         {nil, false},
+		"short":        {bytes.Repeat([]byte("x"), packFrom-1), false},
+		"long":         {bytes.Repeat([]byte("x"), packFrom), true},
+		"largest":      {bytes.Repeat([]byte("largest"), relay.MaxDataSize/7), true},
+		"as it stands": {random, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key := eventKey(7)
+			rec := encodeEvent(key, &relay.Event{Type: "a", Data: c.data}, 1, nil)
+			if shorter := len(rec) < len(c.data); shorter != c.packed {
+				t.Errorf("%d bytes take %d", len(c.data), len(rec))
+			}
+			whole, err := decodeEvent(key, rec, wholeEvent)
+			if err != nil || !bytes.Equal(whole.event.Data, c.data) || whole.event.Size != len(c.data) {
+				t.Errorf("%d bytes come back, and %d, %v", len(whole.event.Data), whole.event.Size, err)
+			}
+			without, err := decodeEvent(key, rec, withoutData)
+			if err != nil || without.event.Data != nil || without.event.Size != len(c.data) {
+				t.Errorf("without data: %+v, %v", without.event, err)
+			}
+		})
+	}
+}
+
+func TestPackedDataThatIsNoneIsUnreadable(t *testing.T) {
+	key := eventKey(7)
+	for name, packed := range map[string][]byte{
+		"empty":    {},
+		"cut":      s2.Encode(nil, bytes.Repeat([]byte("x"), 1000))[:5],
+		"too long": binary.AppendUvarint(nil, unpackMost+1),
+		"endless":  bytes.Repeat([]byte{0xff}, 20),
+	} {
+		rec := seal(key, protowire.AppendBytes(protowire.AppendTag(newRecord(100), eventPacked, protowire.BytesType), packed))
+		_, err := decodeEvent(key, rec, wholeEvent)
+		if corrupt, ok := errors.AsType[*CorruptError](err); !ok {
+			t.Errorf("%s: %v, %v", name, err, corrupt)
+		}
 	}
 }

@@ -32,6 +32,7 @@ const (
 	eventErased      = 15
 	eventMovedID     = 16 // with the next: of an event of another store
 	eventAccepted    = 17
+	eventPacked      = 18 // in the place of the data, where that is shorter
 
 	extensionName  = 1
 	extensionValue = 2
@@ -93,7 +94,13 @@ func encodeEvent(key []byte, e *relay.Event, ordinal uint64, places []place) []b
 		b = appendString(b, eventMovedID, e.ID)
 		b = appendTime(b, eventAccepted, e.Accepted)
 	}
-	b = appendBytes(b, eventData, e.Data)
+	withPacked(e.Data, func(packed []byte) {
+		if packed != nil {
+			b = appendBytes(b, eventPacked, packed)
+		} else {
+			b = appendBytes(b, eventData, e.Data)
+		}
+	})
 	return seal(key, b)
 }
 
@@ -221,6 +228,10 @@ func decodeEventField(e *relay.Event, f *field, part eventPart) (err error) {
 		e.Size = len(f.bytes)
 		if part == wholeEvent {
 			e.Data = bytes.Clone(f.bytes)
+		}
+	case eventPacked:
+		if e.Size, err = unpackedLen(f.bytes); err == nil && part == wholeEvent {
+			e.Data, err = unpack(f.bytes)
 		}
 	}
 	return err

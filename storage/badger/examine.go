@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	bdb "github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/caddyrelay/caddyrelay/storage/badger/files"
 )
@@ -90,7 +89,7 @@ func (x *examination) readManifest() error {
 	}
 	x.tables = make(map[uint64]files.TableInfo, len(there))
 	for _, id := range there {
-		x.tables[id] = files.TableInfo{Unknown: true, Compression: options.Snappy}
+		x.tables[id] = files.TableInfo{Unknown: true}
 	}
 	return nil
 }
@@ -164,7 +163,7 @@ func checkTable(name string, info files.TableInfo, keys files.Keys) (wrong strin
 func (x *examination) checkStrays() error {
 	for _, id := range x.strays {
 		name := files.TableName(x.dir, id)
-		t, err := files.OpenTable(name, files.TableInfo{Unknown: true, Compression: options.Snappy}, x.keys)
+		t, err := files.OpenTable(name, files.TableInfo{Unknown: true}, x.keys)
 		if err != nil {
 			continue // half written, and nobody was told that it is there
 		}
@@ -174,7 +173,7 @@ func (x *examination) checkStrays() error {
 		}
 		if only > 0 {
 			x.damaged(manifestName, "does not list the table %s, with %d records that stand nowhere else", filepath.Base(name), only)
-			x.tables[id] = files.TableInfo{Unknown: true, Compression: options.Snappy}
+			x.tables[id] = files.TableInfo{Unknown: true}
 		}
 	}
 	return nil

@@ -57,6 +57,7 @@ func (o *Options) step(what string) {
 const (
 	memTableSize   = 16 << 20
 	valueThreshold = 1 << 20
+	tableSize      = 4 << 20
 )
 
 // badgerOptions are chosen for what was measured, not by Badger's defaults.
@@ -65,7 +66,9 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 	if o.rest {
 		compactors = 0
 	}
-	return bdb.DefaultOptions(dir).
+	tuned := bdb.DefaultOptions(dir)
+	tuned.TableSizeMultiplier = 1
+	return tuned.
 		WithLogger(logger{o.Logger.Named("badger").Sugar(), o.reserve}).
 		// A commit returns when it is on the disk. Badger's own default is off.
 		WithSyncWrites(true).
@@ -74,7 +77,14 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		WithNumVersionsToKeep(1).
 		// Small memtables and caches: the relay lives inside a web server.
 		WithMemTableSize(memTableSize).
-		WithNumMemtables(3).
+		WithNumMemtables(2).
+		// Badger keeps up to eight buffers in which tables are built, and each of them is soon
+		// as large as the largest table needs: what a memtable becomes takes 24 MiB like this,
+		// and 68 where Badger compresses. Tables of all levels have one size, and meet few of
+		// the next level, so that few are built at once.
+		WithCompression(options.None).
+		WithBaseTableSize(tableSize).
+		WithLevelSizeMultiplier(4).
 		WithBlockCacheSize(16 << 20).
 		WithIndexCacheSize(32 << 20).
 		WithNumCompactors(compactors).

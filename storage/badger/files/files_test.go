@@ -117,7 +117,7 @@ func tableFiles(t *testing.T, dir string, keys Keys, unknown bool) (tables []*Ta
 	for _, id := range there {
 		info := m.Tables[id]
 		if unknown {
-			info = TableInfo{Unknown: true, Compression: info.Compression}
+			info = TableInfo{Unknown: true}
 		}
 		table, err := OpenTable(TableName(dir, id), info, keys)
 		if err != nil {

@@ -238,7 +238,19 @@ func (t *Table) content(i int) ([]byte, error) {
 			return nil, t.bad(i, "a block cannot be decrypted", err)
 		}
 	}
-	switch t.info.Compression {
+	if !t.info.Unknown {
+		return t.decompress(i, raw, t.info.Compression)
+	}
+	// Its checksum says how it is compressed.
+	if data, err := t.decompress(i, raw, options.None); err == nil {
+		return data, nil
+	}
+	return t.decompress(i, raw, options.Snappy)
+}
+
+// decompress returns a block decompressed and verified, without its checksum.
+func (t *Table) decompress(i int, raw []byte, how options.CompressionType) (data []byte, err error) {
+	switch how {
 	case options.None:
 	case options.Snappy:
 		if n, err := snappy.DecodedLen(raw); err != nil || n > mostBlock {
@@ -248,7 +260,7 @@ func (t *Table) content(i int) ([]byte, error) {
 			return nil, t.bad(i, "a block is damaged", err)
 		}
 	default:
-		return nil, t.bad(i, fmt.Sprintf("a block is compressed in the way %d, which is not known", t.info.Compression), nil)
+		return nil, t.bad(i, fmt.Sprintf("a block is compressed in the way %d, which is not known", how), nil)
 	}
 	n := len(raw) - 4
 	if n < 0 {
@@ -258,7 +270,7 @@ func (t *Table) content(i int) ([]byte, error) {
 	if sum > mostChecksum || int(sum) > n {
 		return nil, t.bad(i, "a block is damaged", nil)
 	}
-	data := raw[:n-int(sum)]
+	data = raw[:n-int(sum)]
 	if err := verify(data, raw[n-int(sum):n]); err != nil {
 		return nil, t.bad(i, "a block is damaged", err)
 	}
