@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	relayInvocation = regexp.MustCompile(`(?:\bcaddy|xcaddy\.sh) relay\b(.*)`)
+	relayInvocation = regexp.MustCompile(`(?:\bcaddy|xcaddy\.sh) relay\b([^)]*)`) // it may stand in $(...)
 	inlineCode      = regexp.MustCompile("`([^`\n]+)`")
 )
 
