@@ -32,7 +32,7 @@ const (
 func adminMachine(w http.ResponseWriter, r *http.Request, a *App, engine *relay.Relay) error {
 	stats, err := engine.Stats(r.Context())
 	if err != nil {
-		return engineError(err)
+		stats.Location = "" // the storage is away; the rest can be looked at
 	}
 	check := machineCheck{GraceSeconds: a.grace().Round(time.Millisecond).Seconds()}
 	check.lookAround(stats.Location)

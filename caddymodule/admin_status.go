@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 
@@ -91,14 +92,12 @@ func adminStatus(w http.ResponseWriter, r *http.Request, a *App, engine *relay.R
 	if err != nil {
 		return engineError(err)
 	}
-	stats, err := engine.Stats(r.Context())
-	if err != nil {
-		return engineError(err)
+	// A storage that is away cannot tell how large it is; that it is away, is told.
+	stats, storageErr := engine.Stats(r.Context())
+	if storageErr != nil {
+		stats = relay.StoreStats{Size: map[string]int64{}, Free: -1}
 	}
-	members, err := engine.Members(r.Context())
-	if err != nil {
-		return engineError(err)
-	}
+	members, membersErr := engine.Members(r.Context())
 	s := status{
 		Version: version(),
 		Storage: storageStatus{
@@ -112,7 +111,7 @@ func adminStatus(w http.ResponseWriter, r *http.Request, a *App, engine *relay.R
 	for i := range members {
 		s.Instances[i] = showInstance(&members[i])
 	}
-	if err := engine.Err(); err != nil {
+	if err := cmp.Or(engine.Err(), storageErr, membersErr); err != nil {
 		s.Storage.Error = err.Error()
 	}
 	for _, w := range engine.EgressWarnings() {

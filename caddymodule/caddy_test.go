@@ -134,9 +134,13 @@ func (c *running) wantLog(text string) {
 	}, func() string { return fmt.Sprintf("the log lacks %q:\n%s", text, all) })
 }
 
+// patience bounds every wait for something that will happen; only what never happens takes
+// so long.
+const patience = time.Minute
+
 func eventually(t *testing.T, done func() bool, failure func() string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(failure())
 		}

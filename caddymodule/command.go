@@ -105,12 +105,15 @@ func (c *client) call(method, uri string, body []byte) ([]byte, error) {
 	return answer, nil
 }
 
+// errNoAnswer means that nobody has answered, and not that an answer was an error.
+var errNoAnswer = errors.New("no Caddy answers")
+
 // explain makes words for people of an error of Caddy's client, which holds the answer's
 // body as it came.
 func (c *client) explain(err error) error {
 	text, answered := strings.CutPrefix(err.Error(), "caddy responded with error: ")
 	if !answered {
-		return fmt.Errorf("no Caddy answers at the admin address %s: %w; is it running, or is another --address right?", c.address, err)
+		return fmt.Errorf("%w at the admin address %s: %w; is it running, or is another --address right?", errNoAnswer, c.address, err)
 	}
 	status, body, _ := strings.Cut(text, ": ")
 	var said struct {

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -108,7 +109,11 @@ func (d *doctor) examine(cmd *cobra.Command) error {
 	}
 	var s status
 	if err := c.get("/relay/status", &s); err != nil {
-		d.note(gradeFail, "running instance", err.Error(), "start it with: caddy run --config <file>, or give its admin address with --address")
+		fix := "see the log of the running instance"
+		if errors.Is(err, errNoAnswer) {
+			fix = "start it with: caddy run --config <file>, or give its admin address with --address"
+		}
+		d.note(gradeFail, "running instance", err.Error(), fix)
 		return nil
 	}
 	d.note(gradeOK, "running instance", fmt.Sprintf("caddy-relay %s at %s", s.Version, c.address), "")

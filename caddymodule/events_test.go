@@ -40,7 +40,7 @@ func nextEvent(t *testing.T) caddy.Event {
 	select {
 	case e := <-handledEvents:
 		return e
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no event")
 		panic("unreachable")
 	}

@@ -24,9 +24,21 @@ func provision(t *testing.T, appJSON string) (*App, error) {
 	if err := caddy.StrictUnmarshalJSON([]byte(appJSON), a); err != nil {
 		t.Fatalf("%v in %s", err, appJSON)
 	}
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	ctx, cancel := caddy.NewContext(quiet(t))
 	t.Cleanup(cancel)
 	return a, a.Provision(ctx)
+}
+
+// quiet is a context whose log goes nowhere. One without a configuration would log to the
+// standard error, each warning with a stack trace, which looks like a panic.
+func quiet(t *testing.T) caddy.Context {
+	t.Helper()
+	log := &caddy.CustomLog{BaseLog: caddy.BaseLog{WriterRaw: json.RawMessage(`{"output": "discard"}`)}}
+	ctx, err := caddy.ProvisionContext(&caddy.Config{Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": log}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctx
 }
 
 func mustProvision(t *testing.T, appJSON string) *App {

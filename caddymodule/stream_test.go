@@ -74,7 +74,7 @@ func next(t *testing.T, events chan streamed) streamed {
 			t.Fatal("the stream has ended")
 		}
 		return e
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing is streamed")
 	}
 	panic("unreachable")
@@ -93,7 +93,7 @@ func settlement(t *testing.T, events chan streamed) view.Settlement {
 
 func wantEnd(t *testing.T, events chan streamed) {
 	t.Helper()
-	for deadline := time.After(10 * time.Second); ; {
+	for deadline := time.After(patience); ; {
 		select {
 		case _, ok := <-events:
 			if !ok {

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -19,11 +18,7 @@ func TestForbiddenDestinationIsSeenAfterTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &running.(*App).survey
-	for deadline := time.Now().Add(5 * time.Second); s.warning("crm") == ""; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("no warning")
-		}
-	}
+	eventually(t, func() bool { return s.warning("crm") != "" }, func() string { return "no warning" })
 	if w := s.warning("crm"); !strings.Contains(w, "localhost") || !strings.Contains(w, "allow_ips") {
 		t.Errorf("the warning is %q", w)
 	}

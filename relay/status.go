@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -236,25 +237,37 @@ func (l *lane) status(ctx context.Context) (SubscriptionStatus, error) {
 	}
 	l.mu.Unlock()
 
+	due, err := l.oldestStored(ctx, unknown, behind, first)
+	if err != nil && (l.engine.store.Err() == nil || errors.Is(err, ErrClosed)) {
+		return s, err
+	}
+	// While the store is away, the rest is what people look for.
+	s.OldestDue = earlier(s.OldestDue, due)
+	return s, nil
+}
+
+// oldestStored returns when the first delivery was due of those that only the store knows:
+// exceptions that were not read yet, and what stands in the log from position first on.
+func (l *lane) oldestStored(ctx context.Context, unknown, behind bool, first uint64) (due time.Time, err error) {
 	if unknown { // until they are read, any of them is better than none
 		open, err := l.engine.store.Open(ctx, l.name, 0, 1)
 		if err != nil {
-			return s, err
+			return due, err
 		}
 		if len(open) > 0 {
-			s.OldestDue = earlier(s.OldestDue, open[0].Due)
+			due = open[0].Due
 		}
 	}
-	if behind { // the oldest is only in the store
+	if behind {
 		log, err := l.engine.store.Log(ctx, l.name, first+1, 1)
 		if err != nil {
-			return s, err
+			return due, err
 		}
 		if len(log) > 0 {
-			s.OldestDue = earlier(s.OldestDue, log[0].Seq.Time())
+			due = earlier(due, log[0].Seq.Time())
 		}
 	}
-	return s, nil
+	return due, nil
 }
 
 func earlier(a, b time.Time) time.Time {

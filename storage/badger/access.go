@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	bdb "github.com/dgraph-io/badger/v4"
@@ -27,7 +28,7 @@ func makeDirectory(dir string) error {
 	case errors.Is(err, syscall.EROFS):
 		err = fmt.Errorf("%w; mount the volume writable, or choose another directory", err)
 	case errors.Is(err, syscall.ENOSPC):
-		err = fmt.Errorf("%w; make room on the volume: df -h and df -i say whether bytes or inodes are used up", err)
+		err = fmt.Errorf("%w; %s", err, mendOf(err))
 	default:
 		err = fmt.Errorf("%w; make it, and give it to the user that Caddy runs as: install -d -m 700 -o %s %s", err, userName(os.Geteuid()), dir)
 	}
@@ -60,6 +61,27 @@ func checkFiles(dir string, files []fs.DirEntry) error {
 	return nil
 }
 
+// mendOf tells the mend of an error of Badger's, which is no error of the system's any more
+// but its text.
+func mendOf(err error) string {
+	for _, m := range []struct {
+		cause error
+		mend  string
+	}{
+		{syscall.ENOSPC, "make room on the volume: df -h and df -i say whether bytes or inodes are used up"},
+		{syscall.EMFILE, moreFiles},
+		{syscall.ENFILE, moreFiles},
+		{syscall.ENOMEM, "nothing is damaged: allow this process more memory, such as MemoryMax= of its systemd unit, or ulimit -v"},
+	} {
+		if strings.Contains(err.Error(), m.cause.Error()) {
+			return m.mend
+		}
+	}
+	return "see that the volume has room and inodes (df -h, df -i); if a file is damaged, restore the directory from a backup"
+}
+
+const moreFiles = "nothing is damaged: allow this process more open files, such as LimitNOFILE= of its systemd unit, or ulimit -n"
+
 // explainAccess tells the mend of an error of opening a directory or a file in it.
 func explainAccess(dir string, err error) error {
 	path := dir
@@ -68,7 +90,7 @@ func explainAccess(dir string, err error) error {
 	}
 	switch {
 	case isShort(err):
-		return fmt.Errorf("%w; it is not damaged: allow this process more, such as LimitNOFILE= of its systemd unit for open files", err)
+		return fmt.Errorf("%w; %s", err, mendOf(err))
 	case !errors.Is(err, fs.ErrPermission):
 		return err
 	}

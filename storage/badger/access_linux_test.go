@@ -194,8 +194,16 @@ func TestDirectoryThatCannotBeMade(t *testing.T) {
 func TestTooFewDescriptorsAreNoDamage(t *testing.T) {
 	for _, err := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
 		path := &fs.PathError{Op: "open", Path: "/store/000001.sst", Err: err}
-		if text := explainAccess("/store", path).Error(); !isShort(path) || !strings.Contains(text, "not damaged") || !strings.Contains(text, "LimitNOFILE") {
+		if text := explainAccess("/store", path).Error(); !isShort(path) || !strings.Contains(text, "nothing is damaged: allow this process more") {
 			t.Errorf("%v: %s", err, text)
+		}
+	}
+	for cause, want := range map[error]string{
+		syscall.ENOSPC: "df -i", syscall.EMFILE: "LimitNOFILE", syscall.ENOMEM: "MemoryMax", syscall.EIO: "from a backup",
+	} {
+		// As Badger wraps it.
+		if text := explainOpen("/store", fmt.Errorf("while opening memtable: %+v", cause), &Options{}).Error(); !strings.Contains(text, want) {
+			t.Errorf("%v: %s; want %s", cause, text, want)
 		}
 	}
 	if isShort(fmt.Errorf("reading: %w", syscall.EIO)) {

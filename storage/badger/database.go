@@ -128,5 +128,5 @@ func explainOpen(dir string, err error, o *Options) error {
 		return fmt.Errorf("%w: the store was made with another encryption_key, or without one; give it that key, or take the word out if there was none, or choose an empty directory for a store with this key. "+
 			"If it is the key, %s is damaged: restore this file from a backup", ErrWrongKey, bdb.KeyRegistryFileName)
 	}
-	return fmt.Errorf("the database %s does not open: %w; see that the volume has room (df -h) and inodes (df -i); if a file is damaged, restore the directory from a backup", dir, err)
+	return fmt.Errorf("the database %s does not open: %w; %s", dir, err, mendOf(err))
 }

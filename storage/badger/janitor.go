@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"context"
 	"time"
 
 	"go.uber.org/zap"
@@ -31,6 +32,10 @@ func (s *Store) keepHouse() {
 		}
 		if err := mark.sync(); err != nil && s.failure() == nil {
 			s.log.Warn("syncing the sentinel; it is tried again with the next event", zap.Error(err))
+		}
+		if err := mark.present(); err != nil {
+			_ = s.submit(context.Background(), &presence{make(chan error, 1)}) // the committer says it in the log
+			continue
 		}
 		_ = s.space.err() // measures, and says in the log what has changed
 		s.space.keepBallast()

@@ -56,10 +56,13 @@ func (c *committer) mend() bool {
 func (c *committer) reopen(patience time.Duration) error {
 	s := c.s
 	if err := s.closeDatabase(patience, s.stop); err != nil {
-		if errors.Is(err, errNotClosed) {
+		if errors.Is(err, errNotClosed) || errors.Is(err, errVanished) {
 			return err
 		}
 		s.log.Warn("closing the failed database", zap.Error(err))
+	}
+	if err := s.isBack(); err != nil {
+		return err
 	}
 	im, err := s.openImage()
 	s.reserve.hold()
@@ -84,6 +87,35 @@ func (c *committer) reopen(patience time.Duration) error {
 	s.setFailure(nil)
 	return nil
 }
+
+// isBack returns an error unless the directory holds this store. A disk that fails is
+// unmounted, to be mended: the empty directory that is then in its place is not to become a
+// new store.
+func (s *Store) isBack() error {
+	found, _, err := readSentinel(s.dir)
+	switch {
+	case errors.Is(err, errSentinelMissing):
+		return vanished(s.dir)
+	case err == nil && found.id != s.identity.id:
+		return fmt.Errorf("%w; another store is there", vanished(s.dir))
+	}
+	return nil // what else is wrong, opening says
+}
+
+// presence asks the committer whether the store is still where it was, also while nothing
+// is written.
+type presence struct{ done chan error }
+
+func (r *presence) plan(c *committer) error {
+	if err := c.s.sentinel.present(); err != nil {
+		c.broken = errors.Join(c.broken, err)
+	}
+	return c.broken
+}
+
+func (r *presence) settle(error) {}
+
+func (r *presence) answer() chan error { return r.done }
 
 func (s *Store) setFailure(err error) {
 	s.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 )
@@ -34,6 +35,10 @@ type acked struct {
 // written is there after kill -9; it is synced once a second, so that after a power cut
 // the sentinel may lag by as much, and never leads.
 type sentinel struct {
+	// path and identity are those of the file as it was opened.
+	path     string
+	identity fs.FileInfo
+
 	mu         sync.Mutex
 	file       *os.File
 	last       acked
@@ -51,6 +56,8 @@ const (
 var (
 	errSentinelMissing = errors.New(sentinelName + " is missing")
 	errSentinelDamaged = errors.New(sentinelName + " is damaged")
+	// errVanished means that the open files are no longer those of the directory.
+	errVanished = errors.New("the store is gone")
 )
 
 // readSentinel reads the file without changing it.
@@ -105,30 +112,40 @@ func parseSentinel(line []byte) (a acked, generation uint64, ok bool) {
 
 // openSentinel opens the file for writing, after what was read of it.
 func openSentinel(dir string, a acked, generation uint64) (*sentinel, error) {
-	file, err := os.OpenFile(filepath.Join(dir, sentinelName), os.O_RDWR, 0)
+	path := filepath.Join(dir, sentinelName)
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &sentinel{file: file, last: a, generation: generation}, nil
+	identity, err := file.Stat()
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &sentinel{path: path, identity: identity, file: file, last: a, generation: generation}, nil
 }
 
 // makeSentinel writes a new file in which both lines have room already, so that a full
 // disk does not stop them.
 func makeSentinel(dir string, a acked) (*sentinel, error) {
-	name := filepath.Join(dir, sentinelName)
+	path := filepath.Join(dir, sentinelName)
 	raw := make([]byte, sentinelStride+sentinelLine)
 	copy(raw, formatSentinel(a, 1))
 	copy(raw[sentinelStride:], formatSentinel(a, 2))
-	temp := name + ".new"
+	temp := path + ".new"
 	file, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	_, err = file.Write(raw)
+	var identity fs.FileInfo
 	for _, step := range []func() error{
 		file.Sync,
-		func() error { return os.Rename(temp, name) },
+		func() error { return os.Rename(temp, path) },
 		func() error { return syncDirectory(dir) },
+		func() (err error) {
+			identity, err = file.Stat()
+			return err
+		},
 	} {
 		if err == nil {
 			err = step()
@@ -137,7 +154,27 @@ func makeSentinel(dir string, a acked) (*sentinel, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return &sentinel{file: file, last: a, generation: 2}, nil
+	return &sentinel{path: path, identity: identity, file: file, last: a, generation: 2}, nil
+}
+
+// present returns an error if the file is no longer the one in the directory: that was
+// removed or renamed, or its volume unmounted or covered by another one. What is written
+// from then on would be acknowledged, and not be there at the next start.
+func (s *sentinel) present() error {
+	there, err := os.Stat(s.path)
+	switch {
+	case err == nil && os.SameFile(s.identity, there):
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+		return nil // whether it is there cannot be told; the disk has its own errors
+	}
+	return vanished(filepath.Dir(s.path))
+}
+
+// vanished tells the mend of a store that is no longer where it was.
+func vanished(dir string) error {
+	return fmt.Errorf("%w from %s: the directory was removed or renamed, or its volume unmounted or covered by another one, while it was in use; "+
+		"put it back or mount it again, and all goes on; if it is lost, stop Caddy and restore it from a backup", errVanished, dir)
 }
 
 // note writes that everything up to an event is acknowledged. It is called after the
@@ -147,6 +184,9 @@ func (s *sentinel) note(ordinal uint64, seq relay.Seq) error {
 	defer s.mu.Unlock()
 	if ordinal == s.last.ordinal && seq == s.last.seq {
 		return nil
+	}
+	if err := s.present(); err != nil {
+		return err
 	}
 	return s.write(acked{s.last.id, ordinal, seq})
 }

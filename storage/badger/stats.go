@@ -2,7 +2,6 @@ package badger
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -28,7 +27,8 @@ func (s *Store) tables() (tables []bdb.TableInfo, err error) {
 }
 
 // Stats implements [relay.Store]. A table counts for a part if it holds nothing else;
-// what is young lies in mixed tables and logs, and counts as other.
+// what is young lies in mixed tables and logs, and counts as other. While the database is
+// not open, its parts count as empty.
 func (s *Store) Stats(ctx context.Context) (relay.StoreStats, error) {
 	if !s.gate.Enter() {
 		return relay.StoreStats{}, relay.ErrClosed
@@ -37,10 +37,16 @@ func (s *Store) Stats(ctx context.Context) (relay.StoreStats, error) {
 	if err := ctx.Err(); err != nil {
 		return relay.StoreStats{}, err
 	}
-	size := map[string]int64{"events": 0, "logs": 0, "attempts": 0, "other": 0}
+	stats := relay.StoreStats{
+		Engine:   "badger",
+		Location: s.dir,
+		Size:     map[string]int64{"events": 0, "logs": 0, "attempts": 0, "other": 0},
+		Free:     s.options.volume(s.dir),
+		Events:   s.committed().ordinal,
+	}
 	tables, err := s.tables()
 	if err != nil {
-		return relay.StoreStats{}, err
+		return stats, nil // it is being opened again, and Err says why
 	}
 	for _, t := range tables {
 		part := "other"
@@ -49,11 +55,11 @@ func (s *Store) Stats(ctx context.Context) (relay.StoreStats, error) {
 				part = name
 			}
 		}
-		size[part] += int64(t.OnDiskSize)
+		stats.Size[part] += int64(t.OnDiskSize)
 	}
 	files, err := os.ReadDir(s.dir)
 	if err != nil {
-		return relay.StoreStats{}, fmt.Errorf("reading the size of the store: %w", err)
+		return stats, nil // as above
 	}
 	for _, f := range files {
 		if filepath.Ext(f.Name()) == tableSuffix {
@@ -61,14 +67,8 @@ func (s *Store) Stats(ctx context.Context) (relay.StoreStats, error) {
 		}
 		// A file may be gone by now; then it takes nothing.
 		if info, err := f.Info(); err == nil {
-			size["other"] += sizeOnDisk(info)
+			stats.Size["other"] += sizeOnDisk(info)
 		}
 	}
-	return relay.StoreStats{
-		Engine:   "badger",
-		Location: s.dir,
-		Size:     size,
-		Free:     s.options.volume(s.dir),
-		Events:   s.committed().ordinal,
-	}, nil
+	return stats, nil
 }

@@ -163,8 +163,15 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// closeDatabase closes the database, or goes on closing it.
+// closeDatabase closes the database, or goes on closing it. One that has vanished is left
+// as it is: Badger would write its tables into whatever is now under that name, and list
+// them in the files that are gone. Its logs hold all that was acknowledged.
 func (s *Store) closeDatabase(patience time.Duration, stop <-chan struct{}) error {
+	if s.db.Load() != nil {
+		if err := s.sentinel.present(); err != nil {
+			return err
+		}
+	}
 	if d := s.db.Swap(nil); d != nil {
 		s.closing = d
 	}
