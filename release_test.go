@@ -41,7 +41,7 @@ func found(t *testing.T, file, pattern string) string {
 // released. A go that would build something ends it.
 func TestReleaseIsRefusedBeforeAnythingIsBuilt(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("needs git")
+		t.Skip("needs the command git")
 	}
 	repository := t.TempDir()
 	for _, file := range []string{"release.sh", "xcaddy.sh"} {

@@ -53,9 +53,7 @@ const clientFolder = "../docs/clients"
 func (p program) prepare(t *testing.T, url, key string) string {
 	t.Helper()
 	for _, name := range p.needs {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("needs the command %s", name)
-		}
+		need(t, name, "the language of this file")
 	}
 	text, err := os.ReadFile(filepath.Join(clientFolder, p.file))
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -109,9 +108,7 @@ func memoryGroup(t *testing.T) (dir, limit string) {
 func TestAcceptedEventsSurviveAnOOMKill(t *testing.T) {
 	t.Parallel()
 	group, limit := memoryGroup(t)
-	if _, err := exec.LookPath("sh"); err != nil {
-		t.Skip("needs the command sh")
-	}
+	need(t, "sh", "any system")
 	c, r, o := newFaulty(t, func(string) {})
 	c.storageWords("min_free 16MiB")
 	c.wrapper = []string{"sh", "-c", `echo $$ >"$0"/cgroup.procs && exec "$@"`, group}

@@ -45,9 +45,7 @@ func tmpfs(t *testing.T, dir, size string) {
 func makeImage(t *testing.T, image string, megabytes int64) {
 	t.Helper()
 	for _, tool := range []string{"mkfs.ext4", "mount", "cp"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("needs the command %s", tool)
-		}
+		need(t, tool, "e2fsprogs, mount or coreutils")
 	}
 	f, err := os.Create(image)
 	if err != nil {
@@ -219,9 +217,7 @@ type injection struct {
 // the injection is ended.
 func (c *instance) inject(options ...string) *injection {
 	c.t.Helper()
-	if _, err := exec.LookPath("strace"); err != nil {
-		c.t.Skip("needs the command strace")
-	}
+	need(c.t, "strace", "the package of that name")
 	args := append([]string{"-f", "-o", c.path("trace"), "-p", fmt.Sprint(c.cmd.Process.Pid)}, options...)
 	i := &injection{t: c.t, cmd: exec.Command("strace", args...)}
 	said, err := i.cmd.StderrPipe()

@@ -15,9 +15,7 @@ import (
 // TestTheDocumentedFirewall: with the rules of the documentation only the relay's user
 // sends from the addresses of regions, and the application's user sends nothing outside.
 func TestTheDocumentedFirewall(t *testing.T) {
-	if _, err := exec.LookPath("nft"); err != nil {
-		t.Skip("needs the command nft, of nftables")
-	}
+	need(t, "nft", "nftables")
 	inANetworkNamespace(t, func(t *testing.T) { t.Run("rules", testTheDocumentedFirewall) })
 }
 

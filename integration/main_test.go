@@ -7,6 +7,7 @@ package integration
 import (
 	"io"
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -48,4 +49,22 @@ func eventually(t testing.TB, done func() bool, failure func() string) {
 			t.Fatal("after " + patience.String() + ": " + failure())
 		}
 	}
+}
+
+// need skips a test that lacks a command, and names the command and what it is part of. In
+// CI, where .ci/run installs all of them, it fails the test: one that is never run proves
+// nothing, and nobody would notice.
+func need(t testing.TB, command, of string) {
+	t.Helper()
+	if _, err := exec.LookPath(command); err != nil {
+		lacks(t)("needs the command %s, of %s", command, of)
+	}
+}
+
+// lacks ends a test that lacks something: in CI as a failure.
+func lacks(t testing.TB) func(format string, args ...any) {
+	if os.Getenv("CI") != "" {
+		return t.Fatalf
+	}
+	return t.Skipf
 }

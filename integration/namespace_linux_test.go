@@ -30,9 +30,7 @@ func inANetworkNamespace(t *testing.T, test func(*testing.T), env ...string) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to make a network namespace")
 	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("needs the command ip, of iproute2")
-	}
+	need(t, "ip", "iproute2")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

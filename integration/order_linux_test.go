@@ -13,9 +13,7 @@ import (
 // process is read, so that no code of the relay is believed.
 func TestEventIsSyncedBeforeItIsAccepted(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("strace"); err != nil {
-		t.Skip("needs the command strace")
-	}
+	need(t, "strace", "the package of that name")
 	if out, err := exec.Command("strace", "-f", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
 		t.Skipf("strace cannot be used here: %v: %s", err, out)
 	}

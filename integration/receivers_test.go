@@ -89,14 +89,9 @@ func (l *library) takeFormats(t *testing.T) {
 // both are required.
 func startNode(t *testing.T, file string, env ...string) (port string) {
 	t.Helper()
-	lacks := t.Skipf
-	if os.Getenv("CI") != "" {
-		lacks = t.Fatalf
-	}
+	lacks := lacks(t)
 	for _, tool := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			lacks("needs %s, of Node.js", tool)
-		}
+		need(t, tool, "Node.js")
 	}
 	if out, err := exec.CommandContext(t.Context(), "node", "-p", "process.versions.node.split('.')[0]").Output(); err != nil {
 		lacks("needs node: %v", err)

@@ -41,9 +41,7 @@ type kitchen struct {
 func newKitchen(t *testing.T, c *instance) *kitchen {
 	t.Helper()
 	for _, tool := range []string{"sh", "curl", "sed", "sort", "grep"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip("needs the command " + tool)
-		}
+		need(t, tool, "the Debian package of that name, or coreutils")
 	}
 	k := &kitchen{t: t, instance: c, bin: t.TempDir(), dir: t.TempDir()}
 	for name, script := range recipes(t) {

@@ -17,9 +17,7 @@ const storiesPage = "../docs/stories.md"
 // TestStories lives through the stories of the documentation, and holds what is said in them
 // against what the page shows. UPDATE=1 writes the page.
 func TestStories(t *testing.T) {
-	if _, err := exec.LookPath("promtool"); err != nil {
-		t.Skip("needs promtool, of the Debian package prometheus")
-	}
+	need(t, "promtool", "the Debian package prometheus")
 	inANetworkNamespace(t, func(t *testing.T) {
 		ip(t, "link set lo up")
 		for _, address := range []string{"192.0.2.10", "10.77.0.9"} {

@@ -44,9 +44,7 @@ func TestDocumentedVerifiers(t *testing.T) {
 	for name, v := range verifiers {
 		t.Run(name, func(t *testing.T) {
 			for _, program := range v.needs {
-				if _, err := exec.LookPath(program); err != nil {
-					t.Skipf("needs %s", program)
-				}
+				need(t, program, "the language of this file")
 			}
 			text, err := os.ReadFile(filepath.Join(folder, name))
 			if err != nil {

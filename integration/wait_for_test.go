@@ -229,9 +229,7 @@ func shownBy(t *testing.T, cdn *contentCDN, webhook string, timeout time.Duratio
 // The documented script waits for what the webhook is about, honours a 429, and ends.
 func TestDocumentedScriptWaits(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("node"); err != nil {
-		t.Skip("needs the command node")
-	}
+	need(t, "node", "Node.js")
 	for name, test := range map[string]struct {
 		before, after int // the revision that is shown, and that after some polls
 		webhook       string

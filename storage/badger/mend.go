@@ -97,7 +97,7 @@ func (s *Store) isBack() error {
 	case errors.Is(err, errSentinelMissing):
 		return vanished(s.dir)
 	case err == nil && found.id != s.identity.id:
-		return fmt.Errorf("%w; another store is there", vanished(s.dir))
+		return fmt.Errorf("%w: another store is in its place", vanished(s.dir))
 	}
 	return nil // what else is wrong, opening says
 }

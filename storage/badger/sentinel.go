@@ -165,7 +165,9 @@ func (s *sentinel) present() error {
 	switch {
 	case err == nil && os.SameFile(s.identity, there):
 		return nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+	case err == nil: // a copy, or the same disk under another name
+		return fmt.Errorf("%w: other files are in its place; if they are the right ones, restart Caddy", vanished(filepath.Dir(s.path)))
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
 		return nil // whether it is there cannot be told; the disk has its own errors
 	}
 	return vanished(filepath.Dir(s.path))
