@@ -202,6 +202,7 @@ func (c *committer) write() error {
 	if c.broken != nil || c.txn == nil {
 		return c.broken
 	}
+	c.introduce()
 	if err := c.commit(c.txn); err != nil {
 		return err
 	}
@@ -209,13 +210,24 @@ func (c *committer) write() error {
 	return c.s.sentinel.note(c.tail.ordinal, c.tail.last)
 }
 
-// publish makes what the group changed visible to readers.
-func (c *committer) publish() {
+// introduce adds the group's new subscriptions to the table, before there are records that
+// name them by their numbers: readers may see those as soon as they are committed. If the
+// commit fails, the table is read anew with everything else.
+func (c *committer) introduce() {
 	t := &c.s.subs
 	t.mu.Lock()
 	for _, u := range c.fresh {
 		t.add(u)
 	}
+	t.mu.Unlock()
+	clear(c.freshName)
+	c.fresh = c.fresh[:0]
+}
+
+// publish makes what the group changed visible to readers.
+func (c *committer) publish() {
+	t := &c.s.subs
+	t.mu.Lock()
 	for _, u := range c.touched {
 		u.current = u.next
 		if u.lowestPut > 0 {
@@ -230,8 +242,7 @@ func (c *committer) publish() {
 	c.s.mu.Unlock()
 	c.s.space.live.Store(int64(c.tail.live))
 	clear(c.touched)
-	clear(c.freshName)
-	c.touched, c.fresh, c.tailDirty = c.touched[:0], c.fresh[:0], false
+	c.touched, c.tailDirty = c.touched[:0], false
 }
 
 // sub returns the subscription of that name, or makes it; newLoad says what that
@@ -240,10 +251,12 @@ func (c *committer) sub(name string) *sub {
 	if u := c.known(name); u != nil {
 		return u
 	}
+	none := state{progress: relay.Progress{Subscription: name}}
 	u := &sub{
-		id:   uint32(len(c.s.subs.all()) + len(c.fresh) + 1),
-		name: name,
-		next: state{progress: relay.Progress{Subscription: name}},
+		id:      uint32(len(c.s.subs.all()) + len(c.fresh) + 1),
+		name:    name,
+		current: none,
+		next:    none,
 	}
 	key := nameKey(name)
 	c.put(key, encodeNumber(key, uint64(u.id)))

@@ -431,3 +431,22 @@ func TestTrimCutAnywhere(t *testing.T) {
 		t.Fatalf("Log: %v, %v; want nothing", entries, err)
 	}
 }
+
+// A reader may see a group's records as soon as they are committed, which is before the
+// committer goes on: they name subscriptions that are new with them.
+func TestEventsOfNewSubscriptionsCanBeReadAtOnce(t *testing.T) {
+	s := openAt(t, t.TempDir(), nil)
+	var seen error
+	withCommit(s, func(txn *bdb.Txn) error {
+		err := txn.Commit()
+		seen = s.view(func(txn *bdb.Txn) error { // what retention looks at
+			_, err := (&trimRequest{walk: &trimmer{}, policy: relay.TrimPolicy{DeliveredBefore: time.Now().Add(time.Hour)}}).findEvents(s, txn)
+			return err
+		})
+		return err
+	})
+	put(t, s, 1)
+	if seen != nil {
+		t.Errorf("right behind the commit: %v", seen)
+	}
+}
