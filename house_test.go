@@ -35,3 +35,33 @@ func TestNoFileIsTooLongToRead(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Each package has a place in the architecture page, by its path or below one that names it.
+func TestArchitectureNamesEveryPackage(t *testing.T) {
+	page, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	err = filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == ".git" || path == "docs"):
+			return fs.SkipDir
+		case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		seen[filepath.ToSlash(filepath.Dir(path))] = true
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(seen, ".")
+	for dir := range seen {
+		if name := filepath.Base(dir); !bytes.Contains(page, []byte("`"+dir)) && !bytes.Contains(page, []byte("`"+name+"`")) {
+			t.Errorf("docs/architecture.md does not say what %s is for", dir)
+		}
+	}
+}

@@ -202,7 +202,7 @@ func TestTooFewDescriptorsAreNoDamage(t *testing.T) {
 		syscall.ENOSPC: "df -i", syscall.EMFILE: "LimitNOFILE", syscall.ENOMEM: "MemoryMax", syscall.EIO: "from a backup",
 	} {
 		// As Badger wraps it.
-		if text := explainOpen("/store", fmt.Errorf("while opening memtable: %+v", cause), &Options{}).Error(); !strings.Contains(text, want) {
+		if text := explainOpen("/store", errors.New("while opening memtable: "+cause.Error()), &Options{}).Error(); !strings.Contains(text, want) {
 			t.Errorf("%v: %s; want %s", cause, text, want)
 		}
 	}
