@@ -34,7 +34,7 @@ type tab struct {
 func openTab(t testing.TB) *tab {
 	t.Helper()
 	need(t, "chromium", "the package of that name")
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute) // it has much to look at, on a machine that may be busy
 	t.Cleanup(cancel)
 	allocator, cancel := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox)...)
 	t.Cleanup(cancel)

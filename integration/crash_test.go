@@ -44,6 +44,7 @@ func TestBacklogSurvivesKill(t *testing.T) {
 			allow_ips 127.0.0.1
 			sign standard {env.SECRET}
 			retry %s
+			breaker off
 		}`, r.url(), strings.Repeat("500ms ", 200)), withEnv("SECRET="+o.secret))
 
 	const n = 200

@@ -5,9 +5,12 @@
 package integration
 
 import (
+	"flag"
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -26,6 +29,7 @@ const lifeline = 3
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asCaddy) == "" {
+		moreAtOnce()
 		os.Exit(m.Run())
 	}
 	// Tests that panic or run out of time leave no Caddy behind.
@@ -34,6 +38,17 @@ func TestMain(m *testing.M) {
 		os.Exit(98)
 	}()
 	caddycmd.Main()
+}
+
+// moreAtOnce lets more tests run in parallel than there are cores, unless -parallel says how
+// many: most of their time they wait, for retries, timeouts and restarts.
+func moreAtOnce() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(max(4, 2*runtime.GOMAXPROCS(0)))) // it is there: this is a test
+	}
 }
 
 // patience bounds every wait for something that will happen. It is generous, since the
