@@ -46,7 +46,7 @@ type committer struct {
 	tail      tail
 	tailDirty bool
 	touched   []*sub
-	fresh     []*sub // not in the table yet
+	fresh     []*sub // not in the table before the commit
 	freshName map[string]*sub
 }
 
@@ -204,6 +204,7 @@ func (c *committer) write() error {
 	}
 	c.introduce()
 	if err := c.commit(c.txn); err != nil {
+		c.withdraw()
 		return err
 	}
 	// Before the answers: what was promised is known from here on.
@@ -211,17 +212,25 @@ func (c *committer) write() error {
 }
 
 // introduce adds the group's new subscriptions to the table, before there are records that
-// name them by their numbers: readers may see those as soon as they are committed. If the
-// commit fails, the table is read anew with everything else.
+// name them by their numbers: readers may see those as soon as they are committed.
 func (c *committer) introduce() {
 	t := &c.s.subs
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, u := range c.fresh {
 		t.add(u)
 	}
-	t.mu.Unlock()
-	clear(c.freshName)
-	c.fresh = c.fresh[:0]
+}
+
+// withdraw takes them out again: the commit has failed.
+func (c *committer) withdraw() {
+	t := &c.s.subs
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, u := range c.fresh {
+		delete(t.byName, u.name)
+	}
+	t.byID = t.byID[:len(t.byID)-len(c.fresh)]
 }
 
 // publish makes what the group changed visible to readers.
@@ -242,7 +251,8 @@ func (c *committer) publish() {
 	c.s.mu.Unlock()
 	c.s.space.live.Store(int64(c.tail.live))
 	clear(c.touched)
-	c.touched, c.tailDirty = c.touched[:0], false
+	clear(c.freshName)
+	c.touched, c.fresh, c.tailDirty = c.touched[:0], c.fresh[:0], false
 }
 
 // sub returns the subscription of that name, or makes it; newLoad says what that
