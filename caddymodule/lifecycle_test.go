@@ -97,19 +97,30 @@ func TestReloadDoesNotWaitForReceivers(t *testing.T) {
 	slow, next := newReceiver(t), newReceiver(t)
 	slow.hold = make(chan struct{})
 	c := startCaddy(t)
-	c.load(config{subscriptions: "[" + slow.subscription("crm") + "]"})
+	c.load(config{subscriptions: "[" + slow.subscription("crm", `"timeout": "1h"`) + "]"})
 	c.publish("order.paid")
 	<-slow.came
-	begun := time.Now()
-	c.load(config{subscriptions: "[" + next.subscription("crm") + "]"})
-	if took := time.Since(begun); took > 3*time.Second {
-		t.Errorf("the reload took %s", took)
+	// The receiver answers only when the reload is over.
+	loaded := make(chan error, 1)
+	go func() {
+		loaded <- caddy.Load([]byte(c.json(config{subscriptions: "[" + next.subscription("crm") + "]"})), true)
+	}()
+	select {
+	case err := <-loaded:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(patience):
+		close(slow.hold)
+		t.Fatal("the reload waits for a receiver")
 	}
 	close(slow.hold)
 	slow.want(t, 1)
-	time.Sleep(50 * time.Millisecond)
-	if n := len(next.headers()); n != 0 {
-		t.Errorf("what was in flight over the reload was sent again, %d times", n)
+	// What comes next is the first that the new URL gets.
+	c.publish("order.paid")
+	next.want(t, 1)
+	if sent := next.headers(); len(sent) != 1 || len(slow.headers()) != 1 {
+		t.Errorf("what was in flight over the reload was sent again: %d requests to the new URL, %d to the old one", len(sent), len(slow.headers()))
 	}
 }
 
@@ -154,7 +165,7 @@ func TestExitCutsAttemptsAfterTheGracePeriod(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(begun); took < 200*time.Millisecond || took > 5*time.Second {
+	if took := time.Since(begun); took < 200*time.Millisecond {
 		t.Errorf("stopping took %s; want the grace period, 200ms", took)
 	}
 	c.wantLog("were cut when the grace period ended")
