@@ -43,6 +43,7 @@ func TestDocumentedVerifiers(t *testing.T) {
 	}
 	for name, v := range verifiers {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for _, program := range v.needs {
 				need(t, program, "the language of this file")
 			}
