@@ -297,7 +297,7 @@ func TestFloodThatTakesAllDescriptorsLosesNothing(t *testing.T) {
 	// The soft limit is what Go raises to the hard one.
 	c := run(t, subscribed("crm", r, retriedSoon, "breaker off"), withWrapper("sh", "-c", `ulimit -n 200 && exec "$0" "$@"`))
 	// This connection is there before the others.
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{MaxConnsPerHost: 1}}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxConnsPerHost: 1}}
 	defer client.CloseIdleConnections()
 	c.insist(t, client, "before")
 	s := c.besiege(t, 400)
