@@ -161,16 +161,28 @@ func makeSentinel(dir string, a acked) (*sentinel, error) {
 // removed or renamed, or its volume unmounted or covered by another one. What is written
 // from then on would be acknowledged, and not be there at the next start.
 func (s *sentinel) present() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.isPresent()
+}
+
+// isPresent is present for who holds the lock.
+func (s *sentinel) isPresent() error {
+	dir := filepath.Dir(s.path)
 	there, err := os.Stat(s.path)
 	switch {
 	case err == nil && os.SameFile(s.identity, there):
 		return nil
-	case err == nil: // a copy, or the same disk under another name
-		return fmt.Errorf("%w: other files are in its place; if they are the right ones, restart Caddy", vanished(filepath.Dir(s.path)))
+	case err == nil:
+		// Some file systems of containers number files anew. Then it says what was written.
+		if found, generation, err := readSentinel(dir); err == nil && found == s.last && generation == s.generation {
+			return nil
+		}
+		return fmt.Errorf("%w: other files are in its place; if they are the right ones, restart Caddy", vanished(dir))
 	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
 		return nil // whether it is there cannot be told; the disk has its own errors
 	}
-	return vanished(filepath.Dir(s.path))
+	return vanished(dir)
 }
 
 // vanished tells the mend of a store that is no longer where it was.
@@ -187,7 +199,7 @@ func (s *sentinel) note(ordinal uint64, seq relay.Seq) error {
 	if ordinal == s.last.ordinal && seq == s.last.seq {
 		return nil
 	}
-	if err := s.present(); err != nil {
+	if err := s.isPresent(); err != nil {
 		return err
 	}
 	return s.write(acked{s.last.id, ordinal, seq})

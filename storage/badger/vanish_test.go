@@ -129,3 +129,29 @@ func TestDiskThatIsTakenOutToBeMendedBecomesNoNewStore(t *testing.T) {
 	go c.run()
 	put(t, s, 1)
 }
+
+// TestSentinelThatIsAnotherFileIsKnownByWhatItSays: not every file system keeps the numbers
+// of its files. A copy is another file as soon as something is written.
+func TestSentinelThatIsAnotherFileIsKnownByWhatItSays(t *testing.T) {
+	s := openAt(t, t.TempDir(), nil)
+	put(t, s, 1)
+	path := filepath.Join(s.dir, sentinelName)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := path + ".old"
+	if err := errors.Join(os.Rename(path, old), os.WriteFile(path, text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.sentinel.present(); err != nil {
+		t.Errorf("the same under another number: %v", err)
+	}
+	put(t, s, 1) // into the file that was opened
+	if err := s.sentinel.present(); !errors.Is(err, errVanished) || !strings.Contains(err.Error(), "other files are in its place") {
+		t.Errorf("a copy of before: %v", err)
+	}
+	if err := os.Rename(old, path); err != nil {
+		t.Fatal(err)
+	}
+}
