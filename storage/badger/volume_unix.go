@@ -41,7 +41,12 @@ func ownerOf(info fs.FileInfo) (uid, gid int, ok bool) {
 
 // checkWritable tells a read-only directory before anything is tried in it.
 func checkWritable(dir string) error {
+	// As this process acts, which may have capabilities beside its user; an old kernel leaves
+	// it to the library, which knows nothing of read-only volumes.
 	err := unix.Faccessat(unix.AT_FDCWD, dir, unix.R_OK|unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	if readOnly := unix.Access(dir, unix.W_OK); err == nil && errors.Is(readOnly, unix.EROFS) {
+		err = readOnly
+	}
 	switch {
 	case errors.Is(err, unix.EROFS):
 		return fmt.Errorf("the volume of %s is mounted read-only: %w; mount it writable, or choose another directory", dir, err)
