@@ -199,6 +199,24 @@ func TestEveryRelayAnswersForTheWhole(t *testing.T) {
 	f.receiver.wantExactly(60)
 	one.drained()
 	two.drained()
+	for _, c := range f.nodes {
+		var s struct {
+			Instances []struct {
+				ID     string
+				Shards []int
+				Seen   time.Time
+			}
+		}
+		a := c.get("/relay/status")
+		if err := json.Unmarshal(a.body, &s); err != nil || len(s.Instances) != 2 {
+			t.Fatalf("the relays of one store: %v, %s", err, a)
+		}
+		for _, i := range s.Instances {
+			if len(i.Shards) == 0 || i.Seen.IsZero() || i.ID == "" {
+				t.Errorf("%+v", i)
+			}
+		}
+	}
 	for _, breach := range f.oracle.breaches(f.receiver.got(), two.deliveries()) {
 		t.Error(breach)
 	}

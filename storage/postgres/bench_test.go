@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -62,6 +63,37 @@ func BenchmarkAppend(b *testing.B) {
 	close(outcomes)
 	<-ended
 	b.ReportMetric(float64(count.Load())/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkAppendOfSeveral is the same number of senders at one relay, two, and three.
+func BenchmarkAppendOfSeveral(b *testing.B) {
+	data := bytes.Repeat([]byte("0123456789abcdef"), 64)
+	for _, n := range []int{1, 2, 3} {
+		b.Run(fmt.Sprintf("relays=%d", n), func(b *testing.B) {
+			o := options(b)
+			o.Shared, o.times = true, defaultTimes
+			var stores []*Store
+			for range n {
+				stores = append(stores, openWith(b, o))
+			}
+			var next atomic.Int64
+			b.SetParallelism(32)
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				i := int(next.Add(1))
+				s := stores[i%n]
+				for pb.Next() {
+					e := &relay.Event{Type: "order.paid", ContentType: "application/json", Data: data}
+					batch := relay.Batch{Items: []relay.Item{{Event: e, Targets: storagetest.Targets(fmt.Sprint("crm", i%8))}}}
+					if _, err := s.Append(b.Context(), batch, nil); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
 }
 
 func outcome(s relay.Seq) relay.AttemptRecord {

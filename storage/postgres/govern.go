@@ -250,6 +250,7 @@ func (c *committer) change(name string, what change) {
 		u.next.wanted = 0
 	case spareIt, unspareIt:
 		u.next.spare = what == spareIt
+	case leaveIt:
 	}
 }
 
