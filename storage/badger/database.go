@@ -103,14 +103,18 @@ func (im *image) load(o *Options, tolerant bool) error {
 		}
 	}
 	loss, err := im.findLoss()
-	if err != nil || loss == nil {
-		return err
-	}
 	switch im.loss = loss; {
-	case loss.Token == o.AcceptLoss:
+	case err != nil:
+		return err
+	case loss != nil && loss.Token == o.AcceptLoss:
+		if err := im.upgrade(); err != nil {
+			return err
+		}
 		return im.acceptLoss()
 	case tolerant:
 		return nil
+	case loss == nil:
+		return im.upgrade()
 	}
 	loss.wrongToken = o.AcceptLoss != ""
 	return loss

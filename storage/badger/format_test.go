@@ -12,7 +12,7 @@ import (
 )
 
 // TestStoreOfTheFirstVersionIsRead: testdata/format1 was written by the first program with
-// this format: deliveries that were made, given up, retried, set behind another one of their
+// format 1: deliveries that were made, given up, retried, set behind another one of their
 // key and held, with idempotency keys. Whoever changes what records say reads it still, or
 // gives the format another number. UPDATE=1 writes what was read.
 func TestStoreOfTheFirstVersionIsRead(t *testing.T) {
@@ -43,6 +43,9 @@ func TestStoreOfTheFirstVersionIsRead(t *testing.T) {
 	}
 	put(t, s, 1)
 	next, err := s.Events(t.Context(), relay.EventQuery{Limit: 1})
+	if s.identity.format != formatVersion {
+		t.Errorf("it has format %d; want %d, which earlier programs refuse", s.identity.format, formatVersion)
+	}
 	if err != nil || next.Events[0].Seq <= page.Events[0].Seq || next.Events[0].Deliveries[0].Pos != 4 {
 		t.Errorf("%+v, %v", next.Events[0], err)
 	}

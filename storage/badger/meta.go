@@ -8,12 +8,17 @@ import (
 	"time"
 
 	bdb "github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
-// formatVersion is that of the layout as a whole.
-const formatVersion = 1
+// formatVersion is that of the layout as a whole. A store of an earlier one is read, and has
+// this one from then on, so that an earlier program does not misread what this one writes.
+//
+//   - 1: the first.
+//   - 2: data of events may be packed.
+const formatVersion = 2
 
 // Fields of the store's identity.
 const (
@@ -144,8 +149,8 @@ func (im *image) loadIdentity() error {
 		})
 	})
 	switch {
-	case err == nil && im.identity.format != formatVersion:
-		return fmt.Errorf("%w: the store has format %d, this program knows format %d; start the version that made it", ErrOtherVersion, im.identity.format, formatVersion)
+	case err == nil && !im.identity.known():
+		return im.identity.otherVersion()
 	case err == nil && im.identity.id != mark.id && mark.id != ([16]byte{}):
 		return fmt.Errorf("%w: the database is the store %x, its %s belongs to the store %x; put back the files of one store, from one backup",
 			ErrOtherStore, im.identity.id, sentinelName, mark.id)
@@ -172,6 +177,26 @@ func (im *image) loadIdentity() error {
 	if mark.ordinal > 0 {
 		return nil // everything is gone; findLoss says so, and nothing is written before
 	}
+	return im.writeIdentity()
+}
+
+// known reports whether this program reads stores of this format.
+func (me *identity) known() bool { return 1 <= me.format && me.format <= formatVersion }
+
+func (me *identity) otherVersion() error {
+	return fmt.Errorf("%w: the store has format %d, this program knows formats up to %d; start the version that made it, or a later one",
+		ErrOtherVersion, me.format, formatVersion)
+}
+
+// upgrade gives the store the present format, before anything is written in it.
+func (im *image) upgrade() error {
+	before := im.identity.format
+	if before == formatVersion {
+		return nil
+	}
+	im.identity.format = formatVersion
+	im.log.Info("the store has a new format from now on; earlier versions of this program refuse it",
+		zap.Uint64("before", before), zap.Uint64("now", formatVersion))
 	return im.writeIdentity()
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -67,8 +66,8 @@ func (m *mender) readMeta(txn *bdb.Txn) error {
 		m.identity, err = decodeIdentity(rec)
 		return err
 	})
-	if err == nil && m.identity.format != formatVersion {
-		return fmt.Errorf("%w: the store has format %d, this program knows format %d; start the version that made it", ErrOtherVersion, m.identity.format, formatVersion)
+	if err == nil && !m.identity.known() {
+		return m.identity.otherVersion()
 	}
 	if err != nil { // the sentinel knows what it is made of
 		id := m.mark.id
