@@ -61,7 +61,7 @@ func TestAdminAPIShowsStatusEventsAndDeliveriesAsDocumented(t *testing.T) {
 	c.wantDelivery(r.ID, "halted", stateHeld, reasonPaused)
 
 	s := decode[object](t, c.get("/relay/status"))
-	wantMembers(t, "status", s, "version storage regions subscriptions", "warnings")
+	wantMembers(t, "status", s, "version instances storage regions subscriptions", "warnings")
 	for _, region := range inner(t, s, "regions") {
 		wantMembers(t, "region", region, "name addresses")
 		for _, a := range inner(t, region, "addresses") {
