@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,16 +24,7 @@ func TestFleetSimulation(t *testing.T) {
 	if os.Getenv("RELAY_TEST_LONG") != "" {
 		seeds, steps = 20, 5000
 	}
-	first := rand.Uint64N(1 << 32)
-	if text := os.Getenv("RELAY_TEST_SEED"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		first, seeds = n, 1
-	}
-	for i := range seeds {
-		seed := first + uint64(i)
+	for _, seed := range simulationSeeds(t, seeds) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			if seed%4 >= 2 { // most goes by way of the store
 				defer relay.SetRetriesInMemory(6)()

@@ -18,6 +18,24 @@ import (
 	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
+// simulationSeeds returns n seeds in a row from a random one, or that of RELAY_TEST_SEED alone.
+func simulationSeeds(t *testing.T, n int) []uint64 {
+	t.Helper()
+	if text := os.Getenv("RELAY_TEST_SEED"); text != "" {
+		seed, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []uint64{seed}
+	}
+	seeds := make([]uint64, n)
+	first := rand.Uint64N(1 << 32)
+	for i := range seeds {
+		seeds[i] = first + uint64(i)
+	}
+	return seeds
+}
+
 // The simulation runs an engine in virtual time through random trouble, and compares what
 // was accepted, what receivers got and what the engine says; see witness for what must
 // hold at each attempt. RELAY_TEST_SEED repeats a run as far as goroutines let it,
@@ -27,16 +45,7 @@ func TestSimulation(t *testing.T) {
 	if os.Getenv("RELAY_TEST_LONG") != "" {
 		seeds, steps = 5, 100_000
 	}
-	first := rand.Uint64N(1 << 32)
-	if text := os.Getenv("RELAY_TEST_SEED"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		first, seeds = n, 1
-	}
-	for i := range seeds {
-		seed := first + uint64(i)
+	for _, seed := range simulationSeeds(t, seeds) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			if seed%2 == 1 { // hardly any memory: most goes by way of the store
 				defer relay.SetRetriesInMemory(6)()
