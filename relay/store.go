@@ -51,15 +51,19 @@ func (e *KeyReusedError) Is(target error) bool { return target == ErrKeyReused }
 // UnreadableError means that a record of the store cannot be read. The event it belongs
 // to is set aside, not delivered.
 type UnreadableError struct {
-	// Pos is the position in the log that was read, 0 if none was; Seq is that of the event.
+	// Pos is the position in the log that was read, 0 if none was; Seq is that of the event, 0
+	// if it is not known: then several entries may be gone, up to the one at Pos.
 	Pos uint64
 	Seq Seq
 	Err error
 }
 
 func (e *UnreadableError) Error() string {
-	if e.Pos == 0 {
+	switch {
+	case e.Pos == 0:
 		return fmt.Sprintf("reading the event %d: %v", e.Seq, e.Err)
+	case e.Seq == 0:
+		return fmt.Sprintf("reading the log up to position %d: %v", e.Pos, e.Err)
 	}
 	return fmt.Sprintf("reading the event %d at position %d: %v", e.Seq, e.Pos, e.Err)
 }
@@ -286,7 +290,7 @@ type Store interface {
 	// ascending, at most limit of them and, from the second on, at most maxBytes of
 	// Data. Its cost does not depend on what was delivered or removed before. It stops
 	// before a record that it cannot read; if that is the first, the error is an
-	// [UnreadableError].
+	// [UnreadableError], and who goes on does so behind its Pos.
 	Read(ctx context.Context, subscription string, after uint64, limit, maxBytes int) ([]Entry, error)
 
 	// Log returns positions and Seqs of a subscription's log below before (0: from the

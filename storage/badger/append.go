@@ -102,7 +102,7 @@ func (r *appendRequest) weigh(c *committer, repeats []relay.Repeat[receipt]) (lo
 			if size >= valueThreshold {
 				return load{}, &relay.BatchTooLargeError{Fits: i}
 			}
-			need = need.plus(record(size)).plus(records(len(item.Targets), logKeyLen+numberLen))
+			need = need.plus(record(size)).plus(records(len(item.Targets), entryLen))
 			for _, target := range item.Targets {
 				need = need.plus(c.nameLoad(target.Subscription))
 			}
@@ -175,17 +175,6 @@ func (r *appendRequest) add(c *committer, i int, now time.Time) receipt {
 	}
 	r.receipts[i] = relay.Receipt{ID: id, Type: item.Event.Type, Matched: matched}
 	return answer
-}
-
-// extend adds an event to the log of a subscription.
-func (c *committer) extend(u *sub, seq relay.Seq, orderKey string) place {
-	c.touch(u)
-	u.next.progress.Head++
-	pos := u.next.progress.Head
-	key := logKey(u.id, pos)
-	c.put(key, encodeNumber(key, uint64(seq)))
-	c.grow(logKeyLen + numberLen)
-	return place{u.id, pos, orderKey}
 }
 
 // orderKeysSize is what the ordering keys of an event take at most.

@@ -48,6 +48,8 @@ type committer struct {
 	touched   []*sub
 	fresh     []*sub // not in the table before the commit
 	freshName map[string]*sub
+	// opened are the chunks that the group takes entries out of, of each log in order.
+	opened map[uint32][]*openChunk
 }
 
 type waiter struct {
@@ -81,6 +83,7 @@ func newCommitter(s *Store) *committer {
 		batchLimit: load{limit.count*9/10 - 1, limit.size*9/10 - tailSize},
 		tail:       s.tail,
 		freshName:  make(map[string]*sub),
+		opened:     make(map[uint32][]*openChunk),
 	}
 }
 
@@ -191,11 +194,13 @@ func (c *committer) flush() error {
 
 func (c *committer) write() error {
 	for _, u := range c.touched {
+		c.writeAdded(u)
 		if u.dirty {
 			key := progressKey(u.id)
 			c.put(key, encodeProgress(key, &u.next))
 		}
 	}
+	c.writeOpened()
 	if c.tailDirty {
 		c.put(tailKey, encodeTail(c.tail))
 	}
@@ -252,6 +257,7 @@ func (c *committer) publish() {
 	c.s.space.live.Store(int64(c.tail.live))
 	clear(c.touched)
 	clear(c.freshName)
+	clear(c.opened)
 	c.touched, c.fresh, c.tailDirty = c.touched[:0], c.fresh[:0], false
 }
 

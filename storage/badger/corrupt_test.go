@@ -153,7 +153,7 @@ func TestOtherFormatIsRefused(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "format 3") {
+	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "format 4") {
 		t.Fatalf("Open: %v", err)
 	}
 }

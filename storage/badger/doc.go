@@ -8,7 +8,7 @@
 //	M<name>                  the store's identity, and what trimming must not forget
 //	E<seq8>                  event
 //	N<name>                  id of a subscription
-//	L<sub4><pos8>            entry of a subscription's log
+//	L<sub4><pos8>            entries of a subscription's log, from pos on
 //	C<sub4>                  progress of a subscription
 //	X<class1><sub4><from8>   exception
 //	T<seq8><sub4><number4>   attempt

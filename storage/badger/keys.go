@@ -81,6 +81,11 @@ func logKey(sub uint32, pos uint64) []byte {
 	return binary.BigEndian.AppendUint64(logKeys(sub, logKeyLen), pos)
 }
 
+// splitLogKey is the reverse of logKey. The length of the key must be right.
+func splitLogKey(key []byte) (sub uint32, pos uint64) {
+	return binary.BigEndian.Uint32(key[1:]), binary.BigEndian.Uint64(key[5:])
+}
+
 // logKeys returns the prefix of the keys of a subscription's log.
 func logKeys(sub uint32, room int) []byte {
 	return binary.BigEndian.AppendUint32(append(make([]byte, 0, room), logPrefix), sub)

@@ -31,14 +31,18 @@ func (s *Store) Log(ctx context.Context, subscription string, before uint64, lim
 		prefix := logKeys(u.id, logKeyLen)
 		it := txn.NewIterator(bdb.IteratorOptions{Prefix: prefix, Reverse: true})
 		defer it.Close()
+		var c chunk
 		for it.Seek(logKey(u.id, from)); it.ValidForPrefix(prefix); it.Next() {
-			l, err := logEntry(it.Item())
-			if err != nil {
+			if err := c.read(it.Item()); err != nil {
 				return err
 			}
-			entries = append(entries, l)
+			for pos := min(from, c.last()); pos >= c.first && len(entries) < limit; pos-- {
+				if seq := c.at(pos); seq != 0 {
+					entries = append(entries, relay.LogEntry{Pos: pos, Seq: seq})
+				}
+			}
 			// Below low everything is deleted; the iterator would step over all of it.
-			if len(entries) == limit || l.Pos <= low {
+			if len(entries) == limit || c.first <= low {
 				return nil
 			}
 		}

@@ -206,17 +206,11 @@ func (im *image) mendHead(u *sub) error {
 		head = max(head, e.To)
 	}
 	err := im.db.view(func(txn *bdb.Txn) error {
-		prefix := logKeys(u.id, logKeyLen)
-		it := txn.NewIterator(bdb.IteratorOptions{Reverse: true, Prefix: prefix})
-		defer it.Close()
-		if it.Seek(logKey(u.id, ^uint64(0))); it.ValidForPrefix(prefix) {
-			l, err := logEntry(it.Item())
-			head = max(head, l.Pos)
-			if corrupt := (*CorruptError)(nil); err != nil && !errors.As(err, &corrupt) {
-				return err
-			}
-		}
-		return nil
+		heads := newHeadFinder(txn)
+		defer heads.close()
+		last, err := heads.last(u.id)
+		head = max(head, last)
+		return err
 	})
 	if err != nil || head == p.Head {
 		return err

@@ -18,7 +18,8 @@ import (
 //
 //   - 1: the first.
 //   - 2: data of events may be packed.
-const formatVersion = 2
+//   - 3: several positions of a log may stand in one record.
+const formatVersion = 3
 
 // Fields of the store's identity.
 const (

@@ -74,7 +74,7 @@ func (r *adoptRequest) weigh(c *committer, m *relay.Moved) (size int, need load)
 	need = record(len(movedKey(e.ID)) + numberLen)
 	for i, p := range e.Deliveries {
 		size += maxStringLen + len(p.Key)
-		need = need.plus(c.nameLoad(p.Subscription)).plus(record(logKeyLen + numberLen)).
+		need = need.plus(c.nameLoad(p.Subscription)).plus(record(entryLen)).
 			plus(record(exceptSize(&m.Exceptions[i]))).plus(records(2, exceptKeyLen))
 	}
 	return size, need.plus(record(size))

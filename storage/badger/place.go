@@ -58,7 +58,7 @@ func (r *placeRequest) plan(c *committer) error {
 	if size >= valueThreshold {
 		return &relay.BatchTooLargeError{}
 	}
-	need := c.nameLoad(r.to.Subscription).plus(record(size)).plus(record(logKeyLen + numberLen))
+	need := c.nameLoad(r.to.Subscription).plus(record(size)).plus(record(entryLen))
 	if err := c.s.space.admit(need.size, true); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package badger
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -19,7 +18,7 @@ func (s *Store) Read(ctx context.Context, subscription string, after uint64, lim
 	}
 	var entries []relay.Entry
 	err := s.read(ctx, func(txn *bdb.Txn) error {
-		places, err := logFrom(txn, u, max(after+1, st.floor), st.progress.Head, limit)
+		places, err := logEntries(txn, u.id, max(after+1, st.floor), st.progress.Head, limit)
 		if err != nil && len(places) == 0 {
 			return err
 		}
@@ -53,43 +52,6 @@ func (s *Store) check(ctx context.Context) error {
 		return relay.ErrClosed
 	}
 	return ctx.Err()
-}
-
-// logFrom returns entries of a log from a position up to head. With an error it
-// returns those before what cannot be read.
-func logFrom(txn *bdb.Txn, u *sub, from, head uint64, limit int) ([]relay.LogEntry, error) {
-	prefix := logKeys(u.id, logKeyLen)
-	it := txn.NewIterator(bdb.IteratorOptions{Prefix: prefix})
-	defer it.Close()
-	entries := make([]relay.LogEntry, 0, min(uint64(limit), head-from+1))
-	for it.Seek(logKey(u.id, from)); it.ValidForPrefix(prefix) && len(entries) < limit; it.Next() {
-		l, err := logEntry(it.Item())
-		if err != nil {
-			return entries, &relay.UnreadableError{Pos: l.Pos, Err: err}
-		}
-		if l.Pos > head {
-			break
-		}
-		if entries = append(entries, l); l.Pos == head {
-			break
-		}
-	}
-	return entries, nil
-}
-
-// logEntry reads an entry of a log. With an error it still has the position.
-func logEntry(item *bdb.Item) (l relay.LogEntry, err error) {
-	key := item.Key()
-	if len(key) != logKeyLen {
-		return l, &CorruptError{keyName(key), errShort}
-	}
-	l.Pos = binary.BigEndian.Uint64(key[5:])
-	err = item.Value(func(rec []byte) error {
-		seq, err := decodeNumber(key, rec)
-		l.Seq = relay.Seq(seq)
-		return err
-	})
-	return l, err
 }
 
 // event reads an event with its data.

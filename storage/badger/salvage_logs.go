@@ -1,10 +1,10 @@
 package badger
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	bdb "github.com/dgraph-io/badger/v4"
@@ -29,15 +29,46 @@ func (m *mender) lost(u *mendedSub, pos uint64, seq relay.Seq, finished bool) {
 	}
 }
 
+// chunkAt names a chunk.
+type chunkAt struct {
+	sub   uint32
+	first uint64
+}
+
+// mendEntry sees that an event stands at its place in the log.
+func (m *mender) mendEntry(entries *finder, seq relay.Seq, p place) error {
+	c, err := entries.of(p.sub, p.pos)
+	if damaged := (*chunkError)(nil); err != nil && !errors.As(err, &damaged) {
+		return err
+	}
+	switch {
+	case c == nil: // in a chunk of its own
+		c = &chunk{sub: p.sub, first: p.pos, seqs: []relay.Seq{seq}}
+	case c.at(p.pos) == seq:
+		return nil
+	default:
+		at := chunkAt{c.sub, c.first}
+		if m.chunks[at] == nil {
+			m.chunks[at] = &chunk{sub: c.sub, first: c.first, seqs: slices.Clone(c.seqs)}
+		}
+		c = m.chunks[at]
+		c.seqs[p.pos-c.first] = seq
+	}
+	key := logKey(c.sub, c.first)
+	return m.writes.Set(key, c.encode(key))
+}
+
 // mendExceptions looks for deliveries that are open and whose event and entry are gone.
 func (m *mender) mendExceptions(txn *bdb.Txn) error {
+	entries := newFinder(txn)
+	defer entries.close()
 	err := scan(txn, []byte{exceptPrefix, byte(classOpen)}, func(key, rec []byte) error {
 		_, id, pos, err := splitExceptKey(key)
 		if err != nil {
 			m.report.find("%v", err)
 			return nil
 		}
-		stands, err := exists(txn, logKey(id, pos))
+		stands, err := entries.has(id, pos)
 		if err != nil || stands {
 			return err
 		}
@@ -56,38 +87,22 @@ func (m *mender) mendExceptions(txn *bdb.Txn) error {
 // nothing is known.
 func (m *mender) mendLogs(txn *bdb.Txn) error {
 	last := make(map[uint32]uint64)
-	err := each(txn, logPrefix, func(key, rec []byte) error {
-		if len(key) != logKeyLen {
-			return m.writes.Delete(append([]byte(nil), key...))
+	for c, err := range chunks(txn, []byte{logPrefix}, []byte{logPrefix}) {
+		damaged, corrupt := (*chunkError)(nil), (*CorruptError)(nil)
+		switch {
+		case errors.As(err, &damaged): // what it held and is not made anew counts as a gap
+			u := m.sub(damaged.sub)
+			u.state.progress.Head = max(u.state.progress.Head, damaged.To)
+			err = m.writes.Delete(logKey(damaged.sub, damaged.From))
+		case errors.As(err, &corrupt):
+			m.report.find("%v", err)
+			continue
+		case err == nil:
+			err = m.mendChunk(txn, c, last)
 		}
-		u, pos := m.sub(binary.BigEndian.Uint32(key[1:])), binary.BigEndian.Uint64(key[5:])
-		u.state.progress.Head = max(u.state.progress.Head, pos)
-		seq, err := decodeNumber(key, rec)
-		there := false
-		if err == nil {
-			if there, err = exists(txn, eventKey(relay.Seq(seq))); err != nil {
-				return err
-			}
-		}
-		if there {
-			m.unknown(u, last[u.id]+1, pos-1)
-			last[u.id] = pos
-			return nil
-		}
-		if err := m.writes.Delete(append([]byte(nil), key...)); err != nil || seq == 0 {
-			return err // it counts as a gap
-		}
-		m.unknown(u, last[u.id]+1, pos-1)
-		last[u.id] = pos
-		open, err := exists(txn, exceptKey(classOpen, u.id, pos))
 		if err != nil {
 			return err
 		}
-		m.lost(u, pos, relay.Seq(seq), u.state.finished(pos) && !open)
-		return errors.Join(m.writes.Delete(exceptKey(classOpen, u.id, pos)), m.writes.Delete(exceptKey(classClosed, u.id, pos)))
-	})
-	if err != nil {
-		return err
 	}
 	for _, u := range m.subs {
 		m.unknown(u, last[u.id]+1, u.state.progress.Head)
@@ -96,6 +111,46 @@ func (m *mender) mendLogs(txn *bdb.Txn) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// mendChunk mends the entries of a chunk. last are the positions that were seen last.
+func (m *mender) mendChunk(txn *bdb.Txn, c *chunk, last map[uint32]uint64) error {
+	u := m.sub(c.sub)
+	u.state.progress.Head = max(u.state.progress.Head, c.last())
+	changed := false
+	for pos, ok := c.next(c.first); ok; pos, ok = c.next(pos + 1) {
+		seq := c.at(pos)
+		there, err := exists(txn, eventKey(seq))
+		if err != nil {
+			return err
+		}
+		m.unknown(u, last[u.id]+1, pos-1)
+		last[u.id] = pos
+		if there {
+			continue
+		}
+		c.seqs[pos-c.first], changed = 0, true
+		open, err := exists(txn, exceptKey(classOpen, u.id, pos))
+		if err != nil {
+			return err
+		}
+		m.lost(u, pos, seq, u.state.finished(pos) && !open)
+		if err := errors.Join(m.writes.Delete(exceptKey(classOpen, u.id, pos)), m.writes.Delete(exceptKey(classClosed, u.id, pos))); err != nil {
+			return err
+		}
+	}
+	key := logKey(c.sub, c.first)
+	rec := c.encode(key)
+	switch {
+	case c.empty():
+		return m.writes.Delete(key)
+	case changed:
+		if err := m.writes.Set(key, rec); err != nil {
+			return err
+		}
+	}
+	m.live += uint64(len(key) + len(rec))
 	return nil
 }
 
@@ -123,17 +178,18 @@ func (m *mender) fillHoles(txn *bdb.Txn, u *mendedSub) error {
 	if len(p.Done) <= mostDone {
 		return nil
 	}
+	entries := newFinder(txn)
+	defer entries.close()
 	pos := p.Low + 1
 	for _, s := range p.Done {
 		for ; pos < s.From; pos++ {
-			key := logKey(u.id, pos)
-			err := get(txn, key, func(rec []byte) error {
-				seq, err := decodeNumber(key, rec)
-				if err != nil {
-					return err
-				}
-				return m.repeat(u, pos, relay.Seq(seq), "", 0)
-			})
+			c, err := entries.of(u.id, pos)
+			if err == nil && c == nil {
+				err = fmt.Errorf("there is no entry at the position %d of %q", pos, m.nameOf(u))
+			}
+			if err == nil {
+				err = m.repeat(u, pos, c.at(pos), "", 0)
+			}
 			if err != nil {
 				return err
 			}

@@ -1,7 +1,6 @@
 package badger
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -26,6 +25,8 @@ type mender struct {
 	identity identity
 	tail     tail
 	subs     map[uint32]*mendedSub
+	// chunks are those in which an entry was changed: what is found of them is older.
+	chunks map[chunkAt]*chunk
 
 	writes  *bdb.WriteBatch
 	live    uint64
@@ -47,7 +48,7 @@ type mendedSub struct {
 }
 
 func (m *mender) mend() error {
-	m.subs = make(map[uint32]*mendedSub)
+	m.subs, m.chunks = make(map[uint32]*mendedSub), make(map[chunkAt]*chunk)
 	for _, step := range []func(txn *bdb.Txn) error{
 		m.readMeta, m.readNames, m.readProgress, m.mendEvents, m.mendExceptions, m.mendLogs, m.mendKeys, m.writeSubs, m.writeMeta,
 	} {
@@ -198,6 +199,8 @@ func (m *mender) mendEvents(txn *bdb.Txn) error {
 	attempts := &attemptReader{m: m, it: txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{attemptPrefix}})}
 	defer attempts.it.Close()
 	attempts.it.Rewind()
+	entries := newFinder(txn)
+	defer entries.close()
 	var last uint64 // ordinal
 	var lastSeq relay.Seq
 	err := each(txn, eventPrefix, func(key, rec []byte) error {
@@ -223,7 +226,7 @@ func (m *mender) mendEvents(txn *bdb.Txn) error {
 		}
 		last, lastSeq = found.ordinal, seq
 		for _, p := range found.places {
-			if err := m.mendPlace(txn, seq, p, outcomes[p.sub]); err != nil {
+			if err := m.mendPlace(txn, entries, seq, p, outcomes[p.sub]); err != nil {
 				return err
 			}
 		}
@@ -250,20 +253,11 @@ func timeOf(s relay.Seq) time.Time {
 }
 
 // mendPlace sees to one delivery.
-func (m *mender) mendPlace(txn *bdb.Txn, seq relay.Seq, p place, last outcome) error {
+func (m *mender) mendPlace(txn *bdb.Txn, entries *finder, seq relay.Seq, p place, last outcome) error {
 	u := m.sub(p.sub)
 	u.state.progress.Head = max(u.state.progress.Head, p.pos)
-	m.live += logKeyLen + numberLen
-	entry := encodeNumber(logKey(p.sub, p.pos), uint64(seq))
-	stands := false
-	err := get(txn, logKey(p.sub, p.pos), func(rec []byte) error { stands = bytes.Equal(rec, entry); return nil })
-	if err != nil && !errors.Is(err, bdb.ErrKeyNotFound) {
+	if err := m.mendEntry(entries, seq, p); err != nil {
 		return err
-	}
-	if !stands {
-		if err := m.writes.Set(logKey(p.sub, p.pos), entry); err != nil {
-			return err
-		}
 	}
 	open, err := exists(txn, exceptKey(classOpen, p.sub, p.pos))
 	if err != nil {

@@ -2,7 +2,6 @@ package badger
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -33,6 +32,9 @@ type sub struct {
 	touched, dirty bool
 	// lowestPut is the lowest open exception that the group adds, 0 if none.
 	lowestPut uint64
+	// added are the events that the group adds to the log; the last one stands at the head of
+	// next.
+	added []relay.Seq
 }
 
 // state is what is kept in memory of a subscription. Its slices are replaced, never
@@ -161,14 +163,25 @@ func (im *image) loadSubs() error {
 				return err
 			}
 		}
-		for _, u := range im.subs.byID {
-			if err := findHead(txn, u); err != nil {
-				return err
-			}
-			u.next = u.current
-		}
-		return nil
+		return im.loadHeads(txn)
 	})
+}
+
+// loadHeads finds where logs end. Every position between the head in the record of progress
+// and the true one has an entry: removing one writes the head along.
+func (im *image) loadHeads(txn *bdb.Txn) error {
+	heads := newHeadFinder(txn)
+	defer heads.close()
+	for _, u := range im.subs.byID {
+		last, err := heads.last(u.id)
+		if err != nil {
+			return err
+		}
+		p := &u.current.progress
+		p.Head = max(p.Head, last)
+		u.next = u.current
+	}
+	return nil
 }
 
 func (im *image) loadNames(txn *bdb.Txn) error {
@@ -210,41 +223,6 @@ func (im *image) loadSpan(key, rec []byte) error {
 	}
 	u.current.spans = withSpan(u.current.spans, e)
 	return nil
-}
-
-// findHead finds the last position of a log. Every position between the head in the
-// record of progress and the true one has an entry: positions are contiguous, and
-// trimming writes the head along. So they are found by doubling steps and halving
-// them, and never by a search backwards through what was deleted.
-func findHead(txn *bdb.Txn, u *sub) error {
-	exists := func(pos uint64) (bool, error) {
-		_, err := txn.Get(logKey(u.id, pos))
-		if errors.Is(err, bdb.ErrKeyNotFound) {
-			return false, nil
-		}
-		return err == nil, err
-	}
-	low, step := u.current.progress.Head, uint64(1)
-	for halving := false; ; {
-		ok, err := exists(low + step)
-		if err != nil {
-			return fmt.Errorf("finding the head of the log of %q: %w", u.name, err)
-		}
-		if ok {
-			low += step
-		} else {
-			halving = true
-		}
-		switch {
-		case !halving:
-			step *= 2
-		case step == 1:
-			u.current.progress.Head = low
-			return nil
-		default:
-			step /= 2
-		}
-	}
 }
 
 // withSpan returns spans with e in place of one of the same From and sort.

@@ -15,11 +15,13 @@ func (c *committer) removeEvent(t *trimmable) error {
 		}
 		// The head goes with the entry, so that the position is never given again, and
 		// the floor, so that a search does not begin below it.
-		need := records(2, exceptKeyLen).plus(record(progressSize(&u.next.progress)))
+		need := record(exceptKeyLen).plus(record(chunkLen)).plus(record(progressSize(&u.next.progress)))
 		if err := c.room(need); err != nil {
 			return err
 		}
-		c.remove(logKey(p.sub, p.pos))
+		if err := c.strike(u, p.pos); err != nil {
+			return err
+		}
 		c.remove(exceptKey(classClosed, p.sub, p.pos))
 		c.touch(u)
 		u.dirty = true
@@ -40,14 +42,14 @@ func (c *committer) removeEvent(t *trimmable) error {
 		c.remove(movedKey(t.movedID))
 	}
 	c.tail.removed++
-	c.tail.live -= min(c.tail.live, uint64(t.size)+uint64(len(t.places)*(logKeyLen+numberLen)))
+	c.tail.live -= min(c.tail.live, uint64(t.size))
 	c.tail.known = max(c.tail.known, t.seq)
 	c.tailDirty = true
 	return nil
 }
 
-// floorSteps bounds the search for the lowest position that is left. What is left to
-// do is done when that one goes.
+// floorSteps bounds the search for the lowest position that is left: by so many chunks, and
+// positions that have none. What is left to do is done when that one goes.
 const floorSteps = 64
 
 // raiseFloor moves the floor of a log up if pos was the lowest position, over those
@@ -62,15 +64,15 @@ func (c *committer) raiseFloor(u *sub, pos uint64) error {
 		if floor > u.next.progress.Low {
 			break
 		}
-		there, err := exists(c.transaction(), logKey(u.id, floor))
+		next, left, err := c.lowestLeft(u, floor)
 		if err != nil {
 			return err
 		}
-		if there {
+		if floor = next; left {
 			break
 		}
-		floor++
 	}
+	floor = min(floor, max(u.next.progress.Low, pos)+1)
 	u.next.floor = floor
 	for _, e := range u.next.spans {
 		if e.To < floor && e.Kind.Closed() {

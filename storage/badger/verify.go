@@ -2,7 +2,6 @@ package badger
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -11,8 +10,6 @@ import (
 	"slices"
 
 	bdb "github.com/dgraph-io/badger/v4"
-
-	"github.com/caddyrelay/caddyrelay/relay"
 )
 
 // Report is what Verify has found.
@@ -134,6 +131,8 @@ func (im *image) verify() (*Report, error) {
 
 // verifyEvents reads every event, and looks for the entries that it should have.
 func (im *image) verifyEvents(txn *bdb.Txn, r *Report) error {
+	entries := newFinder(txn)
+	defer entries.close()
 	return each(txn, eventPrefix, func(key, rec []byte) error {
 		r.Events++
 		found, err := decodeEvent(key, rec, wholeEvent)
@@ -147,19 +146,14 @@ func (im *image) verifyEvents(txn *bdb.Txn, r *Report) error {
 				r.find("the event at %d: %v", found.event.Seq, err)
 				continue
 			}
-			entry := logKey(p.sub, p.pos)
-			var seq uint64
-			err = get(txn, entry, func(rec []byte) (err error) {
-				seq, err = decodeNumber(entry, rec)
-				return err
-			})
+			c, err := entries.of(p.sub, p.pos)
 			switch {
-			case errors.Is(err, bdb.ErrKeyNotFound):
-				r.find("subscription %q: the entry at %d is gone, of the event at %d", u.name, p.pos, found.event.Seq)
 			case err != nil:
 				r.find("subscription %q: %v", u.name, err)
-			case relay.Seq(seq) != found.event.Seq:
-				r.find("subscription %q: the entry at %d names the event at %d in place of %d", u.name, p.pos, seq, found.event.Seq)
+			case c == nil || c.at(p.pos) == 0:
+				r.find("subscription %q: the entry at %d is gone, of the event at %d", u.name, p.pos, found.event.Seq)
+			case c.at(p.pos) != found.event.Seq:
+				r.find("subscription %q: the entry at %d names the event at %d in place of %d", u.name, p.pos, c.at(p.pos), found.event.Seq)
 			}
 		}
 		return nil
@@ -170,45 +164,62 @@ func (im *image) verifyEvents(txn *bdb.Txn, r *Report) error {
 // that are not finished.
 func (im *image) verifyLogs(txn *bdb.Txn, r *Report) error {
 	at := make(map[uint32]uint64)
-	missing := func(u *sub, from, to uint64) {
-		for pos := max(from, u.current.progress.Low+1); pos <= to; pos++ {
-			if !u.current.finished(pos) {
-				r.find("subscription %q: there is no entry at %d, and it is not finished", u.name, pos)
+	for c, err := range chunks(txn, []byte{logPrefix}, []byte{logPrefix}) {
+		damaged, corrupt := (*chunkError)(nil), (*CorruptError)(nil)
+		switch {
+		case errors.As(err, &damaged):
+			im.findDamaged(r, damaged, at)
+			continue
+		case errors.As(err, &corrupt):
+			r.find("%v", err)
+			continue
+		case err != nil:
+			return err
+		}
+		u, err := named(im.subs.byID, c.sub)
+		if err != nil {
+			r.find("the entries from %d on: %v", c.first, err)
+			continue
+		}
+		for pos, ok := c.next(c.first); ok; pos, ok = c.next(pos + 1) {
+			r.Entries++
+			u.findMissing(r, at[u.id]+1, pos-1)
+			at[u.id] = pos
+			there, err := exists(txn, eventKey(c.at(pos)))
+			if err != nil {
+				return err
+			}
+			if !there {
+				r.find("subscription %q: the event at %d is gone, of the entry at %d", u.name, c.at(pos), pos)
 			}
 		}
 	}
-	err := each(txn, logPrefix, func(key, rec []byte) error {
-		if len(key) != logKeyLen {
-			r.find("the key %s has a wrong length", keyName(key))
-			return nil
-		}
-		r.Entries++
-		u, err := named(im.subs.byID, binary.BigEndian.Uint32(key[1:]))
-		if err != nil {
-			r.find("the entry %s: %v", keyName(key), err)
-			return nil
-		}
-		pos := binary.BigEndian.Uint64(key[5:])
-		missing(u, at[u.id]+1, pos-1)
-		at[u.id] = pos
-		seq, err := decodeNumber(key, rec)
-		if err != nil {
-			r.find("%v", err)
-			return nil
-		}
-		there, err := exists(txn, eventKey(relay.Seq(seq)))
-		if err == nil && !there {
-			r.find("subscription %q: the event at %d is gone, of the entry at %d", u.name, seq, pos)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
 	for _, u := range im.subs.byID {
-		missing(u, at[u.id]+1, u.current.progress.Head)
+		u.findMissing(r, at[u.id]+1, u.current.progress.Head)
 	}
 	return nil
+}
+
+// findDamaged notes the positions that a damaged chunk has taken with it.
+func (im *image) findDamaged(r *Report, damaged *chunkError, at map[uint32]uint64) {
+	u, err := named(im.subs.byID, damaged.sub)
+	if err != nil {
+		r.find("%v, of a subscription that is not known: %v", damaged, err)
+		return
+	}
+	u.findMissing(r, at[u.id]+1, damaged.From-1)
+	damaged.To = max(damaged.From, min(damaged.To, u.current.progress.Head))
+	r.find("subscription %q: %v", u.name, damaged)
+	at[u.id] = damaged.To
+}
+
+// findMissing notes positions that have no entry and are not finished.
+func (u *sub) findMissing(r *Report, from, to uint64) {
+	for pos := max(from, u.current.progress.Low+1); pos <= to; pos++ {
+		if !u.current.finished(pos) {
+			r.find("subscription %q: there is no entry at %d, and it is not finished", u.name, pos)
+		}
+	}
 }
 
 // verifyOthers reads exceptions, attempts, idempotency keys and notes.
