@@ -79,6 +79,9 @@ func (m *member) ask(ctx context.Context, to Addressee, q question) (*reply, err
 	if err := json.Unmarshal(raw, a); err != nil {
 		return nil, fmt.Errorf("another relay answers what cannot be understood, it may be of another version: %w", err)
 	}
+	if aboutJob := q.Do == doStart || q.Do == doJob || q.Do == doCancel; aboutJob && a.Error == nil && len(a.Jobs) == 0 {
+		return nil, errors.New("another relay answers without the job that it was asked for, it may be of another version")
+	}
 	return a, a.Error.err()
 }
 
@@ -195,6 +198,9 @@ func (r *Relay) answer(ctx context.Context, q *question, a *reply) (err error) {
 	case doErase, doReplay:
 		err = r.answerAbout(ctx, q)
 	case doStart:
+		if q.Replay == nil {
+			return errors.New("another relay asks for a replay and does not say of what; it may be of another version")
+		}
 		a.Jobs, err = oneJob(r.startReplay(*q.Replay))
 	case doJob:
 		a.Jobs, err = oneJob(r.jobs.job(q.Job))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // carriedView is what the relay that carries a subscription says of it to others.
@@ -80,7 +82,7 @@ func (r *Relay) look(ctx context.Context, names ...string) map[string]Subscripti
 	}
 	replies, err := r.member.askOthers(ctx, question{Do: doLook, Names: names})
 	if err != nil {
-		r.logger.Debug("reading without a word of the other relays")
+		r.logger.Debug("reading without a word of the other relays", zap.Error(err))
 	}
 	said := make(map[string]SubscriptionStatus)
 	for _, a := range replies {
