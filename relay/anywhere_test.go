@@ -272,6 +272,12 @@ func TestEveryRelayAnswersForAll(t *testing.T) {
 		if carried != 6 {
 			t.Errorf("the figures of all relays are of %d subscriptions together, want 6", carried)
 		}
+		waiting := f.nodes[0].engine.Backlogs()
+		for i, n := range f.nodes {
+			if got := n.engine.Backlogs(); len(got) != 3 || !reflect.DeepEqual(got, waiting) {
+				t.Errorf("the node %d counts %v that wait, the first one %v", i, got, waiting)
+			}
+		}
 		byName := func(name string) relay.SubscriptionStatus {
 			return first[slices.IndexFunc(first, func(s relay.SubscriptionStatus) bool { return s.Name == name })]
 		}
@@ -312,10 +318,32 @@ func TestRegionNobodyHas(t *testing.T) {
 				s.Detail != `no relay that is alive has an address of the region "eu"` {
 				t.Errorf("%+v", s)
 			}
+			if n := n.engine.Backlogs()["crm"]; n != 1 {
+				t.Errorf("%d wait, want 1", n)
+			}
 			d, err := n.engine.DeliveriesOf(context.Background(), event(t, n, id), event(t, n, id).Deliveries[:1])
 			if err != nil || d[0].State != relay.StateHeld || d[0].Reason != relay.ReasonNoInstance {
 				t.Errorf("%+v, %v", d, err)
 			}
+		}
+		// Of what nobody carries, one of them has the figures.
+		told := 0
+		for _, n := range f.nodes {
+			here, err := n.engine.StatusHere(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range here {
+				if s.Name != "crm" {
+					continue
+				}
+				if told++; s.Pending != 1 || s.Reason != relay.ReasonNoInstance || s.Detail == "" {
+					t.Errorf("%+v", s)
+				}
+			}
+		}
+		if told != 1 {
+			t.Errorf("%d relays have the figures of what nobody carries; want 1", told)
 		}
 		late := f.join()
 		plan(late) // where the address is

@@ -69,7 +69,7 @@ func TestAnswersThatSayTooLittle(t *testing.T) {
 		f.give("crm", n)
 		ctx := context.Background()
 		a := f.nodes[0].engine
-		if j, err := a.StartReplay(ctx, relay.ReplayRequest{Subscription: "crm", Select: relay.SelectAll}); err == nil || !strings.Contains(err.Error(), "without the job") {
+		if j, err := a.StartReplay(ctx, relay.ReplayRequest{Subscription: "crm", Select: relay.SelectAll}); err == nil || !strings.Contains(err.Error(), "without saying anything") {
 			t.Errorf("%+v, %v", j, err)
 		}
 		if j, err := a.Job(ctx, "job_none"); err == nil {

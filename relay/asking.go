@@ -39,6 +39,8 @@ const (
 	doJobs   command = "jobs"
 	doCancel command = "cancel"
 	doLook   command = "look"
+	doAhead  command = "ahead"
+	doTell   command = "tell"
 )
 
 // question is a request of one relay to another, as JSON.
@@ -52,6 +54,11 @@ type question struct {
 	Replay       *ReplayRequest `json:"replay,omitempty"`
 	// Names are those that a look is about; none: all.
 	Names []string `json:"names,omitempty"`
+	// Keys are those whose heads are asked for.
+	Keys []orderKey `json:"keys,omitempty"`
+	// Told is what of deliveries was told before, without the settlements themselves; nil:
+	// nothing.
+	Told *told `json:"told,omitempty"`
 }
 
 // reply is the answer, of which each command fills in its part.
@@ -61,6 +68,9 @@ type reply struct {
 	Status  SubscriptionStatus `json:"status,omitzero"`
 	Jobs    []Job              `json:"jobs,omitempty"`
 	Views   []carriedView      `json:"views,omitempty"`
+	// Heads are in the order of the Keys of the question; 0: not known.
+	Heads []Seq `json:"heads,omitempty"`
+	Told  *told `json:"told,omitempty"`
 }
 
 // ask sends a question and returns the answer. An error of whoever answers is of the type that
@@ -79,8 +89,9 @@ func (m *member) ask(ctx context.Context, to Addressee, q question) (*reply, err
 	if err := json.Unmarshal(raw, a); err != nil {
 		return nil, fmt.Errorf("another relay answers what cannot be understood, it may be of another version: %w", err)
 	}
-	if aboutJob := q.Do == doStart || q.Do == doJob || q.Do == doCancel; aboutJob && a.Error == nil && len(a.Jobs) == 0 {
-		return nil, errors.New("another relay answers without the job that it was asked for, it may be of another version")
+	aboutJob := q.Do == doStart || q.Do == doJob || q.Do == doCancel
+	if a.Error == nil && (aboutJob && len(a.Jobs) == 0 || q.Do == doTell && a.Told == nil) {
+		return nil, fmt.Errorf("another relay is asked to %s and answers without saying anything of it; it may be of another version", q.Do)
 	}
 	return a, a.Error.err()
 }
@@ -210,6 +221,13 @@ func (r *Relay) answer(ctx context.Context, q *question, a *reply) (err error) {
 		a.Jobs, err = oneJob(r.jobs.cancel(q.Job))
 	case doLook:
 		a.Views, err = r.view(ctx, q.Names)
+	case doAhead:
+		a.Heads = r.heads(q.Keys)
+	case doTell:
+		if q.Told == nil {
+			q.Told = new(told)
+		}
+		a.Told, err = r.tell(ctx, *q.Told)
 	default:
 		err = fmt.Errorf("another relay of the same store, which is of another version, does not know %q", q.Do)
 	}

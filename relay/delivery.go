@@ -71,6 +71,9 @@ type Delivery struct {
 	// Attempts are those kept, ascending; only where one event is shown, or the last one
 	// alone where a list was asked for it.
 	Attempts []Attempt
+
+	// behind is the key in whose order it waits, where only another relay knows for what.
+	behind string
 }
 
 // Attempt is one try to make a delivery.

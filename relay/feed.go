@@ -31,6 +31,11 @@ type Settlement struct {
 	// reads looks the events up.
 	span Span
 	seq  Seq
+	// theirs says that another relay has told it; unknown, that it is no settlement: another
+	// relay has had more before, and nobody knows how many.
+	theirs, unknown bool
+	// own counts those of this engine up to this one.
+	own uint64
 }
 
 // feed keeps the newest settlements of an engine for those who follow them. Nobody who
@@ -44,9 +49,13 @@ type feed struct {
 	// last is the number of the newest settlement, since that of the last one before the
 	// feed was turned on: what came before it is unknown.
 	last, since uint64
+	own         uint64 // how many of them are this engine's own
 	followers   map[*Follower]struct{}
 	off         *time.Timer
 	closed      bool
+	// users counts the followers that are not other relays; left is when there were none left.
+	users int
+	left  time.Time
 }
 
 // attempted tells what became of an attempt. The caller holds the lane's lock.
@@ -93,8 +102,21 @@ func (f *feed) add(s Settlement) {
 		return
 	}
 	f.last++
-	s.Number = f.last
+	if !s.theirs {
+		f.own++
+	}
+	s.Number, s.own = f.last, f.own
 	f.ring[s.Number%feedSize] = s
+	for r := range f.followers {
+		r.notify()
+	}
+}
+
+// skip notes that n were missed by all who follow: their numbers are nobody's.
+func (f *feed) skip(n uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last += n
 	for r := range f.followers {
 		r.notify()
 	}
@@ -111,6 +133,12 @@ func (f *feed) follow(r *Follower) {
 	if f.off != nil {
 		f.off.Stop()
 	}
+	if !r.relayed {
+		if f.users == 0 && time.Since(f.left) > feedLinger {
+			r.read = ^uint64(0) // nobody has asked the other relays since
+		}
+		f.users++
+	}
 	if f.ring == nil {
 		f.ring = make([]Settlement, feedSize)
 		f.since = f.last
@@ -118,7 +146,7 @@ func (f *feed) follow(r *Follower) {
 		f.on.Store(true)
 	}
 	if r.read > f.last || r.read < f.since {
-		r.read, r.unknown = f.last, r.resumed
+		r.read, r.unknown, r.own = f.last, r.resumed, f.own
 	}
 	f.followers[r] = struct{}{}
 	r.notify()
@@ -128,6 +156,10 @@ func (f *feed) follow(r *Follower) {
 func (f *feed) leave(r *Follower) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if _, ok := f.followers[r]; ok && !r.relayed {
+		f.users--
+		f.left = time.Now()
+	}
 	delete(f.followers, r)
 	if len(f.followers) > 0 || f.closed || f.ring == nil {
 		return
@@ -161,7 +193,7 @@ func (f *feed) close() {
 }
 
 // take copies what a follower has not read, at most as many as fit into dst. missed is how
-// many were overwritten before that.
+// many before that were overwritten, or never came here.
 func (f *feed) take(r *Follower, dst []Settlement) (n int, missed uint64, closed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -173,11 +205,25 @@ func (f *feed) take(r *Follower, dst []Settlement) (n int, missed uint64, closed
 		r.read += missed
 	}
 	for n < len(dst) && r.read < f.last {
+		switch s := &f.ring[(r.read+1)%feedSize]; {
+		case s.Number == r.read+1:
+			dst[n] = *s
+			n++
+		case n > 0:
+			return n, missed, false
+		default:
+			missed++
+		}
 		r.read++
-		dst[n] = f.ring[r.read%feedSize]
-		n++
 	}
 	return n, missed, false
+}
+
+// wanted reports whether somebody follows who is not another relay, or may come back.
+func (f *feed) wanted() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.users > 0 || time.Since(f.left) <= feedLinger
 }
 
 // Followed returns how many follow at present.

@@ -29,8 +29,11 @@ type Follower struct {
 	// before, unknown that it cannot be told what came since.
 	read             uint64
 	resumed, unknown bool
-	taken            []Settlement
-	page             [followPage]Settlement
+	// relayed: it reads for another relay. own counts those of this one up to where it began.
+	relayed bool
+	own     uint64
+	taken   []Settlement
+	page    [followPage]Settlement
 }
 
 // followPage is how many settlements are taken at once, and how many events of a span are
@@ -41,9 +44,16 @@ const followPage = 256
 const UnknownlyMany = -1
 
 // Follow begins to read what becomes of deliveries, from now on or from where q.After says.
-// Of several engines on one store, it tells what this one does.
+// Of several engines on one store, it tells what all of them do, and waits up to two seconds
+// for the others to have been asked.
 func (r *Relay) Follow(q Following) *Follower {
-	f := &Follower{engine: r, q: q, wake: make(chan struct{}, 1), resumed: q.After != ""}
+	f := r.follow(q, false)
+	r.gathering.begin(r)
+	return f
+}
+
+func (r *Relay) follow(q Following, relayed bool) *Follower {
+	f := &Follower{engine: r, q: q, wake: make(chan struct{}, 1), resumed: q.After != "", relayed: relayed}
 	if number, ok := r.unmark(q.After); ok {
 		f.read = number
 	} else {
@@ -90,6 +100,10 @@ func (f *Follower) Next(ctx context.Context) (all []Settlement, missed int64, er
 			return nil, UnknownlyMany, nil
 		}
 		if len(f.taken) > 0 {
+			if f.taken[0].unknown {
+				f.taken = f.taken[1:]
+				return nil, UnknownlyMany, nil
+			}
 			if all := f.resolve(ctx); len(all) > 0 {
 				return all, 0, nil
 			}
@@ -115,7 +129,7 @@ func (f *Follower) Next(ctx context.Context) (all []Settlement, missed int64, er
 
 // resolve returns the next of what was taken that are selected, with their events.
 func (f *Follower) resolve(ctx context.Context) (all []Settlement) {
-	for len(f.taken) > 0 && len(all) < followPage {
+	for len(f.taken) > 0 && len(all) < followPage && !f.taken[0].unknown {
 		s := &f.taken[0]
 		switch {
 		case f.q.Subscription != "" && s.Delivery.Subscription != f.q.Subscription, f.q.State != "" && s.Delivery.State != f.q.State:

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -25,6 +24,9 @@ func (r *Relay) Inspect(ctx context.Context, id string) (*Event, []Delivery, err
 		if deliveries[i], err = r.delivery(ctx, e, p); err != nil {
 			return nil, nil, err
 		}
+	}
+	if err := r.askAhead(ctx, deliveries); err != nil {
+		return nil, nil, err
 	}
 	r.flushForReading(ctx) // after the states: no state is shown without the attempt that led to it
 	for i := range deliveries {
@@ -62,7 +64,7 @@ func (r *Relay) DeliveriesOf(ctx context.Context, e *Event, places []Placement) 
 		}
 		deliveries[i] = d
 	}
-	return deliveries, nil
+	return deliveries, r.askAhead(ctx, deliveries)
 }
 
 // Delivery returns one delivery of an event with its attempts, or [ErrNoDelivery].
@@ -72,14 +74,19 @@ func (r *Relay) Delivery(ctx context.Context, e *Event, subscription string) (De
 		return Delivery{}, ErrNoDelivery
 	}
 	r.look(ctx, subscription)
-	d, err := r.delivery(ctx, e, e.Deliveries[i])
+	one := make([]Delivery, 1)
+	d := &one[0]
+	var err error
+	if *d, err = r.delivery(ctx, e, e.Deliveries[i]); err == nil {
+		err = r.askAhead(ctx, one)
+	}
 	if err != nil {
-		return d, err
+		return *d, err
 	}
 	r.flushForReading(ctx) // after the state: it is not shown without the attempt that led to it
 	d.Attempts, err = r.store.Attempts(ctx, e.Seq, subscription)
 	d.countAttempts()
-	return d, err
+	return *d, err
 }
 
 // lastAttempt fills in the last attempt, where there was one, and with it the number.
@@ -129,31 +136,6 @@ func (r *Relay) delivery(ctx context.Context, e *Event, p Placement) (Delivery, 
 	}
 	l.mu.Unlock()
 	return d, r.waitingFor(ctx, &d, p)
-}
-
-// waitingFor fills in the event at the head of a delivery's key.
-func (r *Relay) waitingFor(ctx context.Context, d *Delivery, p Placement) error {
-	if d.Reason != ReasonOrder {
-		return nil
-	}
-	l := r.lane(p.Subscription)
-	l.mu.Lock()
-	var head behind
-	if line := l.order.lines[unpackKeys(p.Key).order]; line != nil {
-		head = line.head
-	}
-	l.mu.Unlock()
-	if head.pos == 0 {
-		return nil
-	}
-	e, err := r.store.Event(ctx, head.seq)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	if err == nil {
-		d.WaitingFor = e.ID
-	}
-	return err
 }
 
 // stateInMemory fills in what the lane knows by itself, and reports whether that is all.

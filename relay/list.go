@@ -36,7 +36,11 @@ func (r *Relay) Events(ctx context.Context, q EventQuery) ([]ListedEvent, Seq, e
 			}
 		}
 	}
-	return listed, page.Next, nil
+	all := make([][]Delivery, len(listed))
+	for i := range listed {
+		all[i] = listed[i].Deliveries
+	}
+	return listed, page.Next, r.askAhead(ctx, all...)
 }
 
 // DeliveryQuery selects deliveries for a list, newest first.
@@ -74,11 +78,18 @@ func (e *CursorError) Error() string {
 // Deliveries lists deliveries, newest first.
 func (r *Relay) Deliveries(ctx context.Context, q DeliveryQuery) (DeliveryPage, error) {
 	r.flushForReading(ctx)
+	var page DeliveryPage
+	var err error
 	if q.Subscription != "" {
 		r.look(ctx, q.Subscription)
-		return r.deliveriesOf(ctx, q)
+		page, err = r.deliveriesOf(ctx, q)
+	} else {
+		page, err = r.deliveriesOfAll(ctx, q)
 	}
-	return r.deliveriesOfAll(ctx, q)
+	if err == nil {
+		err = r.askAhead(ctx, page.Deliveries)
+	}
+	return page, err
 }
 
 // deliveriesOf walks the log of one subscription backwards.

@@ -57,6 +57,30 @@ func (r *Relay) carried() []*lane {
 	return all
 }
 
+// carriedByNobody returns the lanes whose deliveries no engine makes.
+func (r *Relay) carriedByNobody() []*lane {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var all []*lane
+	for name, l := range r.lanes {
+		l.mu.Lock()
+		if l.tenure.mirror && (l.sub != nil || l.pending() > 0) && r.member.store.Carrier(name) == "" {
+			all = append(all, l)
+		}
+		l.mu.Unlock()
+	}
+	return all
+}
+
+// leads reports whether this member is the one of all that tells what only one is to tell.
+func (m *member) leads(ctx context.Context) (bool, error) {
+	members, err := m.store.Members(ctx)
+	if err != nil || len(members) == 0 {
+		return false, err
+	}
+	return !slices.ContainsFunc(members[1:], func(o MemberStatus) bool { return o.ID < members[0].ID }), nil
+}
+
 // shown is what holds the subscription, as users see it. The caller holds the lock.
 func (l *lane) shown(now time.Time) (Reason, time.Time) {
 	reason, until := l.condition.shown(l.sub, now)

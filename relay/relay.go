@@ -55,6 +55,7 @@ type Relay struct {
 
 	jobs      jobs
 	feed      feed
+	gathering gathering
 	announcer *announcer
 	publisher *publisher
 	// background are goroutines that end with attempts' context.

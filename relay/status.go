@@ -91,13 +91,24 @@ func (r *Relay) Status(ctx context.Context) ([]SubscriptionStatus, error) {
 }
 
 // StatusHere is Status of those subscriptions alone of which this relay makes the deliveries:
-// all, where nobody shares its store. Nobody else is asked.
+// all, where nobody shares its store. Of what nobody makes the deliveries of, one of all relays
+// tells, so that the figures of all of them add up. Nobody else is asked.
 func (r *Relay) StatusHere(ctx context.Context) ([]SubscriptionStatus, error) {
 	if r.member == nil {
 		return r.Status(ctx)
 	}
+	lanes := r.carried()
+	if nobodys := r.carriedByNobody(); len(nobodys) > 0 {
+		leads, err := r.member.leads(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if leads {
+			lanes = append(lanes, nobodys...)
+		}
+	}
 	var all []SubscriptionStatus
-	for _, l := range r.carried() {
+	for _, l := range lanes {
 		s, err := l.status(ctx)
 		if err != nil {
 			return nil, err
@@ -107,7 +118,7 @@ func (r *Relay) StatusHere(ctx context.Context) ([]SubscriptionStatus, error) {
 		}
 	}
 	slices.SortFunc(all, func(a, b SubscriptionStatus) int { return strings.Compare(a.Name, b.Name) })
-	return all, nil
+	return all, r.explainAbsence(ctx, all)
 }
 
 // SubscriptionStatus returns the status of one subscription.
