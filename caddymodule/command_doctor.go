@@ -174,7 +174,11 @@ func (d *doctor) storage(s *storageStatus) {
 	}
 	switch {
 	case strings.Contains(s.Error, relay.ErrFull.Error()):
-		d.note(gradeFail, "storage", detail+": "+s.Error, "make room on the volume (df -h "+s.Location+"), or lower min_free; events are taken again by themselves")
+		mend := "make room on the volume (df -h " + s.Location + "), or lower min_free; events are taken again by themselves"
+		if s.Engine == "postgres" {
+			mend = "make room on the server's disk; events are taken again by themselves"
+		}
+		d.note(gradeFail, "storage", detail+": "+s.Error, mend)
 	case s.Error != "":
 		d.note(gradeFail, "storage", detail+": "+s.Error, "see the log of "+relayLogger+".storage for the cause; no event is accepted until it is mended")
 	case s.FreeBytes >= 0 && s.FreeBytes < littleSpace:

@@ -10,7 +10,7 @@ import (
 // Append implements [relay.Store].
 func (s *Store) Append(ctx context.Context, b relay.Batch, stored func([]*relay.Event)) ([]relay.Receipt, error) {
 	r := &appendRequest{batch: b, stored: stored, done: make(chan error, 1)}
-	if err := s.submit(ctx, r); err != nil {
+	if err := s.submitNew(ctx, r); err != nil {
 		return nil, err
 	}
 	return r.receipts, nil

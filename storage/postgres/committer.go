@@ -42,6 +42,8 @@ type committer struct {
 	doubtful atomic.Bool
 	// broken is the error that every request gets, once there is one.
 	broken error
+	// probed is when it was last found that the server has no room.
+	probed time.Time
 
 	place place // among the members
 
@@ -117,6 +119,7 @@ func (c *committer) run() {
 		if look || time.Since(c.place.looked) >= c.s.times.look() {
 			c.look()
 		}
+		c.lookForRoom()
 		if c.broken != nil && !c.mend() {
 			c.end()
 			return
@@ -145,25 +148,28 @@ func (c *committer) gather(r request) []request {
 func (c *committer) take(requests []request) {
 	c.forget()
 	for len(requests) > 0 {
-		n := len(requests)
-		if c.broken == nil {
+		n, refusal := len(requests), c.broken
+		if refusal == nil {
 			err := c.bounded(func(ctx context.Context) (err error) { n, err = c.write(ctx, requests); return err })
 			if err != nil {
+				n, refusal = len(requests), c.ranOut(err)
+			}
+			if err != nil && refusal == nil {
 				c.fail(err)
-				n = len(requests)
+				refusal = c.broken
 			}
 		}
-		c.answer(requests[:n])
+		c.answer(requests[:n], refusal)
 		requests = requests[n:]
 	}
 }
 
-// answer answers requests, of which those of the group stand in c.waiting.
-func (c *committer) answer(requests []request) {
-	if c.broken != nil {
+// answer answers requests, of which those of the group stand in c.waiting, or refuses them.
+func (c *committer) answer(requests []request, refusal error) {
+	if refusal != nil {
 		c.waiting = c.waiting[:0]
 		for _, r := range requests {
-			c.waiting = append(c.waiting, waiter{r, c.broken})
+			c.waiting = append(c.waiting, waiter{r, refusal})
 		}
 	}
 	// All are settled before the first is answered, and in commit order.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -129,7 +130,20 @@ func (o *Options) connConfig() (*pgx.ConnConfig, error) {
 	if config.RuntimeParams["application_name"] == "" {
 		set("application_name", "caddy-relay")
 	}
+	config.AfterConnect = endureIdling
 	return config, nil
+}
+
+// endureIdling takes limits off a new connection that an operator may have set for the role
+// and that older servers do not know, so that they cannot be asked for when it is made:
+// connections that hear notifications or wait for readers are idle for long.
+func endureIdling(ctx context.Context, conn *pgconn.PgConn) error {
+	err := conn.Exec(ctx, `select set_config(name, '0', false) from pg_settings
+		where name in ('idle_session_timeout', 'transaction_timeout') and setting <> '0'`).Close()
+	if err != nil {
+		return fmt.Errorf("setting up the connection: %w", err)
+	}
+	return nil
 }
 
 // writerConfig is that of the connection that writes.

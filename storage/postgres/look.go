@@ -18,7 +18,9 @@ func (c *committer) look() {
 		return
 	}
 	if err := c.bounded(c.lookOnce); err != nil {
-		c.fail(err)
+		if c.ranOut(err) == nil {
+			c.fail(err)
+		}
 		return
 	}
 	// Once more, since what was given back may be to be taken.

@@ -14,7 +14,7 @@ var _ relay.Mover = (*Store)(nil)
 // Adopt implements [relay.Mover].
 func (s *Store) Adopt(ctx context.Context, moved []relay.Moved, stored func([]relay.Moved)) (int, error) {
 	r := &adoptRequest{moved: moved, stored: stored, done: make(chan error, 1)}
-	if err := s.submit(ctx, r); err != nil {
+	if err := s.submitNew(ctx, r); err != nil {
 		return 0, err
 	}
 	return len(r.fresh), nil
@@ -207,7 +207,7 @@ func (s *Store) movedKey(h hash, stored relay.Seq, k *known) (relay.MovedKey, er
 // AdoptKeys implements [relay.Mover].
 func (s *Store) AdoptKeys(ctx context.Context, keys []relay.MovedKey) (int, error) {
 	r := &adoptKeysRequest{moved: keys, done: make(chan error, 1)}
-	if err := s.submit(ctx, r); err != nil {
+	if err := s.submitNew(ctx, r); err != nil {
 		return 0, err
 	}
 	return r.adopted, nil

@@ -11,7 +11,7 @@ import (
 
 // Place implements [relay.Store].
 func (s *Store) Place(ctx context.Context, seq relay.Seq, to relay.Target, placed func(*relay.Event)) error {
-	return s.submit(ctx, &placeRequest{seq: seq, to: to, placed: placed, done: make(chan error, 1)})
+	return s.submitNew(ctx, &placeRequest{seq: seq, to: to, placed: placed, done: make(chan error, 1)})
 }
 
 // placeRequest is an event on its way into one more log.

@@ -35,6 +35,7 @@ type Store struct {
 	options  Options
 	tail     tail  // as committed
 	fail     error // why nothing is written at present, or nil
+	full     error // why nothing is added at present, or nil
 	reopened []func()
 
 	requests chan request
@@ -134,7 +135,10 @@ func (s *Store) Err() error {
 	if s.gate.IsShut() {
 		return relay.ErrClosed
 	}
-	return s.failure()
+	if err := s.failure(); err != nil {
+		return err
+	}
+	return s.fullness()
 }
 
 // OnReopen implements [relay.Reopener].

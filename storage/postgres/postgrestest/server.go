@@ -67,6 +67,12 @@ func Find() (string, error) {
 func New(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	s, err := create(settings)
+	return s.first(t, err)
+}
+
+// first starts a server that was just made, unless err says why it was not.
+func (s *Server) first(t testing.TB, err error) *Server {
+	t.Helper()
 	if s == nil {
 		t.Skip(err)
 	}
@@ -114,6 +120,15 @@ func Stop() {
 
 // create makes the data directory. Without PostgreSQL it returns no server.
 func create(settings []string) (*Server, error) {
+	s, err := prepare(settings)
+	if err == nil {
+		err = s.initdb()
+	}
+	return s, err
+}
+
+// prepare makes the directory of a server, with nothing in it.
+func prepare(settings []string) (*Server, error) {
 	bin, err := Find()
 	if err != nil {
 		return nil, err
@@ -131,11 +146,16 @@ func create(settings []string) (*Server, error) {
 		}
 	}
 	s.settings = settings
-	out, err := s.command("initdb", "--username=relay", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "-D", s.data()).CombinedOutput()
-	if err != nil {
-		return s, fmt.Errorf("initdb: %w\n%s", err, out)
-	}
 	return s, nil
+}
+
+func (s *Server) initdb(further ...string) error {
+	args := append([]string{"--username=relay", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "-D", s.data()}, further...)
+	out, err := s.command("initdb", args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // base is where data lies: in memory if possible, since here nobody pulls the plug.
