@@ -160,6 +160,12 @@ type (
 			} `json:"addresses"`
 		} `json:"regions"`
 		Subscriptions []subscription `json:"subscriptions"`
+		Instances     []struct {
+			ID      string   `json:"id"`
+			Regions []string `json:"regions"`
+			Shards  []int    `json:"shards"`
+			Seen    string   `json:"seen"`
+		} `json:"instances"`
 	}
 	subscription struct {
 		Name        string  `json:"name"`
