@@ -1,9 +1,13 @@
 package integration
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -191,6 +195,7 @@ func TestEveryRelayAnswersForTheWhole(t *testing.T) {
 			t.Errorf("%d deliveries are listed; want 60", len(list))
 		}
 	}
+	streams := []*stream{one.follow(), two.follow()}
 	for i, name := range f.subscriptions {
 		if a := f.nodes[(i+1)%2].adminRequest(http.MethodPost, "/relay/subscriptions/"+name+"/resume", ""); a.status != http.StatusOK {
 			t.Fatalf("resuming %s: %s", name, a)
@@ -199,6 +204,16 @@ func TestEveryRelayAnswersForTheWhole(t *testing.T) {
 	f.receiver.wantExactly(60)
 	one.drained()
 	two.drained()
+	for i, s := range streams {
+		seen := make(map[string]bool)
+		for range 60 {
+			d := s.next()
+			seen[d.Event+" "+d.Subscription] = d.State == "delivered"
+		}
+		if len(seen) != 60 {
+			t.Errorf("the stream of relay %d has %d different deliveries among the first 60", i, len(seen))
+		}
+	}
 	for _, c := range f.nodes {
 		var s struct {
 			Instances []struct {
@@ -220,4 +235,44 @@ func TestEveryRelayAnswersForTheWhole(t *testing.T) {
 	for _, breach := range f.oracle.breaches(f.receiver.got(), two.deliveries()) {
 		t.Error(breach)
 	}
+}
+
+// stream is what becomes of deliveries, as a relay tells it.
+type stream struct {
+	t     *testing.T
+	lines *bufio.Scanner
+}
+
+// follow begins to read the stream of a relay: what settles from now on is in it.
+func (c *instance) follow() *stream {
+	c.t.Helper()
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", c.path("admin.sock"))
+	}}}
+	resp, err := client.Get("http://caddy/relay/stream")
+	if err != nil || resp.StatusCode != http.StatusOK {
+		c.t.Fatalf("GET /relay/stream: %v, %+v", err, resp)
+	}
+	c.t.Cleanup(func() { _ = resp.Body.Close() })
+	time.AfterFunc(2*patience, func() { _ = resp.Body.Close() })
+	s := &stream{c.t.(*testing.T), bufio.NewScanner(resp.Body)}
+	if !s.lines.Scan() { // the stream begins
+		c.t.Fatalf("the stream ends at once: %v", s.lines.Err())
+	}
+	return s
+}
+
+// next waits for what becomes of a delivery.
+func (s *stream) next() (d delivery) {
+	s.t.Helper()
+	for s.lines.Scan() {
+		if data, ok := strings.CutPrefix(s.lines.Text(), "data: "); ok {
+			if err := json.Unmarshal([]byte(data), &d); err != nil || d.Event == "" {
+				s.t.Fatalf("the stream says %s (%v)", data, err)
+			}
+			return d
+		}
+	}
+	s.t.Fatalf("the stream has ended: %v", s.lines.Err())
+	return d
 }

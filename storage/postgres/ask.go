@@ -18,7 +18,9 @@ import (
 const (
 	insertQuestion = `insert into requests (id, member, subscription, body) values ($1, $2, $3, $4)`
 	// takeAnswer returns an answer, if there is one, and who answers.
-	takeAnswer  = `select answer, taken from requests where id = $1`
+	takeAnswer = `select answer, taken from requests where id = $1`
+	// withdraw takes back a question that nobody answers yet.
+	withdraw    = `delete from requests where id = $1 and taken = 0`
 	dropAnswers = `delete from requests where id = $1 or asked < clock_timestamp() - interval '5 minutes'`
 	// selectQuestions are those that this member may have to answer.
 	selectQuestions = `select id, member, subscription from requests where taken = 0 and (member = $1 or member = '')`
@@ -59,8 +61,15 @@ func (s *Store) Ask(ctx context.Context, to relay.Addressee, request []byte) ([]
 		return nil, err
 	}
 	defer s.dropQuestion(id)
-	return s.awaitAnswer(ctx, id, to)
+	answer, err := s.awaitAnswer(ctx, id, to)
+	if errors.Is(err, errOurs) {
+		return m.Answer(ctx, request), nil
+	}
+	return answer, err
 }
+
+// errOurs means that this member carries by now what it has asked another one about.
+var errOurs = errors.New("the question is this relay's own to answer")
 
 // awaitAnswer waits as long as there is somebody who may answer.
 func (s *Store) awaitAnswer(ctx context.Context, id string, to relay.Addressee) (answer []byte, err error) {
@@ -78,6 +87,9 @@ func (s *Store) awaitAnswer(ctx context.Context, id string, to relay.Addressee) 
 			return nil, err
 		case answer != nil:
 			return answer, nil
+		}
+		if taken == 0 && to.Member == "" && s.carries(to.Subscription) && s.withdraw(ctx, id) {
+			return nil, errOurs
 		}
 		// Somebody else may take over, which takes a moment.
 		switch {
@@ -97,6 +109,20 @@ func (s *Store) awaitAnswer(ctx context.Context, id string, to relay.Addressee) 
 			return nil, relay.ErrClosed
 		}
 	}
+}
+
+// withdraw takes back a question, and reports whether nobody answers it.
+func (s *Store) withdraw(ctx context.Context, id string) bool {
+	withdrawn := false
+	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		tag, err := conn.Exec(ctx, withdraw, id)
+		withdrawn = err == nil && tag.RowsAffected() == 1
+		return err
+	})
+	if err != nil {
+		s.log.Debug("a question could not be withdrawn", zap.Error(err))
+	}
+	return withdrawn
 }
 
 // reachable reports whether there is somebody who will answer.

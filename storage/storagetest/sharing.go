@@ -57,6 +57,7 @@ func RunShared(t *testing.T, open func(t *testing.T) SharedHarness) {
 		{"AskMemberAndCarrier", askMemberAndCarrier},
 		{"AskNobody", askNobody},
 		{"AskTheFrozen", askTheFrozen},
+		{"AskWhatOneTakesOver", askWhatOneTakesOver},
 		{"MembersAreListed", membersAreListed},
 		{"OneMemberTrims", oneMemberTrims},
 	}

@@ -144,6 +144,35 @@ func askTheFrozen(t *testing.T, h *SharedHarness) {
 	}
 }
 
+// Who asks about a subscription may come to carry it meanwhile: then the answer is its own,
+// also where nobody else is left.
+func askWhatOneTakesOver(t *testing.T, h *SharedHarness) {
+	a := h.join(t, "crm")
+	a.carries("crm")
+	b := h.join(t, "crm")
+	b.mu.Lock()
+	b.answer = func([]byte) []byte { return []byte("mine") }
+	b.mu.Unlock()
+	h.Freeze(t, a.Shared)
+	defer h.Thaw(t, a.Shared)
+	type said struct {
+		answer []byte
+		err    error
+	}
+	answered := make(chan said, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), sharingPatience)
+		defer cancel()
+		answer, err := b.Ask(ctx, relay.Addressee{Subscription: "crm"}, []byte("q"))
+		answered <- said{answer, err}
+	}()
+	h.Lapse(t, a.Shared)
+	b.carries("crm")
+	if s := <-answered; s.err != nil || string(s.answer) != "mine" {
+		t.Errorf("%q, %v", s.answer, s.err)
+	}
+}
+
 func membersAreListed(t *testing.T, h *SharedHarness) {
 	a, b := h.join(t, "crm"), h.join(t)
 	a.carries("crm")
