@@ -175,7 +175,7 @@ func TestListing(t *testing.T) {
 func TestErrorsNameTheFileAndTheMend(t *testing.T) {
 	dir := write(t, "broken.json", "{\n\"type\": \n}", "twice.json", "{} {}", "kind.json", `{"type":"objekt"}`, "remote.json", `{"$ref":"https://schemas.example.com/a.json"}`,
 		"id.json", `{"$id":"https://shop.example.com/order.json","$ref":"line.json"}`, "draft.json", `{"$schema":"http://example.com/my-schema"}`,
-		"missing.json", `{"$ref":"nowhere.json"}`, "bad-ref.json", `{"$ref":"broken.json"}`, "regexp.json", `{"pattern":"("}`, "true.json", "true")
+		"missing.json", `{"$ref":"nowhere.json"}`, "bad-ref.json", `{"$ref":"broken.json"}`, "regexp.json", `{"pattern":"("}`, "large.json", `{"pattern":".{999}.{999}.{999}"}`, "true.json", "true")
 	for file, want := range map[string]string{
 		"none.json":    "no such file",
 		"broken.json":  "broken.json is not JSON: invalid character '}' looking for beginning of value, on line 3",
@@ -187,6 +187,7 @@ func TestErrorsNameTheFileAndTheMend(t *testing.T) {
 		"missing.json": "nowhere.json: no such file",
 		"bad-ref.json": "broken.json is not JSON",
 		"regexp.json":  "regex",
+		"large.json":   "is too large: it comes to 2999 instructions",
 	} {
 		path := filepath.Join(dir, file)
 		_, err := New([]Declaration{{Type: "order.paid", Schema: path}})

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/caddyrelay/caddyrelay/relay/re2"
 )
 
 // maxSchemaSize is in bytes. It keeps what is no schema, such as a device, out of memory.
@@ -29,6 +31,7 @@ func load(path string) (*jsonschema.Schema, json.RawMessage, error) {
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.UseLoader(files{})
+	c.UseRegexpEngine(func(pattern string) (jsonschema.Regexp, error) { return re2.Compile(pattern) })
 	schema, err := c.Compile(absolute)
 	if err != nil {
 		return nil, nil, plain(err)

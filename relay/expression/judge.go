@@ -2,12 +2,12 @@ package expression
 
 import (
 	"fmt"
-	"regexp"
-	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
+
+	"github.com/caddyrelay/caddyrelay/relay/re2"
 )
 
 // literals are the functions whose arguments have to be written out. With those of an
@@ -56,8 +56,8 @@ func judge(source string, checked *cel.Ast) error {
 		}
 		if function == "matches" && len(args) == 1 {
 			if pattern, ok := args[0].AsLiteral().(types.String); ok {
-				if _, err := regexp.Compile(string(pattern)); err != nil {
-					first = mistake(args[0], "matches(): the pattern is none of RE2: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+				if _, err := re2.Compile(string(pattern)); err != nil {
+					first = mistake(args[0], "matches(): %v", err)
 				}
 			}
 		}

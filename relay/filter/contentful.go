@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/caddyrelay/caddyrelay/relay/payload"
+	"github.com/caddyrelay/caddyrelay/relay/re2"
 )
 
 // mistakeError is what is wrong in a text of JSON, and where.
@@ -221,12 +221,12 @@ func (e element) doc() (payload.Path, error) {
 }
 
 // pattern reads {"pattern": text}.
-func (e element) pattern() (compiled *regexp.Regexp, err error) {
+func (e element) pattern() (compiled *re2.Pattern, err error) {
 	at, ok := e.member("pattern")
 	if !ok || e.Len() != 1 || at.Kind() != jsontext.KindString {
 		return nil, e.mistake(`the pattern is expected as {"pattern": "^ci-[a-z]{3,5}$"}`)
 	}
-	if compiled, err = compile(at.Text()); err != nil {
+	if compiled, err = re2.Compile(at.Text()); err != nil {
 		return nil, at.mistake("%v", err)
 	}
 	return compiled, nil

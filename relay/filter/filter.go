@@ -3,13 +3,13 @@ package filter
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/caddyrelay/caddyrelay/relay/payload"
+	"github.com/caddyrelay/caddyrelay/relay/re2"
 	"github.com/caddyrelay/caddyrelay/relay/spelling"
 )
 
@@ -35,7 +35,7 @@ type Filter struct {
 	path     payload.Path
 	operator Operator
 	values   []value
-	patterns []*regexp.Regexp
+	patterns []*re2.Pattern
 }
 
 // New makes a filter whose values are texts: each is also the number, the truth value or
@@ -57,7 +57,7 @@ func New(not bool, path string, operator Operator, values ...string) (*Filter, e
 	}
 	for _, text := range values {
 		if operator == Regexp {
-			pattern, err := compile(text)
+			pattern, err := re2.Compile(text)
 			if err != nil {
 				return nil, err
 			}
@@ -114,14 +114,6 @@ func unknownOperator(path string, operator Operator) error {
 		return fmt.Errorf("unknown operator %q — did you mean %q?", operator, near)
 	}
 	return fmt.Errorf("unknown operator %q; there are %s", operator, strings.Join(known, ", "))
-}
-
-func compile(pattern string) (*regexp.Regexp, error) {
-	compiled, err := regexp.Compile(pattern)
-	if err != nil {
-		return nil, fmt.Errorf("the pattern %q is none of RE2: %s", pattern, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-	}
-	return compiled, nil
 }
 
 // Parse reads the words of a line: [not] <path> <operator> [<value>...].
@@ -185,16 +177,35 @@ func (f *Filter) Match(data *payload.Document) bool {
 	case !found:
 		return false
 	}
-	return f.matches(v) != f.not
+	return f.matches(v) != f.not && !f.passes(v)
 }
 
 // matches compares what was found.
-func (f *Filter) matches(v payload.Value) bool {
+func (f *Filter) matches(v payload.Value) bool { return anyOf(v, f.matchesScalar) }
+
+// passes reports a text that is too long to be looked at by one of the patterns. With not,
+// too, such a text meets nothing.
+func (f *Filter) passes(v payload.Value) bool {
+	return f.not && len(f.patterns) > 0 && anyOf(v, f.tooLong)
+}
+
+// anyOf asks for a value, or for each element of an array.
+func anyOf(v payload.Value, is func(payload.Value) bool) bool {
 	if v.Kind() != jsontext.KindBeginArray {
-		return f.matchesScalar(v)
+		return is(v)
 	}
 	for i := range v.Len() {
-		if e, ok := v.Element(i); ok && f.matchesScalar(e) {
+		if e, ok := v.Element(i); ok && is(e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *Filter) tooLong(v payload.Value) bool {
+	text := v.Plain()
+	for _, pattern := range f.patterns {
+		if !pattern.Takes(len(text)) {
 			return true
 		}
 	}
@@ -227,6 +238,9 @@ func (f *Filter) Explain(data *payload.Document) (matches bool, found string) {
 	}
 	matches = f.Match(data)
 	v, ok := data.Lookup(f.path)
+	if ok && !matches && len(f.patterns) > 0 && anyOf(v, f.tooLong) {
+		return matches, "a text that is too long for its pattern, and is not looked at: " + show(v)
+	}
 	if ok {
 		return matches, show(v)
 	}

@@ -43,6 +43,37 @@ func words(line string) []string {
 	return words
 }
 
+// A text that is too long for its pattern meets nothing, with not either, and that is said.
+func TestTextsTooLongForTheirPatternAreNotLookedAt(t *testing.T) {
+	long := `{"text": "` + strings.Repeat("a", 100_000) + `", "list": ["x", "` + strings.Repeat("a", 100_000) + `"], "short": "aaa"}`
+	d := document(t, long)
+	for line, want := range map[string]bool{
+		"text regexp a$":                  true,
+		"text regexp (.*a){300}$":         false,
+		"not text regexp (.*a){300}$":     false,
+		"not text regexp z (.*a){300}$":   false,
+		"text regexp a$ (.*a){300}$":      true, // one of them is found
+		"list regexp ^x$ (.*a){300}$":     true,
+		"not list regexp ^z$ (.*a){300}$": false,
+		"not short regexp z (.*a){300}$":  true,
+		"not text regexp z":               true,
+		"not text equals z":               true,
+		"not list equals (.*a){300}$":     true,
+	} {
+		f, err := Parse(strings.Fields(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		matches, found := f.Explain(d)
+		if f.Match(d) != want || matches != want {
+			t.Errorf("%s: %t", line, !want)
+		}
+		if told := strings.Contains(found, "too long for its pattern"); told != (!want && strings.Contains(line, "{300}")) {
+			t.Errorf("%s: found %.80s", line, found)
+		}
+	}
+}
+
 func TestFilters(t *testing.T) {
 	d := document(t, sample)
 	for line, want := range map[string]bool{
