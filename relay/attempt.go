@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -56,15 +57,20 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 	resp, conn, err := egress.Send(ctx, j.sub.Transport, a.At.Add(j.sub.Timeout), req)
 	if conn != nil {
 		a.Local, a.Remote = egress.Addresses(conn)
+	} else if broken, ok := errors.AsType[*egress.HandshakeError](err); ok {
+		a.Local, a.Remote = broken.Local, broken.Remote
 	}
 	if err != nil {
 		if status, ok := accepted(conn); ok {
 			a.Status = status
 			return a, judgeStatus(status, nil, time.Now())
 		}
-		v = judgeAnswer(ctx, err)
-		if v.kind == KindTimeout {
+		switch v = judgeAnswer(ctx, err); v.kind {
+		case KindTimeout:
 			egress.CloseIfSilent(conn, a.At)
+		case KindTLS:
+			v.message += tlsAdvice(err)
+		default:
 		}
 		return a, j.judgeLost(a.Local, v)
 	}

@@ -138,7 +138,7 @@ func (t *Transport) dialTLS(from sources) func(context.Context, string, string) 
 		defer cancel()
 		if err := conn.HandshakeContext(ctx); err != nil {
 			_ = raw.Close()
-			return nil, err
+			return nil, &HandshakeError{raw.LocalAddr().String(), raw.RemoteAddr().String(), err}
 		}
 		watched.over.Store(conn)
 		if conn.ConnectionState().NegotiatedProtocol == "h2" {
