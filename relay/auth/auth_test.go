@@ -145,6 +145,34 @@ func TestTokenRequestWithTheSecretInTheBody(t *testing.T) {
 	})
 }
 
+// A server that fails, is away or asks for patience is not asked a second time with the
+// secret elsewhere.
+func TestOnlyARefusalOfTheClientIsAskedAgain(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		body   string
+		err    error
+		want   int
+	}{
+		{400, `{"error":"invalid_request"}`, nil, 2},
+		{401, ``, nil, 2},
+		{200, `{"error":"invalid_client"}`, nil, 2},
+		{200, `<html>`, nil, 1},
+		{302, ``, nil, 1},
+		{429, ``, nil, 1},
+		{500, `{"error":"server_error"}`, nil, 1},
+		{0, ``, errors.New("refused"), 1},
+	} {
+		in(t, func(t *testing.T, s *server, o *OAuth2) {
+			s.answer = func(int) (int, string, string, error) { return tt.status, "application/json", tt.body, tt.err }
+			_ = o.Authorize(context.Background(), http.Header{})
+			if s.count() != tt.want {
+				t.Errorf("%d %s: %d requests, want %d", tt.status, tt.body, s.count(), tt.want)
+			}
+		})
+	}
+}
+
 // One token serves all until it ends, and one request asks for the next.
 func TestTokensAreShared(t *testing.T) {
 	in(t, func(t *testing.T, s *server, o *OAuth2) {
@@ -295,9 +323,11 @@ func TestErrorsOfTheServerAreExplained(t *testing.T) {
 	}{
 		{"code", "application/json", `{"error":"invalid_scope","error_description":"no\r\nsuch scope é"}`, 400, nil, "the server answered 400 Bad Request, invalid_scope: no??such scope ?"},
 		{"page", "text/html", "s3cret page", 500, nil, "the server answered 500 Internal Server Error"},
-		{"redirect", "text/html", "", 302, nil, "the server answered 302 Found"},
+		{"client", "application/json", `{"error":"invalid_client"}`, 401, nil, "the server answered 401 Unauthorized, invalid_client; are client_id and client_secret those of this server?"},
+		{"redirect", "text/html", "", 302, nil, "the server answered 302 Found; redirects are not followed: let token_url be the URL that it leads to"},
+		{"path", "text/html", "", 404, nil, "the server answered 404 Not Found; is token_url right?"},
 		{"no token", "application/json", `{"x":"s3cret"}`, 200, nil, "the answer is not what RFC 6749 says: server response missing access_token"},
-		{"no JSON", "application/json", `s3cret`, 200, nil, "the answer is not what RFC 6749 says: cannot parse json: invalid character 's'"},
+		{"no JSON", "application/json", `s3cret`, 200, nil, "the answer is not what RFC 6749 says: cannot parse json: invalid character 's' looking for beginning of value; is token_url right?"},
 		{"bad token", "application/json", `{"access_token":"a\r\nX: y"}`, 200, nil, "has characters that cannot be sent"},
 		{"mac", "application/json", `{"access_token":"a","token_type":"mac"}`, 200, nil, "of the type mac"},
 		{"network", "", "", 0, &net.OpError{Op: "dial", Err: errors.New("refused")}, "dial: refused"},

@@ -51,6 +51,7 @@ type OAuth2Options struct {
 // serves all requests until shortly before it ends, and one request at a time asks for the
 // next.
 type OAuth2 struct {
+	// config belongs to the fetch that is under way.
 	config clientcredentials.Config
 	// withClient adds the client that asks to a context, where the library looks for it.
 	withClient func(context.Context) context.Context
@@ -78,6 +79,7 @@ type fetch struct {
 func NewOAuth2(o OAuth2Options) *OAuth2 {
 	config := clientcredentials.Config{
 		ClientID: o.ClientID, ClientSecret: o.ClientSecret, TokenURL: o.TokenURL.String(), Scopes: o.Scopes,
+		AuthStyle: oauth2.AuthStyleInHeader,
 	}
 	if o.Audience != "" {
 		config.EndpointParams = url.Values{"audience": {o.Audience}}
@@ -159,7 +161,7 @@ func (o *OAuth2) token(ctx context.Context) (*oauth2.Token, error) {
 func (o *OAuth2) fetch(f *fetch) {
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 	defer cancel()
-	token, err := o.config.Token(o.withClient(ctx))
+	token, err := o.ask(o.withClient(ctx))
 	if err == nil {
 		err = check(token)
 	}
@@ -187,6 +189,32 @@ func (o *OAuth2) fetch(f *fetch) {
 	}
 }
 
+// ask makes the request. Where the client is refused, the secret goes once more, in the body:
+// some servers take it there alone. Which way it was that worked is kept. A server that
+// fails, or asks to be left alone, is not asked twice.
+func (o *OAuth2) ask(ctx context.Context) (*oauth2.Token, error) {
+	token, err := o.config.Token(ctx)
+	if o.config.AuthStyle == oauth2.AuthStyleInParams || !refusesClient(err) {
+		return token, err
+	}
+	o.config.AuthStyle = oauth2.AuthStyleInParams
+	if token, err = o.config.Token(ctx); err != nil {
+		o.config.AuthStyle = oauth2.AuthStyleInHeader
+	}
+	return token, err
+}
+
+// refusesClient reports an answer that may be about where the secret stood. RFC 6749, section
+// 5.2, has 400 and 401 for it; other servers have other ways.
+func refusesClient(err error) bool {
+	answer, ok := errors.AsType[*oauth2.RetrieveError](err)
+	if !ok {
+		return false
+	}
+	status := answer.Response.StatusCode
+	return status < 300 || status >= 400 && status < 500 && status != http.StatusTooManyRequests
+}
+
 // check refuses a token that cannot be sent.
 func check(token *oauth2.Token) error {
 	for _, text := range []string{token.Type(), token.AccessToken} {
@@ -210,7 +238,7 @@ func explain(err error) error {
 			return unreached.Err
 		}
 		if text := err.Error(); strings.HasPrefix(text, "oauth2: ") {
-			return fmt.Errorf("the answer is not what RFC 6749 says: %s", strings.TrimPrefix(text, "oauth2: "))
+			return fmt.Errorf("the answer is not what RFC 6749 says: %s; is token_url right?", strings.TrimPrefix(text, "oauth2: "))
 		}
 		return err
 	}
@@ -221,7 +249,20 @@ func explain(err error) error {
 			text += ": " + printable(answer.ErrorDescription)
 		}
 	}
-	return errors.New(text)
+	return errors.New(text + mend(answer.Response.StatusCode, answer.ErrorCode))
+}
+
+// mend says what to do about an answer that is no token.
+func mend(status int, code string) string {
+	switch {
+	case code == "invalid_client", code == "unauthorized_client":
+		return "; are client_id and client_secret those of this server?"
+	case status >= 300 && status <= 399:
+		return "; redirects are not followed: let token_url be the URL that it leads to"
+	case code == "" && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed):
+		return "; is token_url right?"
+	}
+	return ""
 }
 
 // printable cuts a text from outside to what can be shown in a line.
