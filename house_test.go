@@ -65,3 +65,42 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 		}
 	}
 }
+
+// A package below relay/ that does not need the engine is a leaf, and the linter keeps it one.
+func TestTheLinterKnowsEveryLeaf(t *testing.T) {
+	config, err := os.ReadFile(".golangci.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs, err := filepath.Glob("relay/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaves := 0
+	for _, dir := range dirs {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf := len(files) > 0
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasSuffix(file, "_test.go") && bytes.Contains(text, []byte(`"github.com/caddyrelay/caddyrelay/relay"`)) {
+				leaf = false
+			}
+		}
+		policed := bytes.Contains(config, []byte(`"**/`+filepath.ToSlash(dir)+`/*.go"`))
+		if leaf {
+			leaves++
+		}
+		if leaf != policed {
+			t.Errorf("%s: a leaf: %t; among the leaves of .golangci.yml: %t", dir, leaf, policed)
+		}
+	}
+	if leaves < 10 {
+		t.Errorf("%d leaves were found", leaves)
+	}
+}
