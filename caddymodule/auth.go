@@ -21,7 +21,7 @@ const authNamespace = "relay.auth"
 // scheme, as in "auth <scheme> ...".
 //
 // A guest whose configuration deserves a warning, such as a secret in clear, also has a
-// method Warnings() []string; they are logged with the name of the subscription.
+// method Warnings() []string; they are logged with the names of subscription and scheme.
 type AuthProvider interface {
 	// NewAuthorizer resolves placeholders of secrets and returns what puts credentials into
 	// requests. It is called after Provision, at most once for equal configurations on equal
@@ -57,17 +57,21 @@ func (s *Settings) loadAuth(ctx caddy.Context) error {
 		return fmt.Errorf("auth: module %T is no relay authorizer", loaded)
 	}
 	s.auth = provider
-	if w, ok := loaded.(interface{ Warnings() []string }); ok {
-		s.guestWarnings = append(s.guestWarnings, w.Warnings()...)
-	}
+	s.warnOf("auth", loaded)
 	return nil
 }
 
-// authorizer returns that of the settings; equal ones on equal routes share one, and so its
-// tokens. It is nil if there is none.
-func (t *transports) authorizer(s *Settings, r route) (auth.Authorizer, error) {
+// credentials are an authorizer with the servers that it asks.
+type credentials struct {
+	auth.Authorizer
+	servers []*url.URL
+}
+
+// credentials returns those of the settings; equal ones on equal routes share them, and so
+// their tokens. Without any the authorizer is nil.
+func (t *transports) credentials(s *Settings, r route) (credentials, error) {
 	if s.auth == nil {
-		return nil, nil //nolint:nilnil // no credentials is a valid choice
+		return credentials{}, nil
 	}
 	// The servers that are asked know nothing of the endpoint's certificates.
 	r = r.withoutTLS()
@@ -76,19 +80,21 @@ func (t *transports) authorizer(s *Settings, r route) (auth.Authorizer, error) {
 		return found, nil
 	}
 	connector := t.get(r)
+	var servers []*url.URL
 	check := func(raw string) (*url.URL, error) {
 		u, err := r.guard.CheckURL(raw)
 		if err == nil {
 			err = r.region.checkLiteral(u.Hostname())
+			servers = append(servers, u)
 		}
 		return u, err
 	}
 	made, err := s.auth.NewAuthorizer(AuthRoute{Transport: connector.transport, CheckURL: check, UserAgent: userAgent()})
 	if err != nil {
-		return nil, fmt.Errorf("auth %s: %w", schemeOf(s.auth), err)
+		return credentials{}, fmt.Errorf("auth %s: %w", schemeOf(s.auth), err)
 	}
-	t.authorizers[key] = made
-	return made, nil
+	t.authorizers[key] = credentials{made, servers}
+	return t.authorizers[key], nil
 }
 
 // checkCredentials refuses two ways to fill the same field.

@@ -36,34 +36,68 @@ func (*BasicAuth) CaddyModule() caddy.ModuleInfo {
 // NewAuthorizer implements [AuthProvider].
 func (b *BasicAuth) NewAuthorizer(AuthRoute) (auth.Authorizer, error) {
 	user, err := resolve(b.Username)
+	if err == nil {
+		err = checkUserName(user)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("user: %w", err)
 	}
 	password, err := resolve(b.Password)
+	if err == nil {
+		err = checkPassword(password)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("password: %w", err)
-	}
-	if strings.Contains(user, ":") {
-		return nil, errors.New("user: a colon cannot stand in a user name (RFC 7617, section 2)")
-	}
-	if isControl := func(r rune) bool { return r < ' ' || r == 0x7f }; strings.ContainsFunc(user+password, isControl) {
-		return nil, errors.New("the user or the password has a control character in it (a line break at the end of a file, perhaps): remove it")
 	}
 	return auth.NewBasic(user, password), nil
 }
 
+func checkUserName(name string) error {
+	if strings.Contains(name, ":") {
+		return errors.New("a colon cannot stand in a user name (RFC 7617, section 2)")
+	}
+	return checkPassword(name)
+}
+
+// checkPassword refuses control characters, as RFC 7617, section 2, does.
+func checkPassword(text string) error {
+	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return errors.New("it has a control character in it (a line break at the end of a file, perhaps): remove it")
+	}
+	return nil
+}
+
+// checkText judges a text while the Caddyfile is read. What a placeholder stands for is judged
+// when it is resolved.
+func checkText(name, text string, check func(string) error) error {
+	switch {
+	case text == "":
+		return fmt.Errorf("%s: it is empty; %s", name, unsetHint)
+	case hasPlaceholder(text):
+		return nil
+	}
+	if err := check(text); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
 // Warnings implements the optional part of [AuthProvider].
-func (b *BasicAuth) Warnings() []string { return warnLiteral("auth basic", b.Password) }
+func (b *BasicAuth) Warnings() []string { return warnLiteral(b.Password) }
 
 // UnmarshalCaddyfile reads
 //
 //	basic <user> <password>
 func (b *BasicAuth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	args, err := authArguments(d, "<user> <password>", 2)
-	if err == nil {
-		b.Username, b.Password = args[0], args[1]
+	if err != nil {
+		return err
 	}
-	return err
+	b.Username, b.Password = args[0], args[1]
+	if err = checkText("user", b.Username, checkUserName); err == nil {
+		err = checkText("password", b.Password, checkPassword)
+	}
+	return placeWithin(d, "auth basic", err)
 }
 
 // BearerAuth sends a token (RFC 6750).
@@ -83,54 +117,53 @@ func (*BearerAuth) CaddyModule() caddy.ModuleInfo {
 // NewAuthorizer implements [AuthProvider].
 func (b *BearerAuth) NewAuthorizer(AuthRoute) (auth.Authorizer, error) {
 	token, err := resolve(b.Token)
+	if err == nil {
+		err = checkBearer(token)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
-	}
-	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, errors.New("token: it has white space or another character that no token has (a line break at the end of its file, perhaps): remove it")
-	}
-	if len(token) > len("bearer ") && strings.EqualFold(token[:len("bearer")], "bearer") && token[len("bearer")] == ' ' {
-		return nil, errors.New("token: write it without the word Bearer")
 	}
 	return auth.NewBearer(token), nil
 }
 
+func checkBearer(token string) error {
+	if scheme, _, ok := strings.Cut(token, " "); ok && strings.EqualFold(scheme, "bearer") {
+		return errors.New("write it without the word Bearer")
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("it has white space or another character that no token has (a line break at the end of its file, perhaps): remove it")
+	}
+	return nil
+}
+
 // Warnings implements the optional part of [AuthProvider].
-func (b *BearerAuth) Warnings() []string { return warnLiteral("auth bearer", b.Token) }
+func (b *BearerAuth) Warnings() []string { return warnLiteral(b.Token) }
 
 // UnmarshalCaddyfile reads
 //
 //	bearer <token>
 func (b *BearerAuth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	args, err := authArguments(d, "<token>", 1)
-	if err == nil {
-		b.Token = args[0]
+	if err != nil {
+		return err
 	}
-	return err
+	b.Token = args[0]
+	return placeWithin(d, "auth bearer", checkText("token", b.Token, checkBearer))
 }
 
 // authArguments reads the line of a scheme that has no block.
 func authArguments(d *caddyfile.Dispenser, usage string, n int) ([]string, error) {
 	d.Next()
-	scheme := d.Val()
-	args := d.RemainingArgs()
-	var err error
-	switch {
-	case len(args) != n:
-		// None of them is shown: any could be a secret.
-		err = fmt.Errorf("auth %s: it has %d arguments, but takes %d; write: auth %s %s (%s)", scheme, len(args), n, scheme, usage, unsetHint)
-	case opensBlock(d):
-		err = fmt.Errorf("auth %s: it takes no block; write: auth %s %s", scheme, scheme, usage)
-	}
-	return args, place(d, err)
+	scheme := "auth " + d.Val()
+	return word{usage: scheme + " " + usage, least: n, most: n}.line(d, scheme)
 }
 
 // warnLiteral returns a warning about a secret in clear.
-func warnLiteral(where, value string) []string {
+func warnLiteral(value string) []string {
 	if hasPlaceholder(value) {
 		return nil
 	}
-	return []string{where + ": " + literalWarning}
+	return []string{literalWarning}
 }
 
 var (

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -63,6 +64,19 @@ func (o *OAuth2Auth) check() error {
 	return nil
 }
 
+// tokenURL is where tokens are asked for, as it is written; empty without oauth2, and once its
+// guest is loaded, which judges it then.
+func (s *Settings) tokenURL() string {
+	var guest struct {
+		Scheme   string `json:"scheme"`
+		TokenURL string `json:"token_url"`
+	}
+	if s.AuthRaw == nil || json.Unmarshal(s.AuthRaw, &guest) != nil || guest.Scheme != "oauth2" {
+		return ""
+	}
+	return guest.TokenURL
+}
+
 // NewAuthorizer implements [AuthProvider].
 func (o *OAuth2Auth) NewAuthorizer(r AuthRoute) (auth.Authorizer, error) {
 	if err := o.check(); err != nil {
@@ -94,9 +108,12 @@ func (o *OAuth2Auth) NewAuthorizer(r AuthRoute) (auth.Authorizer, error) {
 
 // Warnings implements the optional part of [AuthProvider].
 func (o *OAuth2Auth) Warnings() []string {
-	all := warnLiteral("auth oauth2: client_secret", o.ClientSecret)
+	var all []string
+	if !hasPlaceholder(o.ClientSecret) {
+		all = append(all, "client_secret: "+literalWarning)
+	}
 	if strings.HasPrefix(strings.ToLower(o.TokenURL), "http://") {
-		all = append(all, "auth oauth2: token_url is not https: whoever is on the way can read the secret and the tokens")
+		all = append(all, "token_url is not https: whoever is on the way can read the secret and the tokens")
 	}
 	return all
 }
@@ -131,12 +148,10 @@ func (o *OAuth2Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return nil
 		}},
 	})
-	if err == nil {
-		if err = o.check(); err != nil {
-			err = fmt.Errorf("auth oauth2: %w", err)
-		}
+	if err != nil {
+		return err
 	}
-	return place(d, err)
+	return placeWithin(d, "auth oauth2", o.check())
 }
 
 var (

@@ -58,11 +58,11 @@ func TestCredentialsAreJudgedInProvision(t *testing.T) {
 	}
 	for _, tt := range []struct{ fields, want string }{
 		{`"auth": {"scheme": "basic", "username": "a:b", "password": "{env.SECRET}"}`, "auth basic: user: a colon cannot stand in a user name"},
-		{`"auth": {"scheme": "basic", "username": "a", "password": "{env.LINES}"}`, "auth basic: the user or the password has a control character"},
+		{`"auth": {"scheme": "basic", "username": "a", "password": "{env.LINES}"}`, "auth basic: password: it has a control character"},
 		{`"auth": {"scheme": "basic", "username": "a", "password": "{env.UNSET}"}`, "auth basic: password: {env.UNSET} is not set"},
 		{`"auth": {"scheme": "basic", "password": "{env.SECRET}"}`, "auth basic: user: the value is empty"},
 		{`"auth": {"scheme": "bearer", "token": "{env.SPACED}"}`, "auth bearer: token: it has white space"},
-		{`"auth": {"scheme": "bearer", "token": "{env.BEARER}"}`, "auth bearer: token: it has white space"},
+		{`"auth": {"scheme": "bearer", "token": "{env.BEARER}"}`, "auth bearer: token: write it without the word Bearer"},
 		{`"auth": {"scheme": "bearer"}`, "auth bearer: token: the value is empty"},
 		{`"auth": {"scheme": "digest"}`, `auth: unknown module "digest"`},
 		{with("https://login", "http://localhost/x?"), "auth oauth2: token_url: destination localhost is refused"},

@@ -35,13 +35,13 @@ func (s *Subscription) declare(args []string) error {
 // the word region stands.
 func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dispenser) vocabulary {
 	words := vocabulary{
-		"description": {usage: "description <text>", least: 1, most: 1, parse: func(args []string) error {
+		"description": {usage: "description <text>", least: 1, most: 1, blank: true, parse: func(args []string) error {
 			s.Description = args[0]
 			return nil
 		}},
 		"contact": listWord("contact <mailto: or other URL>...", &s.Contacts, checkContact),
 		"topics":  listWord("topics <pattern>...", &s.Topics, checkTopic),
-		"filter":  {usage: "filter [not] <path> equals|in|regexp|exists [<value>...]", least: 1, most: -1, many: true, parse: s.parseFilter},
+		"filter":  {usage: "filter [not] <path> equals|in|regexp|exists [<value>...]", least: 1, most: -1, many: true, blank: true, parse: s.parseFilter},
 		"filters": {usage: "filters <JSON>", least: 1, most: 1, parse: s.parseFilters},
 		"expression": {usage: "expression <CEL>", least: 1, most: -1, parse: func(args []string) error {
 			if s.Expression = rawText(d, args); strings.TrimSpace(s.Expression) == "" {
@@ -121,7 +121,7 @@ func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dis
 
 		"allow_ips":   listWord("allow_ips <address or prefix>...", &s.AllowIPs, checkAllowIP),
 		"allow_hosts": listWord("allow_hosts <name or *.suffix>...", &s.AllowHosts, checkAllowHost),
-		"paused": {usage: `paused ["<reason>"]`, most: 1, parse: func(args []string) error {
+		"paused": {usage: `paused ["<reason>"]`, most: 1, blank: true, parse: func(args []string) error {
 			s.Paused = true
 			s.PausedReason = strings.Join(args, " ")
 			return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,8 @@ type word struct {
 	many bool
 	// block says that parse reads the block that may follow.
 	block bool
+	// blank says that an argument may be empty, as one that is text for people.
+	blank bool
 	// parse takes the arguments. Its error gets file and line of the word, unless it
 	// has them already.
 	parse func(args []string) error
@@ -45,8 +48,13 @@ func parseBlock(d *caddyfile.Dispenser, within string, words vocabulary) error {
 		}
 		first[name] = here(d)
 		args, err := w.line(d, name)
+		at := *d
 		if err == nil {
 			err = place(d, w.parse(args))
+		}
+		if err == nil && !w.blank && slices.Contains(args, "") {
+			// Often it was "{$VAR}". The word had nothing better to say.
+			err = place(&at, fmt.Errorf("%s: %q has an empty argument; write: %s (%s)", within, name, w.usage, unsetHint))
 		}
 		if err != nil {
 			return err
@@ -129,6 +137,14 @@ func place(d *caddyfile.Dispenser, err error) error {
 		return err
 	}
 	return placedError{d.WrapErr(err)}
+}
+
+// placeWithin is place for an error that does not say yet what it is about.
+func placeWithin(d *caddyfile.Dispenser, within string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return place(d, fmt.Errorf("%s: %w", within, err))
 }
 
 // bareBlock parses the word and the block of a directive or option that takes no

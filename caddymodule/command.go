@@ -58,7 +58,25 @@ func relayCommand(cmd *cobra.Command) {
 		exportCommand(), importCommand(), benchCommand(),
 	} {
 		sub.SilenceUsage = true
+		sub.Args = explained(sub.Args)
 		cmd.AddCommand(sub)
+	}
+}
+
+// explained says how a line is written whose number of arguments is wrong.
+func explained(check cobra.PositionalArgs) cobra.PositionalArgs {
+	if check == nil {
+		return nil
+	}
+	return func(cmd *cobra.Command, args []string) error {
+		if check(cmd, args) == nil {
+			return nil
+		}
+		what := fmt.Sprintf("%q does not take so many arguments (%d)", cmd.Name(), len(args))
+		if len(args) == 0 {
+			what = fmt.Sprintf("something is missing behind %q", cmd.Name())
+		}
+		return fmt.Errorf("%s; write: %s", what, cmd.UseLine())
 	}
 }
 

@@ -123,7 +123,7 @@ func TestSinkSaysWhatIsWrong(t *testing.T) {
 		{[]string{"sink", "--secret", "{env.NO_SUCH_SECRET}"}, "NO_SUCH_SECRET"},
 		{[]string{"sink", "--secret", "short"}, "secret"},
 		{[]string{"sink", "--listen", "nowhere:99999"}, "--listen"},
-		{[]string{"sink", "here"}, "unknown command"},
+		{[]string{"sink", "here"}, "does not take so many arguments (1); write: relay sink"},
 	} {
 		if _, err := command(t, "", bad.args...); err == nil || !strings.Contains(err.Error(), bad.want) {
 			t.Errorf("%v: %v; want %q", bad.args, err, bad.want)

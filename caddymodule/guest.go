@@ -22,6 +22,17 @@ func (s *Settings) loadGuests(ctx caddy.Context) error {
 	return s.loadTransform(ctx)
 }
 
+// warnOf keeps what a guest warns of, under its word and its name.
+func (s *Settings) warnOf(word string, guest any) {
+	warning, ok := guest.(interface{ Warnings() []string })
+	if !ok {
+		return
+	}
+	for _, text := range warning.Warnings() {
+		s.guestWarnings = append(s.guestWarnings, fmt.Sprintf("%s %s: %s", word, schemeOf(guest), text))
+	}
+}
+
 // checkGuest refuses the name of a guest that no module has.
 func checkGuest(word, namespace, name string) error {
 	var known []string

@@ -83,7 +83,7 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		rules:          rules,
 		connectTimeout: cmp.Or(time.Duration(settings.ConnectTimeout), relay.DefaultConnectTimeout),
 	}
-	credentials, err := transports.authorizer(settings, r)
+	credentials, err := transports.credentials(settings, r)
 	if err != nil {
 		return nil, s.wrap(err)
 	}
@@ -111,7 +111,7 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 		URLTemplate:  template,
 		Transform:    settings.transform,
 		Format:       relay.Format(settings.Format),
-		Auth:         credentials,
+		Auth:         credentials.Authorizer,
 		Header:       header,
 		Signers:      settings.signers,
 		Retry:        settings.Retry.policy(),
@@ -140,11 +140,13 @@ func (a *App) build(s *Subscription, transports *transports) (*relay.Subscriptio
 	}
 	a.survey.places = append(a.survey.places, surveyed{subscription: s.Name, url: target, dialer: connector.dialer, maxInFlight: maxInFlight})
 	if awaited != nil {
-		connector := transports.get(r.withoutTLS())
-		connector.transport.Expect(awaited.URL.Host, maxInFlight)
+		transports.get(r.withoutTLS()).transport.Expect(awaited.URL.Host, maxInFlight)
 		a.survey.places = append(a.survey.places, surveyed{
-			subscription: s.Name, url: awaited.URL, dialer: connector.dialer, maxInFlight: maxInFlight, polled: true,
+			subscription: s.Name, word: "wait_for", url: awaited.URL, dialer: connector.dialer, maxInFlight: maxInFlight,
 		})
+	}
+	for _, server := range credentials.servers {
+		a.survey.places = append(a.survey.places, surveyed{subscription: s.Name, word: "auth", url: server, dialer: connector.dialer, maxInFlight: 1})
 	}
 	return built, nil
 }

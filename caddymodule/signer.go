@@ -22,7 +22,7 @@ const signerNamespace = "relay.signers"
 // is the scheme, as in "sign <scheme> ...".
 //
 // A guest whose configuration deserves a warning, such as a secret in clear, also has
-// a method Warnings() []string; they are logged with the name of the subscription.
+// a method Warnings() []string; they are logged with the names of subscription and scheme.
 type SignerProvider interface {
 	// NewSigner resolves placeholders of secrets and returns the signer. It is called
 	// once, after Provision, and must touch neither network nor disk but for those
@@ -99,9 +99,7 @@ func (s *Settings) loadSigners(ctx caddy.Context) error {
 			return fmt.Errorf("sign %s: %w", schemeOf(guest), err)
 		}
 		s.signers = append(s.signers, signer)
-		if w, ok := guest.(interface{ Warnings() []string }); ok {
-			s.guestWarnings = append(s.guestWarnings, w.Warnings()...)
-		}
+		s.warnOf("sign", guest)
 	}
 	return nil
 }

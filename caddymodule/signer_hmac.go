@@ -48,6 +48,13 @@ func (s *HMACSigner) options() signature.HMACOptions {
 	return signature.HMACOptions{Header: s.Header, Algorithm: s.Algorithm, Encoding: s.Encoding, Prefix: s.Prefix, Over: s.Over}
 }
 
+// probe judges what was read so far; the field's name comes from a line of its own.
+func (s *HMACSigner) probe() error {
+	options := s.options()
+	options.Header = "X-Signature"
+	return options.Check()
+}
+
 // check judges everything but the secrets' own text.
 func (s *HMACSigner) check() error {
 	if err := s.options().Check(); err != nil {
@@ -72,9 +79,6 @@ func (s *HMACSigner) NewSigner() (signature.Signer, error) {
 	})
 }
 
-// Warnings implements the optional part of [SignerProvider].
-func (s *HMACSigner) Warnings() []string { return s.warn("hmac") }
-
 // UnmarshalCaddyfile reads
 //
 //	hmac {
@@ -89,10 +93,7 @@ func (s *HMACSigner) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	text := func(name, usage string, target *string) word {
 		return word{usage: name + " " + usage, least: 1, most: 1, parse: func(args []string) error {
 			*target = args[0]
-			// The field's name comes from another line.
-			probe := s.options()
-			probe.Header = "X-Signature"
-			return probe.Check()
+			return s.probe()
 		}}
 	}
 	err := s.parse(d, vocabulary{
@@ -102,15 +103,16 @@ func (s *HMACSigner) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}},
 		"algorithm": text("algorithm", "sha256|sha512|sha1", &s.Algorithm),
 		"encoding":  text("encoding", "hex|base64", &s.Encoding),
-		"prefix":    text("prefix", "<text>", &s.Prefix),
-		"over":      text("over", "body|standard", &s.Over),
+		"prefix": {usage: "prefix <text>", least: 1, most: 1, blank: true, parse: func(args []string) error {
+			s.Prefix = args[0]
+			return s.probe()
+		}},
+		"over": text("over", "body|standard", &s.Over),
 	})
-	if err == nil {
-		if err = s.check(); err != nil {
-			err = fmt.Errorf("sign hmac: %w", err)
-		}
+	if err != nil {
+		return err
 	}
-	return place(d, err)
+	return placeWithin(d, "sign hmac", s.check())
 }
 
 var (

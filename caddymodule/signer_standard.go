@@ -32,12 +32,6 @@ func (s *StandardSigner) NewSigner() (signature.Signer, error) {
 	return newSigner(&s.SigningSecrets, signature.NewStandard)
 }
 
-// Warnings implements the optional part of [SignerProvider].
-func (s *StandardSigner) Warnings() []string { return s.warn("standard") }
-
-// UnmarshalCaddyfile reads a secret, or a block of several.
-func (s *StandardSigner) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return s.parse(d, nil) }
-
 // Ed25519Signer signs requests as [Standard Webhooks](https://www.standardwebhooks.com) says,
 // with ed25519 (v1a): receivers get a public key (`whpk_`), with which they can verify but
 // not sign. A secret is the private key: base64 of 64 bytes, or of the 32 of the seed, after
@@ -58,12 +52,6 @@ func (*Ed25519Signer) CaddyModule() caddy.ModuleInfo {
 func (s *Ed25519Signer) NewSigner() (signature.Signer, error) {
 	return newSigner(&s.SigningSecrets, signature.NewStandardEd25519)
 }
-
-// Warnings implements the optional part of [SignerProvider].
-func (s *Ed25519Signer) Warnings() []string { return s.warn("standard_ed25519") }
-
-// UnmarshalCaddyfile reads a private key, or a block of several.
-func (s *Ed25519Signer) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return s.parse(d, nil) }
 
 var (
 	_ SignerProvider        = (*StandardSigner)(nil)

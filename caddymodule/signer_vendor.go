@@ -34,12 +34,6 @@ func (s *ContentfulSigner) NewSigner() (signature.Signer, error) {
 	return newSigner(&s.SigningSecrets, signature.NewContentful)
 }
 
-// Warnings implements the optional part of [SignerProvider].
-func (s *ContentfulSigner) Warnings() []string { return s.warn("contentful") }
-
-// UnmarshalCaddyfile reads a secret, or a block of several.
-func (s *ContentfulSigner) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return s.parse(d, nil) }
-
 // GitHubSigner signs requests as GitHub does: header field `X-Hub-Signature-256`, with
 // HMAC-SHA256 over the body. A secret is text of at least 16 characters. With several the
 // newest that is valid signs.
@@ -60,12 +54,6 @@ func (s *GitHubSigner) NewSigner() (signature.Signer, error) {
 	return newSigner(&s.SigningSecrets, signature.NewGitHub)
 }
 
-// Warnings implements the optional part of [SignerProvider].
-func (s *GitHubSigner) Warnings() []string { return s.warn("github") }
-
-// UnmarshalCaddyfile reads a secret, or a block of several.
-func (s *GitHubSigner) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return s.parse(d, nil) }
-
 // StripeSigner signs requests as Stripe does: header field `Stripe-Signature`, with the time
 // and HMAC-SHA256 over time and body. A secret is text of at least 16 characters, which is
 // not decoded. All that are valid sign.
@@ -85,12 +73,6 @@ func (*StripeSigner) CaddyModule() caddy.ModuleInfo {
 func (s *StripeSigner) NewSigner() (signature.Signer, error) {
 	return newSigner(&s.SigningSecrets, signature.NewStripe)
 }
-
-// Warnings implements the optional part of [SignerProvider].
-func (s *StripeSigner) Warnings() []string { return s.warn("stripe") }
-
-// UnmarshalCaddyfile reads a secret, or a block of several.
-func (s *StripeSigner) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return s.parse(d, nil) }
 
 var (
 	_ SignerProvider        = (*ContentfulSigner)(nil)

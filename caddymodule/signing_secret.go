@@ -66,15 +66,18 @@ func (s *SigningSecrets) resolve() ([]signature.TimedSecret, error) {
 	return timed, nil
 }
 
-// warn returns a warning about secrets in clear, under the name of the scheme.
-func (s *SigningSecrets) warn(scheme string) []string {
+// Warnings implements the optional part of [SignerProvider]: it is about secrets in clear.
+func (s *SigningSecrets) Warnings() []string {
 	for _, secret := range s.Secrets {
 		if !hasPlaceholder(secret.Secret) {
-			return []string{"sign " + scheme + ": " + literalWarning}
+			return []string{literalWarning}
 		}
 	}
 	return nil
 }
+
+// UnmarshalCaddyfile reads a secret, or a block of several.
+func (s *SigningSecrets) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return s.parse(d, nil) }
 
 // newSigner makes the signer of a scheme from its secrets.
 func newSigner[S signature.Signer](s *SigningSecrets, make func(...signature.TimedSecret) (S, error)) (signature.Signer, error) {
@@ -115,15 +118,13 @@ func (s *SigningSecrets) parse(d *caddyfile.Dispenser, more vocabulary) error {
 		words[name] = w
 	}
 	err := nestedBlock(d, scheme, words)
-	if err == nil && len(s.Secrets) == 0 && len(more) == 0 {
-		err = fmt.Errorf("%s: secret missing; write: %s <secret>; %s", scheme, scheme, unsetHint)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		if err = s.check(); err != nil {
-			err = fmt.Errorf("%s: %w", scheme, err)
-		}
+	if len(s.Secrets) == 0 && len(more) == 0 {
+		return place(d, fmt.Errorf("%s: secret missing; write: %s <secret>; %s", scheme, scheme, unsetHint))
 	}
-	return place(d, err)
+	return placeWithin(d, scheme, s.check())
 }
 
 func (s *SigningSecrets) parseSecret(args []string) error {

@@ -486,7 +486,7 @@ func TestSteeringCommandsSayWhatIsWrong(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"pause"}, "accepts 1 arg(s), received 0"},
+		{[]string{"pause"}, `something is missing behind "pause"; write: relay pause <subscription>`},
 		{[]string{"pause", "mrc"}, `there is no subscription named "mrc"`},
 		{[]string{"resume", "mrc"}, `there is no subscription named "mrc"`},
 		{[]string{"drop", "mrc", "--yes"}, `there is no subscription named "mrc"`},

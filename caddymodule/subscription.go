@@ -132,6 +132,11 @@ func (a *App) checkWithin(s *Subscription, own func() []netip.Addr) error {
 			return s.wrap(fmt.Errorf("wait_for: %w", err))
 		}
 	}
+	if token := effective.tokenURL(); token != "" && !hasPlaceholder(token) {
+		if err := checkURL(token, guard, region); err != nil {
+			return s.wrap(fmt.Errorf("auth oauth2: token_url: %w", err))
+		}
+	}
 	return nil
 }
 

@@ -26,11 +26,11 @@ type survey struct {
 // surveyed is one place that a subscription needs.
 type surveyed struct {
 	subscription string
-	url          *url.URL
-	dialer       *egress.Dialer
-	maxInFlight  int
-	// polled says that it is not where deliveries go, but what they wait for.
-	polled bool
+	// word says what needs it: wait_for, auth, or nothing where deliveries go.
+	word        string
+	url         *url.URL
+	dialer      *egress.Dialer
+	maxInFlight int
 }
 
 // surveyors is how many look-ups are made at once; each is bounded by its dialer's
@@ -69,9 +69,11 @@ func (s *survey) look(ctx context.Context, p surveyed, logger *zap.Logger) {
 		return
 	}
 	what, text := "deliveries would fail or be held now", err.Error()
-	if p.polled {
+	if p.word == "wait_for" {
 		what = "deliveries would wait in vain now"
-		text = "wait_for: " + text
+	}
+	if p.word != "" {
+		text = p.word + ": " + text
 	}
 	s.mu.Lock()
 	if earlier := s.warnings[p.subscription]; earlier != "" {

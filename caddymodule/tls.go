@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,13 +79,16 @@ func (s *Settings) clientConfig(ctx caddy.Context) (*tls.Config, error) {
 	// Apart, so that an error names the word.
 	made, err := config.MakeTLSClientConfig(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("tls_client_auth: %w", err)
+		return nil, fmt.Errorf("tls_client_auth: %w; write the file of the certificate, then that of its private key, both in PEM", err)
 	}
 	if s.TLSTrustPoolRaw == nil {
 		return made, nil
 	}
 	pool := reverseproxy.TLSConfig{CARaw: s.TLSTrustPoolRaw}
 	trusting, err := pool.MakeTLSClientConfig(ctx)
+	if err == nil && trusting.RootCAs.Equal(x509.NewCertPool()) {
+		err = errors.New("there is no certificate in it, so that no server could be verified; name files in PEM that hold the authority's certificate (-----BEGIN CERTIFICATE-----)")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("tls_trust_pool: %w", err)
 	}
@@ -149,6 +153,9 @@ func parseTrustPool(d *caddyfile.Dispenser, args []string) (json.RawMessage, err
 	name := ""
 	if len(args) > 0 {
 		name = args[0]
+	}
+	if strings.ContainsAny(name, "/.") {
+		return nil, fmt.Errorf("tls_trust_pool: %q is no module; for a file in PEM write: tls_trust_pool file %s", name, name)
 	}
 	if err := checkGuest("tls_trust_pool", trustPoolNamespace, name); err != nil {
 		return nil, err

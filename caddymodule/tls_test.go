@@ -114,6 +114,7 @@ func TestTLSFilesAreJudgedInProvision(t *testing.T) {
 		{`"tls_client_auth": {"certificate_file": ` + quote(t, certificate) + `, "key_file": "{env.UNSET}"}`, "tls_client_auth: {env.UNSET} is not set"},
 		{`"tls_client_auth": {"certificate_file": "a.crt"}`, "tls_client_auth: both files are needed"},
 		{`"tls_trust_pool": {"provider": "file", "pem_files": ["/nowhere.pem"]}`, "tls_trust_pool: failed to load ca module"},
+		{`"tls_trust_pool": {"provider": "file", "pem_files": [` + quote(t, key) + `]}`, "tls_trust_pool: there is no certificate in it"},
 		{`"tls_trust_pool": {"provider": "fil"}`, `tls_trust_pool: unknown module "fil" — did you mean "file"?`},
 		{`"tls_trust_pool": {}`, "tls_trust_pool: a name must follow"},
 		{`"tls_server_name": "https://a.example.com"`, `tls_server_name: "https://a.example.com" is no host name`},

@@ -65,7 +65,7 @@ func TestTransferCommands(t *testing.T) {
 		{[]string{"export", file}, "file exists"},
 		{[]string{"export", "--offline", filepath.Join(t.TempDir(), "none")}, "is the directory right?"},
 		{[]string{"export", "--offline", c.dir}, "stop that Caddy first"},
-		{[]string{"import"}, "arg"},
+		{[]string{"import"}, `something is missing behind "import"; write: relay import <file>`},
 		{[]string{"import", filepath.Join(t.TempDir(), "none")}, "no such file"},
 	} {
 		if _, err := c.run(bad.args...); err == nil || !strings.Contains(err.Error(), bad.want) {

@@ -67,10 +67,7 @@ func (t *TransformText) parse(d *caddyfile.Dispenser, compile func() error) erro
 			err = compile()
 		}
 	}
-	if err != nil {
-		err = fmt.Errorf("transform %s: %w", engine, err)
-	}
-	return place(d, err)
+	return placeWithin(d, "transform "+engine, err)
 }
 
 // heredocExample shows how a text of several lines is written.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddyrelay/caddyrelay/relay/auth"
 	"github.com/caddyrelay/caddyrelay/relay/destination"
 	"github.com/caddyrelay/caddyrelay/relay/egress"
 )
@@ -58,8 +57,10 @@ func distinct(list []string) []string {
 // whose secrets and rules may differ.
 type transports struct {
 	byKey map[string]connector
+	// dialers are those of routes that are equal but for TLS.
+	dialers map[string]*egress.Dialer
 	// authorizers and tlsConfigs are those of equal settings.
-	authorizers map[string]auth.Authorizer
+	authorizers map[string]credentials
 	tlsConfigs  map[string]*tls.Config
 }
 
@@ -71,7 +72,7 @@ type connector struct {
 
 func newTransports() *transports {
 	return &transports{
-		byKey: make(map[string]connector), authorizers: make(map[string]auth.Authorizer), tlsConfigs: make(map[string]*tls.Config),
+		byKey: make(map[string]connector), dialers: make(map[string]*egress.Dialer), authorizers: make(map[string]credentials), tlsConfigs: make(map[string]*tls.Config),
 	}
 }
 
@@ -95,13 +96,22 @@ func (t *transports) get(r route) connector {
 	if found, ok := t.byKey[key]; ok {
 		return found
 	}
-	dialer := &egress.Dialer{Guard: r.guard, ConnectTimeout: r.connectTimeout}
-	if r.region != nil {
-		dialer.Region, dialer.Resolver, dialer.Proxy = r.region.built, r.region.resolver, r.region.proxy
-	}
+	dialer := t.dialer(r.withoutTLS())
 	made := connector{dialer, egress.NewTransport(dialer, egress.TransportOptions{TLS: r.tls})}
 	t.byKey[key] = made
 	return made
+}
+
+func (t *transports) dialer(r route) *egress.Dialer {
+	key := r.key()
+	if t.dialers[key] == nil {
+		dialer := &egress.Dialer{Guard: r.guard, ConnectTimeout: r.connectTimeout}
+		if r.region != nil {
+			dialer.Region, dialer.Resolver, dialer.Proxy = r.region.built, r.region.resolver, r.region.proxy
+		}
+		t.dialers[key] = dialer
+	}
+	return t.dialers[key]
 }
 
 func (t *transports) all() []*egress.Transport {

@@ -81,7 +81,7 @@ func (h *Handler) log(r *http.Request, ref *refusal) {
 	p := &problemTypes[ref.kind]
 	if p.Status < http.StatusInternalServerError {
 		if e := h.logger.Check(zap.DebugLevel, "refused"); e != nil {
-			e.Write(zap.String("problem", p.Slug), zap.Int("status", p.Status), zap.String("remote", r.RemoteAddr))
+			e.Write(zap.String("problem", p.Slug), zap.Int("status", p.Status), zap.String("remote_address", r.RemoteAddr))
 		}
 		return
 	}
