@@ -120,6 +120,8 @@ func (c *committer) advance(s *sub, u *relay.Update) {
 // putException writes an exception and removes what was at its place. The record to
 // be removed is not looked for: to find that it is not there costs more than a mark.
 func (c *committer) putException(s *sub, e *relay.Exception) {
+	c.changes++
+	s.lastPut = c.changes
 	kind := classOf(e)
 	key := exceptKey(kind, s.id, e.From)
 	c.put(key, encodeException(key, e))

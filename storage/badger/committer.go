@@ -48,6 +48,10 @@ type committer struct {
 	touched   []*sub
 	fresh     []*sub // not in the table before the commit
 	freshName map[string]*sub
+	// changes counts, over all groups, exceptions that were put and events that got a place
+	// later; lastPlaced is the count of the last of these. What was seen when it was at most
+	// born may have been seen in another database.
+	changes, lastPlaced, born uint64
 	// opened are the chunks that the group takes entries out of, of each log in order.
 	opened map[uint32][]*openChunk
 }
@@ -73,7 +77,9 @@ func records(n, size int) load { return load{int64(n), int64(n) * (int64(size) +
 func newCommitter(s *Store) *committer {
 	db := s.db.Load()
 	limit := load{db.MaxBatchCount(), db.MaxBatchSize()}
+	born := s.changes.Add(1)
 	return &committer{
+		changes: born, lastPlaced: born, born: born,
 		s:      s,
 		db:     db,
 		commit: (*bdb.Txn).Commit,
@@ -254,6 +260,7 @@ func (c *committer) publish() {
 	c.s.mu.Lock()
 	c.s.tail = c.tail
 	c.s.mu.Unlock()
+	c.s.changes.Store(c.changes)
 	c.s.space.live.Store(int64(c.tail.live))
 	clear(c.touched)
 	clear(c.freshName)

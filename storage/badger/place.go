@@ -65,6 +65,8 @@ func (r *placeRequest) plan(c *committer) error {
 	if err := c.room(need); err != nil {
 		return err
 	}
+	c.changes++
+	c.lastPlaced = c.changes
 	found.places = append(found.places, c.extend(c.sub(r.to.Subscription), r.seq, r.to.Key))
 	c.put(key, encodeEvent(key, found.event, found.ordinal, found.places))
 	r.found = &found

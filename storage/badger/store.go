@@ -56,6 +56,8 @@ type Store struct {
 	mendAfter time.Duration
 
 	trim trimmer
+	// changes is how many of those that committer.changes counts are committed.
+	changes atomic.Uint64
 }
 
 var (

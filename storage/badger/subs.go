@@ -32,6 +32,8 @@ type sub struct {
 	touched, dirty bool
 	// lowestPut is the lowest open exception that the group adds, 0 if none.
 	lowestPut uint64
+	// lastPut is committer.changes when an exception was put last.
+	lastPut uint64
 	// added are the events that the group adds to the log; the last one stands at the head of
 	// next.
 	added []relay.Seq

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	bdb "github.com/dgraph-io/badger/v4"
@@ -40,7 +41,7 @@ func (s *Store) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, er
 	}
 	s.trim.mu.Lock()
 	defer s.trim.mu.Unlock()
-	r := &trimRequest{policy: p, walk: &s.trim, done: make(chan error, 1)}
+	r := &trimRequest{policy: p, walk: &s.trim, seen: s.changes.Load(), done: make(chan error, 1)}
 	if p.MaxBytes > 0 {
 		r.excess = s.space.size() - p.MaxBytes
 	}
@@ -71,7 +72,9 @@ func (s *Store) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, er
 type trimRequest struct {
 	policy relay.TrimPolicy
 	walk   *trimmer
-	done   chan error
+	// seen counts the changes that were committed before anything was looked at.
+	seen uint64
+	done chan error
 
 	events []trimmable
 	keys   [][]byte // J keys
@@ -92,6 +95,8 @@ type trimmable struct {
 	movedID  string // or empty
 	places   []place
 	attempts [][]byte
+	// closed are the places whose delivery was given up or superseded, by their index.
+	closed []int
 }
 
 // findEvents looks for events to be removed. It reports whether it stopped at a bound.
@@ -106,6 +111,8 @@ func (r *trimRequest) findEvents(s *Store, txn *bdb.Txn) (more bool, err error) 
 	}
 	attempts := txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{attemptPrefix}})
 	defer attempts.Close()
+	exceptions := newExceptionFinder(txn)
+	defer exceptions.close()
 	// With all versions, deleted records count as steps too.
 	it := txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{eventPrefix}, AllVersions: true})
 	defer it.Close()
@@ -144,7 +151,7 @@ func (r *trimRequest) findEvents(s *Store, txn *bdb.Txn) (more bool, err error) 
 		}
 		looked++
 		size += item.EstimatedSize()
-		if err := r.look(s, txn, item, attempts); err != nil {
+		if err := r.look(s, item, attempts, exceptions); err != nil {
 			return false, err
 		}
 		r.next = seq + 1
@@ -152,7 +159,7 @@ func (r *trimRequest) findEvents(s *Store, txn *bdb.Txn) (more bool, err error) 
 }
 
 // look judges one event.
-func (r *trimRequest) look(s *Store, txn *bdb.Txn, item *bdb.Item, attempts *bdb.Iterator) error {
+func (r *trimRequest) look(s *Store, item *bdb.Item, attempts *bdb.Iterator, exceptions *exceptionFinder) error {
 	var found storedEvent
 	err := item.Value(func(rec []byte) (err error) {
 		found, err = decodeEvent(item.Key(), rec, placesOnly)
@@ -170,14 +177,23 @@ func (r *trimRequest) look(s *Store, txn *bdb.Txn, item *bdb.Item, attempts *bdb
 	}
 	t := trimmable{seq: seq, movedID: found.movedID, places: found.places, size: item.EstimatedSize(), forSize: r.excess > 0}
 	all := s.subs.all()
-	ok, err := r.policyAllows(txn, &t, func(id uint32) (*sub, state, error) {
-		u, err := named(all, id)
+	ok, err := r.policyAllows(&t, func(i int) (state, class, error) {
+		p := t.places[i]
+		u, err := named(all, p.sub)
 		if err != nil {
-			return nil, state{}, &CorruptError{keyName(item.Key()), err}
+			return state{}, 0, &CorruptError{keyName(item.Key()), err}
 		}
 		s.subs.mu.RLock()
-		defer s.subs.mu.RUnlock()
-		return u, u.current, nil
+		st := u.current
+		s.subs.mu.RUnlock()
+		if !st.finished(p.pos) {
+			return st, 0, nil
+		}
+		at, err := exceptions.of(p.sub, p.pos)
+		if at == classClosed {
+			t.closed = append(t.closed, i)
+		}
+		return st, at, err
 	})
 	if err != nil {
 		return err
@@ -186,8 +202,7 @@ func (r *trimRequest) look(s *Store, txn *bdb.Txn, item *bdb.Item, attempts *bdb
 		r.keep(seq)
 		return nil
 	}
-	prefix := attemptKey(seq, 0, 0)[:1+8]
-	for attempts.Seek(prefix); attempts.ValidForPrefix(prefix); attempts.Next() {
+	for ascend(attempts, attemptKey(seq, 0, 0)[:1+8]); attempts.ValidForPrefix(attemptKey(seq, 0, 0)[:1+8]); attempts.Next() {
 		t.attempts = append(t.attempts, attempts.Item().KeyCopy(nil))
 		t.size += attempts.Item().EstimatedSize()
 	}
@@ -202,12 +217,13 @@ func (r *trimRequest) keep(seq relay.Seq) {
 	}
 }
 
-// policyAllows reports whether all deliveries of an event are over, for long enough.
-func (r *trimRequest) policyAllows(txn *bdb.Txn, t *trimmable, find func(id uint32) (*sub, state, error)) (bool, error) {
+// policyAllows reports whether all deliveries of an event are over, for long enough. The
+// function tells what is known of the one at the place of an index.
+func (r *trimRequest) policyAllows(t *trimmable, of func(i int) (state, class, error)) (bool, error) {
 	limit := r.policy.DeliveredBefore
-	for _, p := range t.places {
-		_, st, err := find(p.sub)
-		if err != nil || !st.finished(p.pos) {
+	for i, p := range t.places {
+		st, at, err := of(i)
+		if err != nil || !st.finished(p.pos) || at == classOpen {
 			return false, err
 		}
 		if _, ok := st.span(p.pos, true); ok {
@@ -219,15 +235,7 @@ func (r *trimRequest) policyAllows(txn *bdb.Txn, t *trimmable, find func(id uint
 			}
 			limit = r.policy.FailedBefore
 		}
-		open, err := exists(txn, exceptKey(classOpen, p.sub, p.pos))
-		if err != nil || open {
-			return false, err
-		}
-		closed, err := exists(txn, exceptKey(classClosed, p.sub, p.pos))
-		if err != nil {
-			return false, err
-		}
-		if closed {
+		if at == classClosed {
 			limit = r.policy.FailedBefore
 		}
 	}
@@ -242,21 +250,7 @@ func (r *trimRequest) plan(c *committer) error {
 	}
 	for i := range r.events {
 		t := &r.events[i]
-		same, err := c.hasPlaces(t.seq, t.places)
-		if err != nil {
-			return err
-		}
-		if !same { // it was added to one more log since
-			r.keep(t.seq)
-			continue
-		}
-		ok, err := r.policyAllows(c.transaction(), t, func(id uint32) (*sub, state, error) {
-			u, err := c.byID(id)
-			if err != nil {
-				return nil, state{}, err
-			}
-			return u, u.next, nil
-		})
+		ok, err := r.stillAllowed(c, t)
 		if err != nil {
 			return err
 		}
@@ -277,6 +271,35 @@ func (r *trimRequest) plan(c *committer) error {
 		c.remove(idemKey(idemHash(key[1+8:])))
 	}
 	return r.mark(c)
+}
+
+// stillAllowed judges an event again, by what the group will have changed. It reads again
+// only what was changed since it was looked at.
+func (r *trimRequest) stillAllowed(c *committer, t *trimmable) (bool, error) {
+	// One more log may have got the event.
+	if r.seen < c.lastPlaced {
+		same, err := c.hasPlaces(t.seq, t.places)
+		if err != nil || !same {
+			return false, err
+		}
+	}
+	return r.policyAllows(t, func(i int) (state, class, error) {
+		p := t.places[i]
+		u, err := c.byID(p.sub)
+		if err != nil {
+			return state{}, 0, err
+		}
+		at := class(0)
+		switch {
+		case r.seen < max(u.lastPut, c.born):
+			if at, err = exceptionOf(c.transaction(), p.sub, p.pos); at == classClosed && !slices.Contains(t.closed, i) {
+				t.closed = append(t.closed, i)
+			}
+		case slices.Contains(t.closed, i):
+			at = classClosed
+		}
+		return u.next, at, err
+	})
 }
 
 // mark notes in the tail how far everything is removed.

@@ -1,5 +1,7 @@
 package badger
 
+import "slices"
+
 // removeEvent removes what is kept of an event.
 func (c *committer) removeEvent(t *trimmable) error {
 	for _, key := range t.attempts {
@@ -8,7 +10,7 @@ func (c *committer) removeEvent(t *trimmable) error {
 		}
 		c.remove(key)
 	}
-	for _, p := range t.places {
+	for i, p := range t.places {
 		u, err := c.byID(p.sub)
 		if err != nil {
 			return err
@@ -22,7 +24,9 @@ func (c *committer) removeEvent(t *trimmable) error {
 		if err := c.strike(u, p.pos); err != nil {
 			return err
 		}
-		c.remove(exceptKey(classClosed, p.sub, p.pos))
+		if slices.Contains(t.closed, i) {
+			c.remove(exceptKey(classClosed, p.sub, p.pos))
+		}
 		c.touch(u)
 		u.dirty = true
 		if err := c.raiseFloor(u, p.pos); err != nil {
