@@ -136,7 +136,7 @@ func region(t *testing.T, texts ...string) *Region {
 }
 
 // guard makes a guard that lets the prefixes through.
-func guard(t *testing.T, allow ...string) *destination.Guard {
+func guard(t testing.TB, allow ...string) *destination.Guard {
 	t.Helper()
 	var rules destination.Rules
 	for _, word := range allow {

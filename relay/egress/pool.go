@@ -1,7 +1,11 @@
 package egress
 
 import (
+	"context"
+	"errors"
+	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay/http1"
@@ -21,15 +25,22 @@ const (
 )
 
 // pool makes requests over connections that leave from certain addresses: small ones by
-// http with package http1, which costs half as much, everything else with net/http.
+// HTTP/1.1 with package http1, which costs half as much, everything else with net/http.
 type pool struct {
-	small *http1.Transport
-	other *http.Transport
+	// plain and secure make the small requests of http and https.
+	plain, secure *http1.Transport
+	other         *http.Transport
+
+	mu sync.RWMutex
+	// modern are the hosts, "host" or "host:port", that have chosen HTTP/2 when last asked.
+	modern map[string]struct{}
 }
 
 func (t *Transport) newPool(from sources) *pool {
-	small := &http1.Transport{Dial: t.dialPlain(from), MaxIdlePerHost: t.idle, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes}
-	return &pool{small: small, other: &http.Transport{
+	small := func(dial func(context.Context, string, string) (net.Conn, error)) *http1.Transport {
+		return &http1.Transport{Dial: dial, MaxIdlePerHost: t.idle, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes}
+	}
+	return &pool{plain: small(t.dialPlain(from)), secure: small(t.dialSecure(from)), other: &http.Transport{
 		Proxy:           nil,
 		DialContext:     t.dialPlain(from),
 		DialTLSContext:  t.dialTLS(from),
@@ -52,16 +63,88 @@ func (t *Transport) newPool(from sources) *pool {
 	}}
 }
 
-func (p *pool) roundTrip(req *http.Request) (*http.Response, error) {
-	if http1.Takes(req) {
-		return p.small.RoundTrip(req)
+// small returns what makes a small request by HTTP/1.1; nil: net/http makes it.
+func (p *pool) small(req *http.Request) *http1.Transport {
+	switch {
+	case !http1.Takes(req):
+		return nil
+	case req.URL.Scheme == "http":
+		return p.plain
+	case p.speaksHTTP2(req.URL.Host) || req.Body != nil && req.GetBody == nil: // it is read before the handshake
+		return nil
 	}
-	return p.other.RoundTrip(req)
+	return p.secure
+}
+
+func (p *pool) speaksHTTP2(host string) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	_, ok := p.modern[host]
+	return ok
+}
+
+// note keeps in mind what the host of a request by net/http speaks. resp may be nil.
+func (p *pool) note(req *http.Request, resp *http.Response) {
+	if resp == nil || req.URL.Scheme != "https" {
+		return
+	}
+	host, http2 := req.URL.Host, resp.ProtoMajor == 2
+	if p.speaksHTTP2(host) == http2 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !http2 {
+		delete(p.modern, host)
+		return
+	}
+	if p.modern == nil {
+		p.modern = make(map[string]struct{})
+	}
+	p.modern[host] = struct{}{}
+}
+
+func (p *pool) roundTrip(req *http.Request) (*http.Response, error) {
+	if small := p.small(req); small != nil {
+		resp, err := small.RoundTrip(req)
+		found, ok := errors.AsType[*http2Error](err)
+		if !ok {
+			return resp, err
+		}
+		defer found.closeUnused()
+		if req, err = rewound(req); err != nil {
+			return nil, err
+		}
+		req = req.WithContext(found.offered(req.Context()))
+	}
+	resp, err := p.other.RoundTrip(req)
+	p.note(req, resp)
+	return resp, err
+}
+
+// send is roundTrip for [Send].
+func (p *pool) send(ctx context.Context, deadline time.Time, req *http.Request) (*http.Response, net.Conn, error) {
+	if small := p.small(req); small != nil {
+		resp, conn, err := small.Do(ctx, deadline, req)
+		found, ok := errors.AsType[*http2Error](err)
+		if !ok {
+			return resp, conn, err
+		}
+		defer found.closeUnused()
+		if req, err = rewound(req); err != nil {
+			return nil, nil, err
+		}
+		ctx = found.offered(ctx)
+	}
+	resp, conn, err := sendTraced(ctx, p.other, deadline, req)
+	p.note(req, resp)
+	return resp, conn, err
 }
 
 // closeIdle closes the connections that no request uses. Those of requests under way are
 // closed when these have ended, unless others have begun by then.
 func (p *pool) closeIdle() {
-	p.small.CloseIdleConnections()
+	p.plain.CloseIdleConnections()
+	p.secure.CloseIdleConnections()
 	p.other.CloseIdleConnections()
 }

@@ -41,7 +41,7 @@ func (w *watch) Write(b []byte) (int, error) {
 	n, err := w.Conn.Write(b)
 	over := w.over.Load()
 	if over == nil {
-		return n, err // still in the handshake
+		return n, err // still in the handshake, or with http1, which looks itself
 	}
 	if w.writes.Add(1) > refusalWrites || err == nil || !w.asked.Load() || !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 		return n, err

@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"time"
-
-	"github.com/caddyrelay/caddyrelay/relay/http1"
 )
 
 // Send makes a request, which ends with its context and at its deadline, and whose own
@@ -30,13 +28,6 @@ func Send(ctx context.Context, rt http.RoundTripper, deadline time.Time, req *ht
 		return err
 	})
 	return resp, conn, err
-}
-
-func (p *pool) send(ctx context.Context, deadline time.Time, req *http.Request) (*http.Response, net.Conn, error) {
-	if http1.Takes(req) {
-		return p.small.Do(ctx, deadline, req)
-	}
-	return sendTraced(ctx, p.other, deadline, req)
 }
 
 func sendTraced(ctx context.Context, rt http.RoundTripper, deadline time.Time, req *http.Request) (*http.Response, net.Conn, error) {

@@ -3,26 +3,39 @@ package egress
 import (
 	"crypto/tls"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 )
 
-// watch is a connection below TLS that notes when something was last read from it.
+// watch is a connection below TLS. If it belongs to net/http, it notes when something was last
+// read from it.
 type watch struct {
 	net.Conn
 	heard atomic.Int64 // in nanoseconds since 1970
 
-	// over is the connection by TLS, once the handshake is done; asked says that the server
-	// asked for a certificate, writes counts what was written since.
+	// over is the connection by TLS, once the handshake is done and net/http has it; asked says
+	// that the server asked for a certificate, writes counts what was written since.
 	over   atomic.Pointer[tls.Conn]
 	asked  atomic.Bool
 	writes atomic.Int64
+	// shut says that nothing is to be read, nor waited for.
+	shut bool
+}
+
+// begin says that net/http gets the connection.
+func (w *watch) begin(over *tls.Conn) {
+	w.heard.Store(time.Now().UnixNano())
+	w.over.Store(over)
 }
 
 // Read implements [net.Conn].
 func (w *watch) Read(b []byte) (int, error) {
+	if w.shut {
+		return 0, os.ErrDeadlineExceeded // which does not end TLS
+	}
 	n, err := w.Conn.Read(b)
-	if n > 0 {
+	if n > 0 && w.over.Load() != nil {
 		w.heard.Store(time.Now().UnixNano())
 	}
 	return n, err

@@ -2,16 +2,12 @@ package egress
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
+	"errors"
 	"net"
+	"os"
 	"strconv"
 	"sync"
-	"time"
 )
-
-// handshakeTimeout bounds the TLS handshake.
-const handshakeTimeout = 10 * time.Second
 
 // Conn is a connection that speaks HTTP/1.1. It notes the status line of the answer that
 // is being read: net/http tells of an answer only when it has read its whole header, and
@@ -19,6 +15,7 @@ const handshakeTimeout = 10 * time.Second
 type Conn struct {
 	net.Conn
 	socket net.Conn // below TLS
+	below  *watch   // nil where there is no TLS
 	// local and remote are the addresses as texts, which each attempt records.
 	local, remote string
 
@@ -89,6 +86,18 @@ func Addresses(conn net.Conn) (local, remote string) {
 	return conn.LocalAddr().String(), conn.RemoteAddr().String()
 }
 
+// Pending reports whether more was read from the socket than was handed on, or the other
+// side has ended TLS. It does not wait. Nobody may use the connection meanwhile.
+func (c *Conn) Pending() bool {
+	if c.below == nil {
+		return false // nothing lies between
+	}
+	c.below.shut = true
+	n, err := c.Conn.Read(make([]byte, 1))
+	c.below.shut = false
+	return n > 0 || !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
 // Socket returns the connection that the kernel knows.
 func (c *Conn) Socket() net.Conn { return c.socket }
 
@@ -106,54 +115,4 @@ func (c *Conn) Status() int {
 		return 0
 	}
 	return status
-}
-
-// dialPlain connects for http.
-func (t *Transport) dialPlain(from sources) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, _, address string) (net.Conn, error) {
-		conn, _, err := t.dial(ctx, from, "http", address)
-		if err != nil {
-			return nil, err
-		}
-		return newConn(conn, conn), nil
-	}
-}
-
-// dialTLS connects for https. The answers of HTTP/2 come in frames of their own: there is
-// no status line to note.
-func (t *Transport) dialTLS(from sources) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, _, address string) (net.Conn, error) {
-		raw, host, err := t.dial(ctx, from, "https", address)
-		if err != nil {
-			return nil, err
-		}
-		watched := &watch{Conn: raw}
-		config := t.tls.Clone()
-		if config.ServerName == "" {
-			config.ServerName = host
-		}
-		watched.noteAsking(config)
-		conn := tls.Client(watched, config)
-		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-		defer cancel()
-		if err := conn.HandshakeContext(ctx); err != nil {
-			_ = raw.Close()
-			return nil, &HandshakeError{raw.LocalAddr().String(), raw.RemoteAddr().String(), err}
-		}
-		watched.over.Store(conn)
-		if conn.ConnectionState().NegotiatedProtocol == "h2" {
-			return conn, nil
-		}
-		return newConn(conn, raw), nil
-	}
-}
-
-// dial connects to address, "host:port", and returns the host, too.
-func (t *Transport) dial(ctx context.Context, from sources, scheme, address string) (net.Conn, string, error) {
-	host, port, err := splitHostPort(address)
-	if err != nil {
-		return nil, "", err
-	}
-	conn, err := t.dialer.dialFrom(ctx, from, scheme, host, port)
-	return conn, host, err
 }

@@ -165,8 +165,11 @@ func TestAsManyIdleConnectionsAreKeptAsAreExpected(t *testing.T) {
 				transport.Expect(e.host, e.n)
 			}
 			made := transport.pool(sources{})
-			if got := made.small.MaxIdlePerHost; got != test.want {
+			if got := made.plain.MaxIdlePerHost; got != test.want {
 				t.Errorf("small requests: %d are kept, want %d", got, test.want)
+			}
+			if got := made.secure.MaxIdlePerHost; got != test.want {
+				t.Errorf("small requests of https: %d are kept, want %d", got, test.want)
 			}
 			if got := made.other.MaxIdleConnsPerHost; got != test.want {
 				t.Errorf("others: %d are kept, want %d", got, test.want)

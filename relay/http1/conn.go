@@ -28,11 +28,12 @@ type conn struct {
 	transport *Transport
 	address   string
 	raw       syscall.RawConn // nil where there is none
+	between   pending         // nil where nothing lies between it and the socket
 
 	r    *bufio.Reader // nil while it is idle
 	left int64         // bytes that may be read before it is too much
-	// heard says that something was read since the request began.
-	heard bool
+	// heard says that something was read since the request began, over that there is no more.
+	heard, over bool
 	// failed is what ended the reading of the answer's header, if not its end.
 	failed error
 	// watched is the context whose end ends the request, and stop ends the watch over it.
@@ -46,8 +47,13 @@ type conn struct {
 	until time.Time
 }
 
+// pending is a connection that may have read more than it handed on.
+type pending interface{ Pending() bool }
+
 func newConn(t *Transport, raw net.Conn, address string) *conn {
-	return &conn{Conn: raw, transport: t, address: address, raw: rawOf(raw)}
+	c := &conn{Conn: raw, transport: t, address: address, raw: rawOf(raw)}
+	c.between, _ = raw.(pending)
+	return c
 }
 
 // reader reads from a connection as much as may be read.
@@ -62,7 +68,11 @@ func (r reader) Read(b []byte) (int, error) {
 	n, err := r.Conn.Read(b[:min(int64(len(b)), r.left)])
 	r.left -= int64(n)
 	r.heard = r.heard || n > 0
-	if err != nil && !errors.Is(err, io.EOF) {
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // TLS cut short is the latter
+		r.over = true // even if something was read: TLS can tell both at once
+	default:
 		r.failed = err
 	}
 	return n, err
@@ -82,7 +92,7 @@ func (c *conn) begin(ctx context.Context, deadline time.Time, shared bool) error
 	if err := c.extend(deadline); err != nil {
 		return err
 	}
-	c.heard, c.failed, c.shared = false, nil, shared
+	c.heard, c.over, c.failed, c.shared = false, false, nil, shared
 	if c.watched == nil || c.watched != ctx {
 		if !c.unwatch() {
 			return errSpent
@@ -169,11 +179,11 @@ func (c *conn) release(resp *http.Response) {
 
 // done ends a request. The connection is kept if it can be used again.
 func (c *conn) done(reusable bool) {
-	alone, more := c.shared || c.unwatch(), c.r.Buffered() > 0
+	alone, more := c.shared || c.unwatch(), c.over || c.r.Buffered() > 0
 	c.r.Reset(nil)
 	readers.Put(c.r)
 	c.r = nil
-	if !alone || !reusable || more {
+	if !alone || !reusable || more || c.between != nil && c.between.Pending() {
 		_ = c.Close()
 		return
 	}

@@ -1,5 +1,5 @@
-// Package http1 makes HTTP/1.1 requests over plain connections, each in the goroutine of
-// its caller (RFC 9112).
+// Package http1 makes HTTP/1.1 requests, each in the goroutine of its caller (RFC 9112). The
+// connections, by TLS or without, are made by others.
 //
 // [net/http.Transport] keeps two goroutines for each connection, and hands every request
 // and answer from one to the other; for small requests on busy processors that costs more

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -16,8 +17,9 @@ import (
 // receiver is a server that answers by the byte.
 type receiver struct {
 	net.Listener
-	t  *testing.T
-	mu sync.Mutex
+	t   *testing.T
+	way way
+	mu  sync.Mutex
 	// requests and connections are counted.
 	requests, connections int
 	heads                 []*http.Request
@@ -28,11 +30,19 @@ type receiver struct {
 // answer; if that returns false the connection is closed.
 func newReceiver(t *testing.T, answer func(c net.Conn, n int) bool) *receiver {
 	t.Helper()
+	return newReceiverOver(t, plainly, answer)
+}
+
+func newReceiverOver(t *testing.T, way way, answer func(c net.Conn, n int) bool) *receiver {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &receiver{Listener: l, t: t}
+	if way == encrypted {
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{*certificate()}})
+	}
+	r := &receiver{Listener: l, t: t, way: way}
 	var all sync.WaitGroup
 	t.Cleanup(func() { l.Close(); all.Wait() })
 	all.Go(func() {
@@ -103,8 +113,13 @@ const fine = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nthanks"
 // patience ends tests in which something waits for ever.
 const patience = 30 * time.Second
 
-func newTransport(t *testing.T) *Transport {
+func newTransport(t *testing.T) *Transport { return newTransportOver(t, plainly) }
+
+func newTransportOver(t *testing.T, way way) *Transport {
 	tr := &Transport{Dial: new(net.Dialer).DialContext}
+	if way == encrypted {
+		tr.Dial = (&tls.Dialer{Config: trusting()}).DialContext
+	}
 	t.Cleanup(tr.CloseIdleConnections)
 	return tr
 }
@@ -118,7 +133,7 @@ func (r *receiver) request(body string) *http.Request {
 	if body != "" {
 		data = bytes.NewReader([]byte(body))
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+r.Addr().String()+"/hook?x=1", data)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, string(r.way)+"://"+r.Addr().String()+"/hook?x=1", data)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -25,7 +25,11 @@ func addressOf(req *http.Request) string {
 	if req.URL.Port() != "" {
 		return req.URL.Host
 	}
-	return net.JoinHostPort(req.URL.Hostname(), "80")
+	port := "80"
+	if req.URL.Scheme == "https" {
+		port = "443"
+	}
+	return net.JoinHostPort(req.URL.Hostname(), port)
 }
 
 // messages are buffers of those requests that are on their way.

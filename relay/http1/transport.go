@@ -27,8 +27,15 @@ const MaxBody = 16 << 10
 // Transport makes requests, and keeps connections for the next ones. Its fields are not
 // changed once it is in use; then any number of goroutines may use it. It follows no
 // redirects, inflates nothing and knows no proxies.
+//
+// What it speaks over is for Dial: requests of https need one that connects by TLS, and a
+// Transport of their own.
 type Transport struct {
 	// Dial connects to "host:port". It is required.
+	//
+	// A connection may have more than the methods of [net.Conn]: Socket() net.Conn is the one
+	// that the kernel knows; Pending() bool tells, without waiting, whether the connection has
+	// read more than it handed on, or has ended: then it is not kept.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// MaxIdlePerHost is how many idle connections to one destination are kept.
 	// Default: 16.
@@ -41,12 +48,12 @@ type Transport struct {
 	idle pool
 }
 
-// Takes reports whether a request may be given to [Transport.RoundTrip]: it is plain HTTP,
-// its body has a known length of at most [MaxBody], and it neither changes the protocol
-// nor closes its connection.
+// Takes reports whether a request may be given to [Transport.RoundTrip]: its body has a
+// known length of at most [MaxBody], and it neither changes the protocol nor closes its
+// connection.
 func Takes(req *http.Request) bool {
 	body := req.Body != nil && req.Body != http.NoBody
-	return req.URL.Scheme == "http" && body == (req.ContentLength > 0) && req.ContentLength <= MaxBody &&
+	return (req.URL.Scheme == "http" || req.URL.Scheme == "https") && body == (req.ContentLength > 0) && req.ContentLength <= MaxBody &&
 		!req.Close && req.TransferEncoding == nil && req.Trailer == nil && req.Header["Upgrade"] == nil
 }
 
@@ -137,7 +144,7 @@ func (c *conn) roundTrip(ctx context.Context, deadline time.Time, req *http.Requ
 	// A receiver may have answered before it closed its side: that counts.
 	resp, err := c.readHeader(req)
 	if err != nil {
-		if wrote != nil {
+		if wrote != nil && !alerted(err) {
 			err = wrote
 		}
 		return nil, err
@@ -161,10 +168,18 @@ func ended(ctx context.Context, deadline time.Time, err error) error {
 	return err
 }
 
+// alerted reports an error by which the other side has ended TLS. It says why, which a write
+// that finds the connection closed does not: in TLS 1.3 a certificate of the client may be
+// refused as late as that (RFC 8446, section 4.4.2.4).
+func alerted(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error" // as crypto/tls names it
+}
+
 // closedBefore reports an error of a connection that was closed before the request, by the
 // other side or by the end of the last request's context.
 func closedBefore(err error) bool {
-	return errors.Is(err, errSpent) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, errSpent) || alerted(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func closeBody(req *http.Request) {

@@ -82,7 +82,7 @@ func setBody(req *http.Request, body string) {
 
 func TestTakesOnlyWhatItCanSend(t *testing.T) {
 	for name, change := range map[string]func(*http.Request){
-		"https":          func(req *http.Request) { req.URL.Scheme = "https" },
+		"no HTTP":        func(req *http.Request) { req.URL.Scheme = "ftp" },
 		"too large":      func(req *http.Request) { setBody(req, strings.Repeat("x", MaxBody+1)) },
 		"unknown length": func(req *http.Request) { req.ContentLength = -1 },
 		"zero for some":  func(req *http.Request) { req.ContentLength = 0 },
@@ -124,7 +124,9 @@ func TestWhatWouldBreakTheRequestApartIsNotSent(t *testing.T) {
 	r.wantCounts(0, 0)
 }
 
-func TestAnswersAreReadAsTheyAre(t *testing.T) {
+func TestAnswersAreReadAsTheyAre(t *testing.T) { overBoth(t, testAnswersAreReadAsTheyAre) }
+
+func testAnswersAreReadAsTheyAre(t *testing.T, way way) {
 	for name, c := range map[string]struct {
 		answer string
 		status int
@@ -143,8 +145,8 @@ func TestAnswersAreReadAsTheyAre(t *testing.T) {
 		"compressed is its own": {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b", 200, "\x1f\x8b", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newReceiver(t, replying(c.answer))
-			tr := newTransport(t)
+			r := newReceiverOver(t, way, replying(c.answer))
+			tr := newTransportOver(t, way)
 			r.want(tr, c.status, c.body)
 			r.want(tr, c.status, c.body)
 			if c.kept {
@@ -157,14 +159,20 @@ func TestAnswersAreReadAsTheyAre(t *testing.T) {
 }
 
 func TestBodiesWithoutLengthEndWithTheConnection(t *testing.T) {
-	r := newReceiver(t, func(c net.Conn, _ int) bool { io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\nall of it"); return false })
-	tr := newTransport(t)
+	overBoth(t, testBodiesWithoutLengthEndWithTheConnection)
+}
+
+func testBodiesWithoutLengthEndWithTheConnection(t *testing.T, way way) {
+	r := newReceiverOver(t, way, func(c net.Conn, _ int) bool { io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\nall of it"); return false })
+	tr := newTransportOver(t, way)
 	r.want(tr, 200, "all of it")
 	r.want(tr, 200, "all of it")
 	r.wantCounts(2, 2)
 }
 
-func TestWrongAnswersAreErrors(t *testing.T) {
+func TestWrongAnswersAreErrors(t *testing.T) { overBoth(t, testWrongAnswersAreErrors) }
+
+func testWrongAnswersAreErrors(t *testing.T, way way) {
 	for name, c := range map[string]struct{ answer, want string }{
 		"no HTTP":          {"220 smtp ready\r\n\r\n", "malformed HTTP"},
 		"no field":         {"HTTP/1.1 200 OK\r\nwhat\r\n\r\n", "malformed MIME header"},
@@ -176,8 +184,8 @@ func TestWrongAnswersAreErrors(t *testing.T) {
 		"closed in body":   {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "unexpected EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newReceiver(t, func(conn net.Conn, _ int) bool { io.WriteString(conn, c.answer); return false })
-			r.wantError(newTransport(t), c.want)
+			r := newReceiverOver(t, way, func(conn net.Conn, _ int) bool { io.WriteString(conn, c.answer); return false })
+			r.wantError(newTransportOver(t, way), c.want)
 			r.wantCounts(1, 1)
 		})
 	}
@@ -199,17 +207,19 @@ func TestAnAnswerGivenBeforeTheRequestWasReadCounts(t *testing.T) {
 			c.(*net.TCPConn).CloseWrite()
 		}
 	}()
-	r := &receiver{Listener: l, t: t}
+	r := &receiver{Listener: l, t: t, way: plainly}
 	r.want(newTransport(t), 413, "no.")
 }
 
 // A kept connection that the receiver has closed costs nothing.
-func TestClosedConnectionsAreReplaced(t *testing.T) {
-	r := newReceiver(t, func(c net.Conn, n int) bool {
+func TestClosedConnectionsAreReplaced(t *testing.T) { overBoth(t, testClosedConnectionsAreReplaced) }
+
+func testClosedConnectionsAreReplaced(t *testing.T, way way) {
+	r := newReceiverOver(t, way, func(c net.Conn, n int) bool {
 		io.WriteString(c, fine)
 		return n != 1
 	})
-	tr := newTransport(t)
+	tr := newTransportOver(t, way)
 	r.want(tr, 200, "thanks")
 	r.want(tr, 200, "thanks")
 	r.wantCounts(2, 2)
@@ -217,15 +227,19 @@ func TestClosedConnectionsAreReplaced(t *testing.T) {
 
 // The receiver closes just when the request comes: nobody can know that before.
 func TestRequestsOnConnectionsThatDieAreRepeatedOnceIfTheyMay(t *testing.T) {
+	overBoth(t, testRequestsOnConnectionsThatDieAreRepeatedOnceIfTheyMay)
+}
+
+func testRequestsOnConnectionsThatDieAreRepeatedOnceIfTheyMay(t *testing.T, way way) {
 	for _, repeatable := range []bool{true, false} {
-		r := newReceiver(t, func(c net.Conn, n int) bool {
+		r := newReceiverOver(t, way, func(c net.Conn, n int) bool {
 			if n > 1 && n%2 == 0 {
 				return false // closed without an answer
 			}
 			io.WriteString(c, fine)
 			return true
 		})
-		tr := newTransport(t)
+		tr := newTransportOver(t, way)
 		r.want(tr, 200, "thanks")
 		req := r.request("data")
 		if !repeatable {
@@ -248,15 +262,21 @@ func TestRequestsOnConnectionsThatDieAreRepeatedOnceIfTheyMay(t *testing.T) {
 }
 
 func TestWhatFailsOnANewConnectionIsNotRepeated(t *testing.T) {
-	r := newReceiver(t, func(net.Conn, int) bool { return false })
-	err := r.wantError(newTransport(t), "closed before an answer")
+	overBoth(t, testWhatFailsOnANewConnectionIsNotRepeated)
+}
+
+func testWhatFailsOnANewConnectionIsNotRepeated(t *testing.T, way way) {
+	r := newReceiverOver(t, way, func(net.Conn, int) bool { return false })
+	err := r.wantError(newTransportOver(t, way), "closed before an answer")
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v", err)
 	}
 	r.wantCounts(1, 1)
 }
 
-func TestTheContextBoundsEverything(t *testing.T) {
+func TestTheContextBoundsEverything(t *testing.T) { overBoth(t, testTheContextBoundsEverything) }
+
+func testTheContextBoundsEverything(t *testing.T, way way) {
 	for name, begin := range map[string]string{
 		"before the answer": "",
 		"before the status": "HTTP/1.1 ",
@@ -266,7 +286,7 @@ func TestTheContextBoundsEverything(t *testing.T) {
 		"in the body":       "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
 	} {
 		for _, cancelled := range []bool{false, true} {
-			r := newReceiver(t, func(c net.Conn, _ int) bool {
+			r := newReceiverOver(t, way, func(c net.Conn, _ int) bool {
 				io.WriteString(c, begin)
 				<-t.Context().Done()
 				return false
@@ -278,7 +298,7 @@ func TestTheContextBoundsEverything(t *testing.T) {
 				ctx, cancelCause = context.WithCancelCause(t.Context())
 				time.AfterFunc(50*time.Millisecond, func() { cancelCause(cause) })
 			}
-			_, _, err := exchange(newTransport(t), r.request("data").WithContext(ctx))
+			_, _, err := exchange(newTransportOver(t, way), r.request("data").WithContext(ctx))
 			cancel()
 			var timeout net.Error
 			switch {
