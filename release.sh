@@ -30,6 +30,7 @@ refuse() {
 
 commit=$(git rev-parse HEAD)
 dry=no
+[ $# -le 1 ] || fail "there are $# arguments; usage: ./release.sh v1.2.3, or ./release.sh --dry-run"
 case ${1-} in
 --dry-run)
 	dry=yes
@@ -39,8 +40,12 @@ case ${1-} in
 v[0-9]*) version=$1 ;;
 *) fail "usage: ./release.sh v1.2.3, or ./release.sh --dry-run" ;;
 esac
-echo "$version" | grep -qxE 'v[01]\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?' ||
-	fail "$version is no version of $module; for v2 and above the module's path would have to end in /v2"
+echo "$version" | grep -qxE 'v(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?' ||
+	fail "$version is no version; write three numbers, e.g. v1.2.3, or v1.2.3-rc.1"
+case $version in
+v[01].*) ;;
+*) fail "$version is no version of $module, whose path would have to end in /${version%%.*}" ;;
+esac
 number=${version#v}
 
 # What has to be so before.

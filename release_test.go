@@ -91,7 +91,11 @@ func TestReleaseIsRefusedBeforeAnythingIsBuilt(t *testing.T) {
 	commit("## [Unreleased]\n")
 	refused("", "usage")
 	refused("v2.0.0", "/v2")
-	refused("v1.2", "no version")
+	refused("v1.2", "three numbers")
+	refused("v1.2.3-rc..1", "three numbers")
+	if out, err := run("./release.sh", "v1.2.3", "v1.2.4"); err == nil || !strings.Contains(out, "2 arguments") {
+		t.Errorf("two versions: %v, %s", err, out)
+	}
 	refused("v1.2.3", "has not passed")
 	pass()
 	refused("v1.2.3", "no section")
