@@ -54,8 +54,11 @@ func checkLocal(came arrival.Way, header http.Header) *refusal {
 func (h *Handler) checkToken(header http.Header) *refusal {
 	const challenge = `Bearer realm="relay"`
 	scheme, token, _ := strings.Cut(header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
+	switch {
+	case scheme == "":
 		return refuse(problemUnauthorized, "The intake needs a token. Send it as Authorization: Bearer <token>.").with("WWW-Authenticate", challenge)
+	case !strings.EqualFold(scheme, "Bearer"):
+		return refuse(problemUnauthorized, "The intake needs a token, and the request has credentials of another kind. Send Authorization: Bearer <token>; or, where Caddy decides before who may send, let it put the token in: request_header Authorization \"Bearer {env.INTAKE_TOKEN}\".").with("WWW-Authenticate", challenge)
 	}
 	sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
 	right := 0

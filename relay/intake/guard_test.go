@@ -101,6 +101,16 @@ type addr struct{ network, text string }
 func (a addr) Network() string { return a.network }
 func (a addr) String() string  { return a.text }
 
+// Credentials that something before the intake has asked for are not the token; the answer says
+// how Caddy puts that in.
+func TestOtherCredentialsAreToldHowCaddyPutsTheTokenIn(t *testing.T) {
+	s := newSetup(t, func(o *Options) { o.Tokens = []string{"s3cret"} })
+	p := s.refused(t, ask{path: "/v1/events/a", header: "Authorization: Basic YTpi", body: "1"}, http.StatusUnauthorized, "unauthorized")
+	if !strings.Contains(p.Detail, `request_header Authorization "Bearer {env.INTAKE_TOKEN}"`) || strings.Contains(p.Detail, "YTpi") {
+		t.Error(p.Detail)
+	}
+}
+
 func TestChallenge(t *testing.T) {
 	s := newSetup(t, func(o *Options) { o.Tokens = []string{"s3cret"} })
 	for header, want := range map[string]string{

@@ -182,7 +182,7 @@ var problemTypes = [problemCount]ProblemType{
 	},
 	problemFull: {
 		"store-full", "No room", http.StatusServiceUnavailable,
-		"The disk has less than `min_free` left, or the store has reached `max_size`. Deliveries go on. Send again after `Retry-After`, with the same idempotency key.",
+		"The disk has less than `min_free` left, the store has reached `max_size`, or the disk of the [database server](postgres.md#when-its-disk-is-full) is full. Deliveries go on. Send again after `Retry-After`, with the same idempotency key.",
 	},
 	problemBroken: {
 		"store-failed", "Storage failed", http.StatusServiceUnavailable,
