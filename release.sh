@@ -7,7 +7,8 @@
 #   ./release.sh --dry-run          the same under a made-up version, and tags nothing; what
 #                                   would refuse a release is only said
 #
-# Needs Go, git, tar and gzip, and for govulncheck its database, https://vuln.go.dev.
+# Needs Go, git, tar and gzip, and for govulncheck its database, https://vuln.go.dev, or a copy
+# of it at GOVULNDB.
 # PLATFORMS may name others than linux/amd64 and linux/arm64.
 set -eu
 
@@ -103,7 +104,7 @@ for platform in $platforms; do
 		}
 	fi
 	say "$name: govulncheck"
-	"$work/govulncheck" -mode binary "$work/$name/caddy" >"$work/log" 2>&1 || {
+	"$work/govulncheck" ${GOVULNDB:+-db "$GOVULNDB"} -mode binary "$work/$name/caddy" >"$work/log" 2>&1 || {
 		cat "$work/log" >&2
 		refuse "govulncheck found something, or could not ask; the lines above say what"
 	}
