@@ -65,7 +65,7 @@ func (r *Relay) takeIn(adopted []Moved) {
 			l.takeIn(m.Exceptions[j], now)
 			if j < len(m.Attempts) {
 				for _, a := range m.Attempts[j] {
-					l.outbox.attempt(m.Event.Seq, a)
+					l.outbox.attempt(m.Event.Seq, p.Pos, a)
 				}
 			}
 			r.settler.add(l)

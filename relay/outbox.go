@@ -41,8 +41,8 @@ func (o *outbox) drop(j *job) {
 	}
 }
 
-func (o *outbox) attempt(s Seq, a Attempt) {
-	o.attempts = append(o.attempts, AttemptRecord{Seq: s, Attempt: a})
+func (o *outbox) attempt(s Seq, pos uint64, a Attempt) {
+	o.attempts = append(o.attempts, AttemptRecord{Seq: s, Pos: pos, Attempt: a})
 }
 
 // lookup returns what is known of a position that the store may not know yet: an

@@ -111,7 +111,7 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 		l.release(j.key, now)
 	}
 	if !a.At.IsZero() {
-		l.outbox.attempt(j.seq, a)
+		l.outbox.attempt(j.seq, j.pos, a)
 	}
 	return result
 }

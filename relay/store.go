@@ -148,6 +148,9 @@ type Progress struct {
 // AttemptRecord is an [Attempt] with the delivery that it belongs to.
 type AttemptRecord struct {
 	Seq Seq
+	// Pos is the delivery's position in the log of its subscription, or 0. A store may keep
+	// attempts of neighbours together.
+	Pos uint64
 	Attempt
 }
 
@@ -180,6 +183,10 @@ func Forgotten(n int) int {
 	}
 	return 0
 }
+
+// Lasting reports whether attempt n of a delivery is kept for as long as the event: no later
+// one pushes it out.
+func Lasting(n int) bool { return n <= keepFirstAttempts }
 
 // Entry is an event at a position of a subscription's log.
 type Entry struct {

@@ -39,6 +39,8 @@ func FuzzDecode(f *testing.F) {
 			_, _ = decodeProgress(key, rec)
 			_, _ = decodeException(exceptKey(classOpen, 1, 2), rec)
 			_, _ = decodeAttempt(key, rec)
+			_ = new(chunk).decode(logKey(1, 2), rec)
+			_ = new(bundle).decode(bundleKey(windowAt{1, 2}, 3), rec)
 			_, _ = decodeKnown(key, rec)
 			_, _ = decodeNumber(key, rec)
 			_, _ = decodeIdentity(rec)
@@ -140,7 +142,7 @@ func TestSizesAreUpperBounds(t *testing.T) {
 		key = noteKey(name)
 		check("note", key, encodeNote(key, value), noteSize(name, value))
 
-		full := tail{relay.Seq(number.Draw(t, "a")), number.Draw(t, "b"), relay.Seq(number.Draw(t, "c")), relay.Seq(number.Draw(t, "d")), number.Draw(t, "e"), number.Draw(t, "f"), relay.Seq(number.Draw(t, "g")), number.Draw(t, "h")}
+		full := tail{relay.Seq(number.Draw(t, "a")), number.Draw(t, "b"), relay.Seq(number.Draw(t, "c")), relay.Seq(number.Draw(t, "d")), number.Draw(t, "e"), number.Draw(t, "f"), relay.Seq(number.Draw(t, "g")), number.Draw(t, "h"), number.Draw(t, "i")}
 		check("tail", tailKey, encodeTail(full), tailSize)
 	})
 }

@@ -86,6 +86,11 @@ func attemptLoad(a *relay.Attempt) load {
 }
 
 func (c *committer) addAttempt(s *sub, a *relay.AttemptRecord) {
+	if canBundle(a) {
+		s.tried = append(s.tried, a)
+		c.touch(s)
+		return
+	}
 	key := attemptKey(a.Seq, s.id, a.Number)
 	rec := encodeAttempt(key, &a.Attempt)
 	c.put(key, rec)

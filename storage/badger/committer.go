@@ -54,6 +54,10 @@ type committer struct {
 	changes, lastPlaced, born uint64
 	// opened are the chunks that the group takes entries out of, of each log in order.
 	opened map[uint32][]*openChunk
+	// windows are those whose attempts the group may change.
+	windows map[windowAt][]*openBundle
+	// fields are those of the attempt that is being written.
+	fields []byte
 }
 
 type waiter struct {
@@ -90,6 +94,7 @@ func newCommitter(s *Store) *committer {
 		tail:       s.tail,
 		freshName:  make(map[string]*sub),
 		opened:     make(map[uint32][]*openChunk),
+		windows:    make(map[windowAt][]*openBundle),
 	}
 }
 
@@ -201,12 +206,14 @@ func (c *committer) flush() error {
 func (c *committer) write() error {
 	for _, u := range c.touched {
 		c.writeAdded(u)
+		c.writeTried(u)
 		if u.dirty {
 			key := progressKey(u.id)
 			c.put(key, encodeProgress(key, &u.next))
 		}
 	}
 	c.writeOpened()
+	c.writeWindows()
 	if c.tailDirty {
 		c.put(tailKey, encodeTail(c.tail))
 	}
@@ -265,6 +272,7 @@ func (c *committer) publish() {
 	clear(c.touched)
 	clear(c.freshName)
 	clear(c.opened)
+	clear(c.windows)
 	c.touched, c.fresh, c.tailDirty = c.touched[:0], c.fresh[:0], false
 }
 

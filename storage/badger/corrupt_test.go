@@ -3,6 +3,7 @@ package badger
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -153,7 +154,7 @@ func TestOtherFormatIsRefused(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "format 4") {
+	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), fmt.Sprint("format ", formatVersion+1)) {
 		t.Fatalf("Open: %v", err)
 	}
 }

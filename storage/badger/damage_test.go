@@ -95,7 +95,7 @@ func (w *wreck) batch(t *testing.T, s *Store) {
 			w.heads[p.Subscription] = p.Pos
 			u := updates[p.Subscription]
 			x := relay.Exception{From: p.Pos, To: p.Pos, Seq: e.Seq, Attempts: 1, Key: p.Key, Due: e.Accepted, At: e.Accepted}
-			attempt := relay.AttemptRecord{Seq: e.Seq, Attempt: relay.Attempt{Number: 1, At: e.Accepted, Status: 500, ErrorKind: relay.Kind5xx}}
+			attempt := relay.AttemptRecord{Seq: e.Seq, Pos: p.Pos, Attempt: relay.Attempt{Number: 1, At: e.Accepted, Status: 500, ErrorKind: relay.Kind5xx}}
 			switch kind := rand.IntN(10); {
 			case p.Subscription == "erp": // nothing is made: it is paused
 				w.owed[owedBy(e, p.Subscription)] = true

@@ -12,6 +12,7 @@
 //	C<sub4>                  progress of a subscription
 //	X<class1><sub4><from8>   exception
 //	T<seq8><sub4><number4>   attempt
+//	B<sub4><pos/64:8><n8>    attempts of deliveries at neighbouring positions
 //	I<hash16>                idempotency key
 //	J<seq8><hash16>          the same by age
 //

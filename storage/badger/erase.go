@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	bdb "github.com/dgraph-io/badger/v4"
 
@@ -43,6 +42,11 @@ func (r *eraseRequest) plan(c *committer) error {
 	return c.db.view(func(txn *bdb.Txn) error {
 		if err := r.stripAttempts(c, txn); err != nil {
 			return err
+		}
+		for _, p := range places {
+			if err := r.stripBundles(c, p); err != nil {
+				return err
+			}
 		}
 		return r.stripKeys(c, txn, places)
 	})
@@ -107,6 +111,26 @@ func (r *eraseRequest) stripAttempts(c *committer, txn *bdb.Txn) error {
 	})
 }
 
+// stripBundles does the same with attempts that share a record.
+func (r *eraseRequest) stripBundles(c *committer, p place) error {
+	open, err := c.openWindow(windowOf(p.sub, p.pos))
+	for _, o := range open {
+		for i := range o.attempts {
+			if o.attempts[i].seq != r.seq {
+				continue
+			}
+			a, err := decodeAttemptFields(o.key(), o.attempts[i].fields)
+			if err != nil {
+				a = relay.Attempt{} // nobody can read it, and it may hold anything
+			} else if !strip(&a) {
+				continue
+			}
+			o.attempts[i].fields, o.changed = appendAttempt(nil, &a), true
+		}
+	}
+	return err
+}
+
 // strip takes out of an attempt what may hold data of its event, and reports whether there
 // was something.
 func strip(a *relay.Attempt) bool {
@@ -145,18 +169,3 @@ func (r *eraseRequest) settle(error) {}
 
 // answer implements request.
 func (r *eraseRequest) answer() chan error { return r.done }
-
-// erased returns when the data of an event was erased; zero if it was not, or if there is
-// no such event.
-func erased(txn *bdb.Txn, seq relay.Seq) (at time.Time, err error) {
-	key := eventKey(seq)
-	err = get(txn, key, func(rec []byte) error {
-		found, err := decodeEvent(key, rec, placesOnly)
-		at = found.erased
-		return err
-	})
-	if corrupt := (*CorruptError)(nil); errors.Is(err, bdb.ErrKeyNotFound) || errors.As(err, &corrupt) {
-		return time.Time{}, nil
-	}
-	return at, err
-}

@@ -20,12 +20,13 @@ const (
 	idemPrefix     = 'I'
 	idemAgePrefix  = 'J'
 	movedPrefix    = 'A' // the ID of a moved event follows
+	bundlePrefix   = 'B'
 )
 
 // allPrefixes are the first bytes of all keys.
 var allPrefixes = string([]byte{
 	metaPrefix, eventPrefix, namePrefix, logPrefix, progressPrefix, exceptPrefix, attemptPrefix, idemPrefix, idemAgePrefix,
-	movedPrefix,
+	movedPrefix, bundlePrefix,
 })
 
 // Lengths of keys.
@@ -35,6 +36,7 @@ const (
 	progressKeyLen = 1 + 4
 	exceptKeyLen   = 1 + 1 + 4 + 8
 	attemptKeyLen  = 1 + 8 + 4 + 4
+	bundleKeyLen   = 1 + 4 + 8 + 8
 	idemKeyLen     = 1 + 16
 	idemAgeKeyLen  = 1 + 8 + 16
 )
@@ -109,6 +111,17 @@ func attemptKey(s relay.Seq, sub uint32, number int) []byte {
 	key = binary.BigEndian.AppendUint64(append(key, attemptPrefix), uint64(s))
 	key = binary.BigEndian.AppendUint32(key, sub)
 	return binary.BigEndian.AppendUint32(key, uint32(number))
+}
+
+func bundleKey(at windowAt, number uint64) []byte {
+	key := make([]byte, 0, bundleKeyLen)
+	key = binary.BigEndian.AppendUint32(append(key, bundlePrefix), at.sub)
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(key, at.window), number)
+}
+
+// splitBundleKey is the reverse of bundleKey. The length of the key must be right.
+func splitBundleKey(key []byte) (at windowAt, number uint64) {
+	return windowAt{binary.BigEndian.Uint32(key[1:]), binary.BigEndian.Uint64(key[5:])}, binary.BigEndian.Uint64(key[13:])
 }
 
 // movedKey is where the Seq is kept of an event that has the ID of another store.

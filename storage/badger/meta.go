@@ -19,7 +19,8 @@ import (
 //   - 1: the first.
 //   - 2: data of events may be packed.
 //   - 3: several positions of a log may stand in one record.
-const formatVersion = 3
+//   - 4: and so may attempts.
+const formatVersion = 4
 
 // Fields of the store's identity.
 const (
@@ -86,6 +87,8 @@ type tail struct {
 	// live is what events, their entries and attempts take as records, in bytes: what is
 	// removed still lies in the files until they are merged.
 	live uint64
+	// bundles is the number of the newest bundle.
+	bundles uint64
 }
 
 const (
@@ -97,8 +100,9 @@ const (
 	tailLost     = 6
 	tailKnown    = 7
 	tailLive     = 8
+	tailBundles  = 9
 
-	tailSize = 6 + frameLen + 8*11
+	tailSize = 6 + frameLen + 9*11
 )
 
 func encodeTail(t tail) []byte {
@@ -111,6 +115,7 @@ func encodeTail(t tail) []byte {
 	b = appendUint(b, tailLost, t.lost)
 	b = appendUint(b, tailKnown, uint64(t.known))
 	b = appendUint(b, tailLive, t.live)
+	b = appendUint(b, tailBundles, t.bundles)
 	return seal(tailKey, b)
 }
 
@@ -133,6 +138,8 @@ func decodeTail(rec []byte) (t tail, err error) {
 			t.known = relay.Seq(f.value)
 		case tailLive:
 			t.live = f.value
+		case tailBundles:
+			t.bundles = f.value
 		}
 		return nil
 	})

@@ -180,20 +180,19 @@ func (s *Store) Attempts(ctx context.Context, seq relay.Seq, subscription string
 	}
 	var attempts []relay.Attempt
 	err := s.read(ctx, func(txn *bdb.Txn) error {
-		key := attemptKey(seq, u.id, 0)
-		telling := false
-		err := scan(txn, key[:attemptKeyLen-4], func(key, rec []byte) error {
-			a, err := decodeAttempt(key, rec)
-			attempts = append(attempts, a)
-			telling = telling || a.Error != "" || len(a.Excerpt) > 0
-			return err
-		})
-		if err != nil || !telling {
+		e, err := placesOf(txn, seq)
+		if err != nil {
 			return err
 		}
-		at, err := erased(txn, seq)
+		pos := uint64(0)
+		for _, p := range e.places {
+			if p.sub == u.id {
+				pos = p.pos
+			}
+		}
+		attempts, err = attemptsOf(txn, seq, u.id, pos)
 		for i := range attempts {
-			if !at.IsZero() { // it was added while the event was erased
+			if !e.erased.IsZero() { // it was added while the event was erased
 				strip(&attempts[i])
 			}
 		}

@@ -229,7 +229,10 @@ func attemptSize(a *relay.Attempt) int {
 }
 
 func encodeAttempt(key []byte, a *relay.Attempt) []byte {
-	b := newRecord(attemptSize(a))
+	return seal(key, appendAttempt(newRecord(attemptSize(a)), a))
+}
+
+func appendAttempt(b []byte, a *relay.Attempt) []byte {
 	b = appendInt(b, attemptNumber, int64(a.Number))
 	b = appendTime(b, attemptAt, a.At)
 	b = appendInt(b, attemptDuration, int64(a.Duration))
@@ -238,12 +241,20 @@ func encodeAttempt(key []byte, a *relay.Attempt) []byte {
 	b = appendString(b, attemptKind, string(a.ErrorKind))
 	b = appendString(b, attemptLocal, a.Local)
 	b = appendString(b, attemptRemote, a.Remote)
-	b = appendBytes(b, attemptExcerpt, a.Excerpt)
-	return seal(key, b)
+	return appendBytes(b, attemptExcerpt, a.Excerpt)
 }
 
 func decodeAttempt(key, rec []byte) (a relay.Attempt, err error) {
-	err = decode(key, rec, func(f *field) (err error) {
+	fields, err := unseal(key, rec)
+	if err != nil {
+		return a, err
+	}
+	return decodeAttemptFields(key, fields)
+}
+
+// decodeAttemptFields reads an attempt that stands in the record under key.
+func decodeAttemptFields(key, fields []byte) (a relay.Attempt, err error) {
+	err = eachField(fields, func(f *field) (err error) {
 		switch f.num {
 		case attemptNumber:
 			a.Number = int(f.int())
@@ -266,5 +277,8 @@ func decodeAttempt(key, rec []byte) (a relay.Attempt, err error) {
 		}
 		return err
 	})
+	if err != nil {
+		err = &CorruptError{keyName(key), err}
+	}
 	return a, err
 }

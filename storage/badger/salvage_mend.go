@@ -50,7 +50,7 @@ type mendedSub struct {
 func (m *mender) mend() error {
 	m.subs, m.chunks = make(map[uint32]*mendedSub), make(map[chunkAt]*chunk)
 	for _, step := range []func(txn *bdb.Txn) error{
-		m.readMeta, m.readNames, m.readProgress, m.mendEvents, m.mendExceptions, m.mendLogs, m.mendKeys, m.writeSubs, m.writeMeta,
+		m.readMeta, m.readNames, m.readProgress, m.mendEvents, m.mendBundles, m.mendExceptions, m.mendLogs, m.mendKeys, m.writeSubs, m.writeMeta,
 	} {
 		m.writes = m.db.NewWriteBatch()
 		err := m.db.View(step)
@@ -201,6 +201,7 @@ func (m *mender) mendEvents(txn *bdb.Txn) error {
 	attempts.it.Rewind()
 	entries := newFinder(txn)
 	defer entries.close()
+	bundles := &bundleReader{txn: txn, windows: make(map[uint32]*readWindow)}
 	var last uint64 // ordinal
 	var lastSeq relay.Seq
 	err := each(txn, eventPrefix, func(key, rec []byte) error {
@@ -226,7 +227,12 @@ func (m *mender) mendEvents(txn *bdb.Txn) error {
 		}
 		last, lastSeq = found.ordinal, seq
 		for _, p := range found.places {
-			if err := m.mendPlace(txn, entries, seq, p, outcomes[p.sub]); err != nil {
+			last, err := bundles.of(seq, p)
+			if err != nil {
+				return err
+			}
+			last = last.or(outcomes[p.sub])
+			if err := m.mendPlace(txn, entries, seq, p, last); err != nil {
 				return err
 			}
 		}
@@ -316,12 +322,6 @@ func (m *mender) repeat(u *mendedSub, pos uint64, seq relay.Seq, key string, att
 	return m.writes.Set(at, encodeException(at, &e))
 }
 
-// outcome is what the attempts of a delivery say.
-type outcome struct {
-	delivered bool
-	number    int // of the last one
-}
-
 // attemptReader reads the attempts along with the events, in the same order.
 type attemptReader struct {
 	m  *mender
@@ -356,7 +356,7 @@ func (r *attemptReader) of(seq relay.Seq) (map[uint32]outcome, error) {
 			if outcomes == nil {
 				outcomes = make(map[uint32]outcome)
 			}
-			outcomes[sub] = outcome{delivered: a.ErrorKind == relay.KindNone && a.Status/100 == 2, number: a.Number}
+			outcomes[sub] = outcomeOf(&a)
 			return nil
 		})
 		if err != nil {

@@ -15,6 +15,7 @@ var parts = map[byte]string{
 	eventPrefix:   "events",
 	logPrefix:     "logs",
 	attemptPrefix: "attempts",
+	bundlePrefix:  "attempts",
 }
 
 // tables lists the tables of the database.

@@ -37,6 +37,8 @@ type sub struct {
 	// added are the events that the group adds to the log; the last one stands at the head of
 	// next.
 	added []relay.Seq
+	// tried are the attempts that the group adds to bundles.
+	tried []*relay.AttemptRecord
 }
 
 // state is what is kept in memory of a subscription. Its slices are replaced, never

@@ -18,6 +18,9 @@ func (c *committer) removeEvent(t *trimmable) error {
 		// The head goes with the entry, so that the position is never given again, and
 		// the floor, so that a search does not begin below it.
 		need := record(exceptKeyLen).plus(record(chunkLen)).plus(record(progressSize(&u.next.progress)))
+		if err := c.forget(t.seq, p); err != nil {
+			return err
+		}
 		if err := c.room(need); err != nil {
 			return err
 		}

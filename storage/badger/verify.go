@@ -247,6 +247,14 @@ func (im *image) verifyOthers(txn *bdb.Txn, r *Report) error {
 			_, err := decodeAttempt(key, rec)
 			return err
 		},
+		bundlePrefix: func(key, rec []byte) error {
+			var b bundle
+			err := b.decode(key, rec)
+			for i := 0; i < len(b.attempts) && err == nil; i++ {
+				_, err = decodeAttemptFields(key, b.attempts[i].fields)
+			}
+			return err
+		},
 		idemPrefix: func(key, rec []byte) error {
 			_, err := decodeKnown(key, rec)
 			return err

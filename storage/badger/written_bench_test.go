@@ -76,7 +76,7 @@ func (o *outcomes) add(events []*relay.Event) {
 			}
 			o.low[p.Subscription].Low = p.Pos
 			o.low[p.Subscription].Delivered++
-			o.waiting[p.Subscription] = append(o.waiting[p.Subscription], relay.AttemptRecord{Seq: e.Seq, Attempt: relay.Attempt{
+			o.waiting[p.Subscription] = append(o.waiting[p.Subscription], relay.AttemptRecord{Seq: e.Seq, Pos: p.Pos, Attempt: relay.Attempt{
 				Number: 1, At: e.Accepted, Duration: 300 * time.Microsecond, Status: 200, Local: "192.0.2.10:40123", Remote: "198.51.100.7:443",
 			}})
 		}

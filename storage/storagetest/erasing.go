@@ -14,8 +14,8 @@ import (
 const secret = "4929-1234-5678-9012"
 
 // telling is an attempt that keeps an answer which repeats what was sent.
-func telling(s relay.Seq, number int) relay.AttemptRecord {
-	return relay.AttemptRecord{Seq: s, Attempt: relay.Attempt{
+func telling(s relay.Seq, pos uint64, number int) relay.AttemptRecord {
+	return relay.AttemptRecord{Seq: s, Pos: pos, Attempt: relay.Attempt{
 		Number: number, At: Start, Status: 500, ErrorKind: relay.Kind5xx,
 		Error: "no such card: " + secret, Excerpt: []byte(secret),
 	}}
@@ -81,7 +81,7 @@ func eraseLeavesNoByte(t *testing.T, h *Harness) {
 	all := []*relay.Event{before, e, after}
 	retried, given := retry(2), failed(2)
 	retried.Key, given.Key = secret, secret
-	attempts := []relay.AttemptRecord{telling(e.Seq, 1)}
+	attempts := []relay.AttemptRecord{telling(e.Seq, 2, 1)}
 	h.commit(t,
 		relay.Update{Progress: relay.Progress{Subscription: "delivered", Low: 2, Delivered: 2}, Attempts: attempts},
 		relay.Update{Progress: relay.Progress{Subscription: "failed", Low: 2, Failed: 1}, Put: []relay.Exception{given}, Attempts: attempts},
@@ -184,7 +184,7 @@ func eraseMuch(t *testing.T, h *Harness) {
 	for _, name := range names {
 		u := relay.Update{Progress: relay.Progress{Subscription: name, Low: 1, Open: 1}, Put: []relay.Exception{retry(1)}}
 		for n := range attempts {
-			a := telling(e.Seq, n+1)
+			a := telling(e.Seq, 1, n+1)
 			a.Excerpt = bytes.Repeat([]byte(secret), 200)
 			u.Attempts = append(u.Attempts, a)
 		}

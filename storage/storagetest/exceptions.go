@@ -239,58 +239,6 @@ func openPages(t *testing.T, h *Harness) {
 	}
 }
 
-func attemptsAreForgotten(t *testing.T, h *Harness) {
-	e := h.add(t, 2, "crm", "billing")
-	record := func(number int) relay.AttemptRecord {
-		return relay.AttemptRecord{Seq: e[0].Seq, Attempt: relay.Attempt{Number: number, At: Start, Status: 500}}
-	}
-	const n = 120
-	for i := 1; i <= n; i++ {
-		h.commit(t, relay.Update{Progress: relay.Progress{Subscription: "crm"}, Attempts: []relay.AttemptRecord{record(i)}})
-	}
-	h.reopen(t)
-	got, err := h.Store.Attempts(t.Context(), e[0].Seq, "crm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	kept := make(map[int]bool)
-	last := 0
-	for _, a := range got {
-		if a.Number <= last {
-			t.Fatalf("attempt %d follows %d", a.Number, last)
-		}
-		last = a.Number
-		kept[a.Number] = true
-	}
-	forgotten := make(map[int]bool)
-	for i := 1; i <= n; i++ {
-		if f := relay.Forgotten(i); f > 0 {
-			forgotten[f] = true
-		}
-	}
-	for i := 1; i <= n; i++ {
-		if kept[i] == forgotten[i] {
-			t.Fatalf("attempt %d: kept %v, forgotten %v", i, kept[i], forgotten[i])
-		}
-	}
-	for _, other := range []struct {
-		seq  relay.Seq
-		name string
-	}{{e[0].Seq, "billing"}, {e[1].Seq, "crm"}} {
-		if got, err := h.Store.Attempts(t.Context(), other.seq, other.name); err != nil || len(got) != 0 {
-			t.Fatalf("Attempts of %v: %v, %v", other, got, err)
-		}
-	}
-	// An attempt that is written again replaces itself.
-	again := record(n)
-	again.Status = 204
-	h.commit(t, relay.Update{Progress: relay.Progress{Subscription: "crm"}, Attempts: []relay.AttemptRecord{again}})
-	after, err := h.Store.Attempts(t.Context(), e[0].Seq, "crm")
-	if err != nil || len(after) != len(got) || after[len(after)-1].Status != 204 {
-		t.Fatalf("Attempts: %d, want %d with the last replaced; %v", len(after), len(got), err)
-	}
-}
-
 // largeUpdate is more than an engine may take in one transaction of its own: a full
 // window of attempts that failed with the longest excerpts.
 func largeUpdate(t *testing.T, h *Harness) {

@@ -86,8 +86,9 @@ func (m *machine) update(rt *rapid.T, name string) relay.Update {
 		m.change(rt, &u, rapid.SampledFrom(positions).Draw(rt, "from"))
 	}
 	if len(m.seqs) > 0 && rapid.Bool().Draw(rt, "attempted") {
+		seq := rapid.SampledFrom(m.seqs).Draw(rt, "seq")
 		u.Attempts = append(u.Attempts, relay.AttemptRecord{
-			Seq: rapid.SampledFrom(m.seqs).Draw(rt, "seq"),
+			Seq: seq, Pos: m.position(name, seq),
 			Attempt: relay.Attempt{
 				Number: rapid.IntRange(1, 60).Draw(rt, "number"), At: m.h.Clock.Now(),
 				Error: rapid.SampledFrom([]string{"", "no"}).Draw(rt, "error"), Excerpt: []byte("because"),
@@ -95,6 +96,19 @@ func (m *machine) update(rt *rapid.T, name string) relay.Update {
 		})
 	}
 	return u
+}
+
+// position returns where an event stands in a log, 0 if it does not, or if nobody tells: of
+// each event, always or never.
+func (m *machine) position(name string, seq relay.Seq) uint64 {
+	if s := m.memory.content.subs[name]; s != nil && seq%3 > 0 {
+		for _, l := range s.log {
+			if l.Seq == seq {
+				return l.Pos
+			}
+		}
+	}
+	return 0
 }
 
 // change puts or drops an exception. A position has at most one.

@@ -66,6 +66,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"SpansCover", spansCover},
 		{"OpenPages", openPages},
 		{"AttemptsAreForgotten", attemptsAreForgotten},
+		{"NeighboursKeepTheirAttempts", neighboursKeepTheirAttempts},
 		{"LargeUpdate", largeUpdate},
 		{"ProgressIsACopy", progressIsACopy},
 		{"ListByTime", listByTime},
