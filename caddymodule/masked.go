@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,15 +30,6 @@ func masked(value string) string {
 		out.WriteString(mask)
 	}
 	return out.String()
-}
-
-// oftenSecret reports whether a header field usually holds what nobody else should see.
-func oftenSecret(field string) bool {
-	switch http.CanonicalHeaderKey(field) {
-	case "Authorization", "Cookie", "Proxy-Authorization", "X-Api-Key":
-		return true
-	}
-	return false
 }
 
 // plainFields are the fields of guests that hold no secrets. Those of others are shown

@@ -165,7 +165,7 @@ func showHeader(header []HeaderChange) []string {
 	for _, h := range header {
 		sign := strings.Trim(string(headerOps[h.Op]), "=")
 		value := h.Value
-		if oftenSecret(h.Field) {
+		if relay.HoldsCredentials(h.Field) {
 			value = masked(value)
 		}
 		all = append(all, strings.TrimSpace(sign+h.Field+" "+value))

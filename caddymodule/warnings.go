@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay"
 )
 
 // warnings are about what is allowed, but seldom meant. They are logged while the
@@ -53,7 +55,7 @@ func (s *Settings) warnings() []string {
 
 func headerWarnings(header []HeaderChange, secret []SecretHeader) (all []string) {
 	for _, h := range header {
-		if oftenSecret(h.Field) && headerOps[h.Op] != '-' {
+		if relay.HoldsCredentials(h.Field) && headerOps[h.Op] != '-' {
 			all = append(all, fmt.Sprintf("header %s: the value is not masked; write: secret_header %s <value>", h.Field, h.Field))
 		}
 	}

@@ -80,7 +80,7 @@ func (j *job) attempt(ctx context.Context) (a Attempt, v verdict) {
 		j.sub.Auth.Refused(req.Header)
 	}
 	v = judgeStatus(resp.StatusCode, resp.Header, time.Now())
-	a.Excerpt = excerpt(resp, v.end == endDelivered)
+	a.Excerpt = j.sub.hideEcho(excerpt(resp, v.end == endDelivered), req.Header)
 	return a, v
 }
 

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"container/heap"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,22 +29,55 @@ type debounceWindows struct {
 	heap  debounceHeap
 	byKey map[string]*debounceWindow
 	limit int
+	// open counts those of all lanes.
+	open *atomic.Int64
+	// refused says that the head of the queue has found no room for a window.
+	refused bool
 }
 
-func newDebounceWindows() debounceWindows {
-	return debounceWindows{byKey: make(map[string]*debounceWindow), limit: retriesInMemory}
+// windowsOfAll bounds the windows of all lanes together. Where there are so many, a lane has
+// fewRetries. Tests lower it.
+var windowsOfAll int64 = 1 << 17
+
+func newDebounceWindows(open *atomic.Int64) debounceWindows {
+	return debounceWindows{byKey: make(map[string]*debounceWindow), limit: retriesInMemory, open: open}
 }
 
-func (q *debounceWindows) full() bool { return len(q.heap) >= q.limit }
+// full reports whether there is no room for another one. A lane that is full has one of its own,
+// at whose end it looks again: how many others have is not told to it.
+func (q *debounceWindows) full() bool {
+	if q.open.Load() < windowsOfAll {
+		return len(q.heap) >= q.limit
+	}
+	return len(q.heap) >= min(fewRetries, q.limit)
+}
+
+// hasRoomAgain reports whether there is room since something was refused: other lanes have let go
+// of some, and tell nobody.
+func (q *debounceWindows) hasRoomAgain() bool {
+	if !q.refused || q.full() {
+		return false
+	}
+	q.refused = false
+	return true
+}
 
 func (q *debounceWindows) add(w *debounceWindow) {
+	q.open.Add(1)
 	q.byKey[w.key] = w
 	heap.Push(&q.heap, w)
 }
 
 func (q *debounceWindows) remove(w *debounceWindow) {
+	q.open.Add(-1)
 	heap.Remove(&q.heap, w.index)
 	delete(q.byKey, w.key)
+}
+
+// clear forgets all of them.
+func (q *debounceWindows) clear() {
+	q.open.Add(-int64(len(q.heap)))
+	*q = newDebounceWindows(q.open)
 }
 
 // nextEnd returns when the first one ends; zero if there is none.
@@ -73,7 +107,7 @@ func (l *lane) debounce(k keys, now time.Time) bool {
 		l.closeWindow(w, now)
 		w = nil
 	}
-	if w == nil && l.windows.full() {
+	if l.windows.refused = w == nil && l.windows.full(); l.windows.refused {
 		return false
 	}
 	p := l.pop().parcel(k.order)
@@ -104,7 +138,7 @@ func (l *lane) supersede(p *parcel, now time.Time) {
 }
 
 // closeWindows lets go what is newest in the windows that have ended. It reports whether
-// there were any. The caller holds the lock.
+// there were any, or there is room for others again. The caller holds the lock.
 func (l *lane) closeWindows(now time.Time) (closed bool) {
 	if l.sub == nil || len(l.windows.heap) == 0 {
 		return false
@@ -120,7 +154,11 @@ func (l *lane) closeWindows(now time.Time) (closed bool) {
 			w.ends = now.Add(d.Window)
 			heap.Fix(&l.windows.heap, 0)
 			continue
-		case l.engine.known(w.ends).After(now), !l.hasPassed(w.ends):
+		case l.engine.known(w.ends).After(now):
+			return closed
+		case l.windows.hasRoomAgain():
+			return true
+		case !l.hasPassed(w.ends):
 			return closed
 		}
 		l.closeWindow(w, now)
@@ -134,7 +172,7 @@ func (l *lane) closeWindows(now time.Time) (closed bool) {
 // windows the first one has to end first. The caller holds the lock.
 func (l *lane) hasPassed(t time.Time) bool {
 	if len(l.queue) > 0 {
-		return l.windows.full() || !l.queue[0].event.Accepted.Before(t)
+		return l.windows.refused || !l.queue[0].event.Accepted.Before(t)
 	}
 	return l.next > l.head
 }

@@ -422,3 +422,97 @@ func TestDebounceHoldsForEventsThatComeLater(t *testing.T) {
 		}
 	})
 }
+
+// TestWindowsAreBoundedOverAllLanes: where there is no room for another window the log waits.
+// Nothing is lost or comes twice, and nothing out of order where there is one, at once, over a
+// restart, and while some are paused; in the end nothing is counted that is gone.
+func TestWindowsAreBoundedOverAllLanes(t *testing.T) {
+	const lanes, keys, each, most, least = 6, 150, 4, 100, 64
+	defer relay.SetWindowsOfAll(most)()
+	run(t, func(w *world) {
+		receivers := make([]*receiver, lanes)
+		attach := func() {
+			var all []*relay.Subscription
+			for i := range lanes {
+				s := debounced(fmt.Sprint("s", i), receivers[i])
+				if i%2 == 1 {
+					by := s.Debounce.By
+					s.OrderBy = &by
+				}
+				all = append(all, s)
+			}
+			w.plan(all...)
+		}
+		for i := range receivers {
+			receivers[i] = new(receiver)
+		}
+		attach()
+		var ids []string
+		bounded := func(when string) {
+			t.Helper()
+			if n := relay.WindowsInMemory(w.engine); n < least || n > most+lanes*least {
+				t.Errorf("%s: %d windows are open", when, n)
+			}
+		}
+		for n := 1; n <= each; n++ {
+			for k := range keys {
+				ids = append(ids, w.publish("x", keyed(fmt.Sprint("k", k), n)).ID)
+			}
+			w.wait(time.Duration(n) * time.Second)
+			bounded(fmt.Sprint("after ", n, " of each key"))
+			switch n {
+			case 2:
+				if _, err := w.engine.Pause(context.Background(), "s1", ""); err != nil {
+					t.Fatal(err)
+				}
+			case 3:
+				w.restart()
+				attach()
+				synctest.Wait()
+				bounded("after a restart")
+				if _, err := w.engine.Resume(context.Background(), "s1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		w.wait(10 * time.Minute)
+		sent := make(map[string]bool)
+		for i, r := range receivers {
+			got := sequences(t, r.all())
+			for k := range keys {
+				ns := got[fmt.Sprint("k", k)]
+				if i%2 == 0 { // what is due at one moment goes in any order
+					slices.Sort(ns)
+				}
+				if len(ns) == 0 || ns[len(ns)-1] != each || !slices.IsSorted(ns) || len(slices.Compact(slices.Clone(ns))) != len(ns) {
+					t.Errorf("s%d got %v of k%d", i, ns, k)
+				}
+			}
+			for _, one := range r.all() {
+				sent[one.header.Get("Relay-Subscription")+one.header.Get("Webhook-Id")] = true
+			}
+		}
+		superseded := 0
+		for _, id := range ids {
+			_, deliveries, err := w.engine.Inspect(context.Background(), id)
+			if err != nil || len(deliveries) != lanes {
+				t.Fatalf("%s: %+v, %v", id, deliveries, err)
+			}
+			for _, d := range deliveries {
+				switch {
+				case d.State == relay.StateDelivered && sent[d.Subscription+id]:
+				case d.State == relay.StateSuperseded && !sent[d.Subscription+id]:
+					superseded++
+				default:
+					t.Errorf("%s for %s is %s, sent %v", id, d.Subscription, d.State, sent[d.Subscription+id])
+				}
+			}
+		}
+		if superseded == 0 {
+			t.Error("nothing was debounced")
+		}
+		if n := relay.WindowsInMemory(w.engine); n != 0 {
+			t.Errorf("%d windows are counted, and none is open", n)
+		}
+	})
+}

@@ -1,5 +1,7 @@
 package relay
 
+import "net/http"
+
 // SetRetriesInMemory lowers the bound on retries in memory for a test; it applies to
 // lanes made from then on.
 func SetRetriesInMemory(n int) (restore func()) {
@@ -21,6 +23,16 @@ func SetBehindOfAll(n int64) (restore func()) {
 	behindOfAll = n
 	return func() { behindOfAll = old }
 }
+
+// SetWindowsOfAll lowers the bound on the windows of all lanes, for a test.
+func SetWindowsOfAll(n int64) (restore func()) {
+	old := windowsOfAll
+	windowsOfAll = n
+	return func() { windowsOfAll = old }
+}
+
+// WindowsInMemory counts the open windows of all lanes.
+func WindowsInMemory(r *Relay) int64 { return r.windows.Load() }
 
 // BehindInMemory counts those that wait behind another of their key, of all lanes.
 func BehindInMemory(r *Relay) int64 { return r.behind.Load() }
@@ -60,4 +72,9 @@ func (r *Relay) Tripped(name string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.condition.ProbeAt.IsZero()
+}
+
+// HideEcho is what is kept of an answer to a request with this header.
+func HideEcho(s *Subscription, excerpt []byte, sent http.Header) []byte {
+	return s.hideEcho(excerpt, sent)
 }

@@ -71,7 +71,7 @@ func newLane(r *Relay, p Progress) *lane {
 		waiting:   waiting{retries: newRetries(&r.retries, seen)},
 		unread:    p.Open > 0,
 		order:     newOrder(&r.behind),
-		windows:   newDebounceWindows(),
+		windows:   newDebounceWindows(&r.windows),
 		inFlight:  make(map[uint64]*job),
 		condition: condition{Progress: p, failingAt: now},
 		began:     now,

@@ -47,6 +47,7 @@ type Relay struct {
 	memory  atomic.Int64 // bytes of data in the lanes' queues
 	retries atomic.Int64 // deliveries in the lanes' memory that wait for an attempt
 	behind  atomic.Int64 // deliveries in the lanes' memory that wait behind another of their key
+	windows atomic.Int64 // of the lanes, in which deliveries are debounced
 	scans   scans
 
 	// attempts is the parent of every attempt's context; cut ends it.

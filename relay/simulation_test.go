@@ -54,6 +54,7 @@ func TestSimulation(t *testing.T) {
 			if seed%3 == 1 { // each lane has memory, but not all of them
 				defer relay.SetRetriesOfAll(20)()
 				defer relay.SetBehindOfAll(20)()
+				defer relay.SetWindowsOfAll(3)()
 			}
 			run(t, func(w *world) { newSimulation(w, seed).run(steps) })
 		})
@@ -463,6 +464,9 @@ func (s *simulation) run(steps int) {
 	}
 	if n := relay.RetriesInMemory(s.engine); n != 0 {
 		s.t.Errorf("%d retries are counted where none is left", n)
+	}
+	if n := relay.WindowsInMemory(s.engine); n != 0 {
+		s.t.Errorf("%d windows are counted where none is left", n)
 	}
 	for _, name := range s.names {
 		if got := s.status(name); got.Pending != 0 || got.InFlight != 0 {

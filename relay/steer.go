@@ -131,7 +131,7 @@ func (l *lane) dropMemory(now time.Time) {
 		l.retries.leave(x.From)
 		l.condition.Open--
 	}
-	l.windows = newDebounceWindows()
+	l.windows.clear()
 }
 
 // droppedException is how a delivery ends that the operator gives up.

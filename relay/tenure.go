@@ -72,7 +72,8 @@ func (l *lane) abandon() {
 		q.heap, q.byPos = nil, make(map[uint64]*retry)
 	}
 	l.order.count(-l.order.waiting)
-	l.order, l.windows = newOrder(&l.engine.behind), newDebounceWindows()
+	l.order = newOrder(&l.engine.behind)
+	l.windows.clear()
 	l.outbox = newOutbox(l.outbox.committed)
 }
 
