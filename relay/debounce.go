@@ -191,8 +191,8 @@ func (l *lane) closeWindow(w *debounceWindow, now time.Time) {
 func (l *lane) restoreWindow(x Exception) {
 	p, k := parcelOf(&x), unpackKeys(x.Key)
 	p.key = k.order
-	w := &debounceWindow{key: k.debounce, ends: x.Due, newest: p}
-	if resumed := l.condition.ResumedAt; w.ends.After(resumed) && !x.At.After(resumed) {
+	w := &debounceWindow{key: k.debounce, ends: ticking(x.Due, time.Now()), newest: p}
+	if resumed := l.engine.wall.today(l.condition.ResumedAt); w.ends.After(resumed) && !x.At.After(resumed) {
 		w.ends = resumed
 	}
 	l.windows.add(w)

@@ -139,4 +139,3 @@ func FuzzEcho(f *testing.F) {
 		}
 	})
 }
-

@@ -1,6 +1,9 @@
 package relay
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // SetRetriesInMemory lowers the bound on retries in memory for a test; it applies to
 // lanes made from then on.
@@ -77,4 +80,22 @@ func (r *Relay) Tripped(name string) bool {
 // HideEcho is what is kept of an answer to a request with this header.
 func HideEcho(s *Subscription, excerpt []byte, sent http.Header) []byte {
 	return s.hideEcho(excerpt, sent)
+}
+
+// SetClock makes the clock of the machine show something else than the time that passes.
+func SetClock(r *Relay, reading func(time.Time) time.Time) {
+	r.wall.mu.Lock()
+	defer r.wall.mu.Unlock()
+	r.wall.reading, r.wall.shown = reading, reading(r.wall.seen)
+}
+
+// Ticking is how times of records are kept in memory.
+var Ticking = ticking
+
+// WaitingSince is since when a delivery waits that remembers this, after it was looked at twice.
+func WaitingSince(r *Relay, since time.Time) time.Time {
+	m := marks{waiting: since.UnixMilli()}
+	r.wall.bringMarks(&m)
+	r.wall.bringMarks(&m)
+	return m.waitingSince()
 }

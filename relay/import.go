@@ -133,6 +133,7 @@ func (l *lane) carried(entries []Entry) (map[uint64]Exception, error) {
 			if found == nil {
 				found = make(map[uint64]Exception)
 			}
+			l.engine.wall.bring(&x)
 			found[e.Pos] = x
 		}
 	}

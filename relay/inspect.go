@@ -128,6 +128,7 @@ func (r *Relay) delivery(ctx context.Context, e *Event, p Placement) (Delivery, 
 	if err != nil {
 		return d, err
 	}
+	r.wall.bring(&x)
 	l.mu.Lock()
 	if ok {
 		l.stateOf(&d, x)

@@ -49,6 +49,7 @@ type Relay struct {
 	behind  atomic.Int64 // deliveries in the lanes' memory that wait behind another of their key
 	windows atomic.Int64 // of the lanes, in which deliveries are debounced
 	scans   scans
+	wall    wall
 
 	// attempts is the parent of every attempt's context; cut ends it.
 	attempts context.Context
@@ -80,6 +81,7 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 	if r.logger == nil {
 		r.logger = zap.NewNop()
 	}
+	r.wall.look(r.opened)
 	r.schedule, r.ration, r.runners = newSchedule(), newRation(), newRunners(r.stop)
 	r.settler = newSettler(r)
 	r.announcer = newAnnouncer(r)

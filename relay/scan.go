@@ -145,6 +145,7 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 		order        = newOrder(&l.engine.behind)
 		windows      []Exception
 	)
+	l.engine.wall.look(time.Now())
 	l.mu.Lock()
 	first, resumed := l.unread, l.condition.ResumedAt
 	for _, q := range []*retries{&l.retries, &l.waiting.retries} {
@@ -160,6 +161,7 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 		l.mu.Lock()
 		for _, x := range open {
 			after = x.From
+			l.engine.wall.bring(&x)
 			switch {
 			case !first:
 			case x.Kind == Debounced:
@@ -247,15 +249,16 @@ func (l *lane) retryOf(x Exception) *retry {
 		return nil
 	}
 	due := x.Due
-	if resumed := l.condition.ResumedAt; due.After(resumed) && !x.At.After(resumed) {
+	if resumed := l.engine.wall.today(l.condition.ResumedAt); due.After(resumed) && !x.At.After(resumed) {
 		due = resumed
 	}
-	if now := time.Now(); x.At.After(now.Add(clockSlack)) && due.After(now) {
+	now := time.Now()
+	if x.At.After(now.Add(clockSlack)) && due.After(now) {
 		due = now
 	}
 	p := parcelOf(&x)
-	p.since = l.ranSince(&x)
-	return &retry{parcel: p, due: due}
+	p.since = ticking(l.ranSince(&x), now)
+	return &retry{parcel: p, due: ticking(due, now)}
 }
 
 // ranSince returns the time of the first attempt of a delivery, moved by the time in which it
@@ -266,10 +269,11 @@ func (l *lane) ranSince(x *Exception) time.Time {
 	if x.At.After(from) {
 		from = x.At
 	}
-	if x.Since.IsZero() || !from.Before(l.began) {
+	began := l.engine.wall.today(l.began)
+	if x.Since.IsZero() || !from.Before(began) {
 		return x.Since
 	}
-	return x.Since.Add(l.began.Sub(from))
+	return x.Since.Add(began.Sub(from))
 }
 
 // known reports whether memory has a position, so that the store's view does not count.

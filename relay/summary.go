@@ -29,6 +29,7 @@ func (r *Relay) summarize(ctx context.Context, before summary) {
 			return
 		case <-ticker.C:
 		}
+		r.wall.look(time.Now())
 		now := r.summary()
 		plan := r.matching.Load()
 		if plan != nil && now.ended() != before.ended() {

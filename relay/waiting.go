@@ -54,6 +54,7 @@ func (w *waiting) note(s *Subscription, v verdict, now time.Time) {
 // rested returns when a delivery is due that would be at another time, if there were polls
 // then: at the end of their rest, or of its own wait. The caller holds the lock.
 func (l *lane) rested(p *parcel, due, now time.Time) time.Time {
+	l.engine.wall.bringMarks(&p.marks)
 	until := l.waiting.restUntil
 	if !until.After(now) || l.sub == nil || l.sub.WaitFor == nil {
 		return due
@@ -152,6 +153,7 @@ func (l *lane) takePoll(now time.Time) *job {
 		if r == nil || r.due.After(now) {
 			return nil
 		}
+		l.engine.wall.look(now)
 		if due := l.rested(&r.parcel, r.due, now); due.After(now) {
 			w.postpone(r, due)
 			continue

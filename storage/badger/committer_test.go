@@ -142,11 +142,11 @@ func TestEveryCommitFailsOnce(t *testing.T) {
 	}
 }
 
-// The control of F5 and F34, in which writes fail: a store that goes on over the error, as
+// The control of F4, F5 and F34, in which syncs or writes fail: a store that goes on over the error, as
 // Badger does, acknowledges what is gone afterwards, and the ledger of what was acknowledged
 // shows it; so does the sentinel, when the store is opened.
 func TestSwallowedWriteErrorControl(t *testing.T) {
-	for _, cause := range []error{syscall.ENOSPC, syscall.EROFS} {
+	for _, cause := range []error{syscall.EIO, syscall.ENOSPC, syscall.EROFS} {
 		for _, swallowed := range []bool{false, true} {
 			dir := t.TempDir()
 			s := openAt(t, dir, nil)
