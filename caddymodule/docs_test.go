@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,8 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddyrelay/caddyrelay/relay/signature"
-	"github.com/caddyrelay/caddyrelay/relay/transfer"
-	"github.com/caddyrelay/caddyrelay/relay/view"
 )
 
 // TestDocumentedCaddyfiles adapts and provisions every Caddyfile of the documentation, as
@@ -276,71 +273,4 @@ func supply(t *testing.T, input string) string {
 		input = strings.ReplaceAll(input, "{file."+path+"}", "{file."+file+"}")
 	}
 	return input
-}
-
-// TestDocumentedFields: what the admin API and the command answer in JSON is told of, field by
-// field.
-func TestDocumentedFields(t *testing.T) {
-	var pages strings.Builder
-	for _, page := range []string{"operations", "intake", "egress", "deliveries"} {
-		text, err := os.ReadFile("../docs/" + page + ".md")
-		if err != nil {
-			t.Fatal(err)
-		}
-		pages.Write(text)
-	}
-	told := pages.String()
-	seen := make(map[reflect.Type]bool)
-	fields := 0
-	var walk func(reflect.Type)
-	walk = func(of reflect.Type) {
-		switch of.Kind() {
-		case reflect.Pointer, reflect.Slice, reflect.Map:
-			walk(of.Elem())
-			return
-		case reflect.Struct:
-		default:
-			return
-		}
-		if seen[of] {
-			return
-		}
-		seen[of] = true
-		for i := range of.NumField() {
-			field := of.Field(i)
-			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-			if name != "" && name != "-" {
-				fields++
-				if !strings.Contains(told, "`"+name+"`") && !strings.Contains(told, `"`+name+`"`) {
-					t.Errorf("no page tells of %q, which %s has", name, of)
-				}
-			}
-			if field.Anonymous || name != "" && name != "-" {
-				walk(field.Type)
-			}
-		}
-	}
-	for _, answer := range []any{
-		status{},
-		page[view.Event]{},
-		page[view.Delivery]{},
-		page[preview]{},
-		view.Explanation{},
-		view.Settlement{},
-		missedSettlements{},
-		egressAnswer{},
-		egressCheck{},
-		machineCheck{},
-		subscriptionDetails{},
-		job{},
-		replayOrder{},
-		health{},
-		transfer.Imported{},
-		finding{},
-	} {
-		walk(reflect.TypeOf(answer))
-	}
-	if fields < 100 {
-		t.Errorf("%d fields were found", fields)
-	}
 }
