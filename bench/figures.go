@@ -46,6 +46,15 @@ type figures struct {
 	LoadCPU float64 `json:"load_cpu_us_per_event"`
 	// CPUPerDelivery is CPU for each delivery.
 	CPUPerDelivery float64 `json:"cpu_us_per_delivery"`
+	// Of the database server: its CPU and its log for each event, and how many transactions it
+	// has written in a second. 0 where there is none; its CPU too, where it runs elsewhere.
+	ServerCPU    float64 `json:"server_cpu_us_per_event,omitempty"`
+	ServerLog    float64 `json:"server_log_bytes_per_event,omitempty"`
+	Transactions float64 `json:"server_transactions_per_second,omitempty"`
+	// With -relays: which share of all deliveries each relay has made, and the least that a
+	// subscription got within the window of what was accepted for it there.
+	Shares      []float64 `json:"shares,omitempty"`
+	LeastServed float64   `json:"least_served,omitempty"`
 	// OthersCPU is the share of all cores that went to anybody else.
 	OthersCPU float64 `json:"others_cpu_percent"`
 	StolenCPU float64 `json:"stolen_cpu_percent"`
@@ -185,8 +194,12 @@ func (f *figures) spend(before, after spent) {
 	f.LoadCPU = each(load, f.Events, microsecond)
 	f.Written = each(after.written-before.written, f.Events, 1)
 
+	f.ServerCPU = each(after.server.cpu-before.server.cpu, f.Events, microsecond)
+	f.ServerLog = each(after.server.wal-before.server.wal, f.Events, 1)
+	f.Transactions = float64(after.server.transactions-before.server.transactions) / time.Duration(after.at-before.at).Seconds()
+
 	capacity := float64(after.at-before.at) * float64(f.cores)
-	ours := sink + load + after.self - before.self
+	ours := sink + load + after.self - before.self + after.server.cpu - before.server.cpu
 	if f.isCaddy() {
 		ours += subject
 	}

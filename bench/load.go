@@ -30,7 +30,11 @@ type LoadOrder struct {
 	Size   int
 
 	Address string // host:port that is posted to
-	Status  int    // of an accepted event
+	// Addresses are those of several relays, over which posters are spread; then each posts
+	// events of the type of one of their subscriptions. Type is that of a poster, or empty.
+	Addresses []string
+	Type      string
+	Status    int // of an accepted event
 
 	Secret    string // of kindClient
 	Fanout    int    // of kindClient
@@ -58,8 +62,8 @@ type poster interface {
 func (l *load) Prepare(order LoadOrder, _ *None) error {
 	debug.SetGCPercent(childGC)
 	l.order = order
-	for range order.Posters {
-		p, err := newPoster(&l.order)
+	for i := range order.Posters {
+		p, err := newPoster(l.order.of(i))
 		if err != nil {
 			return err
 		}

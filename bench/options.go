@@ -31,6 +31,8 @@ type options struct {
 	json     string
 	profile  string
 	postgres string
+	// relays are the numbers of relays on one database that are compared.
+	relays relayCounts
 	// childProgram and childArguments start the roles; empty: this program without any.
 	childProgram   string
 	childArguments []string
@@ -70,7 +72,8 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&names, "systems", "", "what is measured, by commas: "+systemNames()+" (default: what the mode compares)")
 	flags.StringVar(&o.caddy, "caddy", o.caddy, "Caddy built by ./xcaddy.sh; if it is missing or the value empty, this program is Caddy itself")
 	flags.StringVar(&o.dir, "dir", o.dir, "where the temporary folder with the stores is made; the disk counts")
-	flags.StringVar(&o.postgres, "postgres", "", "DSN of a database for relay-postgres, which makes a schema in it and removes that again; its server counts as others")
+	flags.StringVar(&o.postgres, "postgres", "", "DSN of a database for relay-postgres, which makes a schema in it and removes that again")
+	flags.Var(&o.relays, "relays", "measure so many relays on the one database of -postgres, or several numbers by commas; posts are spread over them")
 	flags.StringVar(&o.json, "json", o.json, "also write everything to this file")
 	flags.StringVar(&o.profile, "profile", o.profile, "write pprof profiles of each Caddy to <this>-<system>.<kind>.pprof, during the first round")
 	if err := flags.Parse(args); err != nil {
@@ -113,7 +116,7 @@ func (o *options) check() error {
 // checkModes refuses modes that do not go together: what would be compared is one thing.
 func (o *options) checkModes() error {
 	var modes []string
-	for name, on := range map[string]bool{"-rate": o.rate > 0, "-fanout": o.fanout > 1, "-others": o.others > 0, "-backlog": o.backlog > 0, "-steady": o.steady} {
+	for name, on := range map[string]bool{"-rate": o.rate > 0, "-fanout": o.fanout > 1, "-others": o.others > 0, "-backlog": o.backlog > 0, "-steady": o.steady, "-relays": len(o.relays) > 0} {
 		if on {
 			modes = append(modes, name)
 		}
@@ -133,6 +136,8 @@ func (o *options) choose(names string) error {
 			names = "relay,relay-defaults,client"
 		case o.rate > 0:
 			names = "relay,proxy,commit"
+		case len(o.relays) > 0:
+			names = o.relays.systems()
 		case o.others > 0:
 			names = "relay,relay-alone"
 		case o.backlog > 0:
@@ -156,6 +161,10 @@ func (o *options) choose(names string) error {
 			return fmt.Errorf("-systems: %s delivers to one receiver and cannot fan out", s.name)
 		case o.tls != wirePlain && s.kind == kindClient:
 			return fmt.Errorf("-systems: %s does not speak TLS", s.name)
+		case s.relays > 0 && len(o.relays) == 0:
+			return fmt.Errorf("-systems: %s is what -relays measures", s.name)
+		case s.relays == 0 && len(o.relays) > 0:
+			return fmt.Errorf("-systems: %s is not what -relays measures", s.name)
 		case o.postgres == "" && s.postgres:
 			return fmt.Errorf("-systems: %s needs -postgres, the DSN of a database", s.name)
 		case o.backlog == 0 && s.backlog:

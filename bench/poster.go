@@ -5,6 +5,7 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -31,7 +32,7 @@ const answerPatience = 30 * time.Second
 
 func newRawPoster(order *LoadOrder) (*rawPoster, error) {
 	head := fmt.Sprintf("POST /v1/events/%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
-		eventType, order.Address, order.Size)
+		cmp.Or(order.Type, eventType), order.Address, order.Size)
 	request := append([]byte(head), newBody(order.Size)...)
 	p := &rawPoster{order: order, request: request, event: request[len(head):]}
 	return p, p.connect()

@@ -71,11 +71,32 @@ func run(ctx context.Context, o *options, s system, round int, workdir string) (
 		defer fail(nil)
 		go m.caddy.guard(ctx, fail)
 		m.subject, address = m.caddy.process, m.caddy.address
+		if s.postgres {
+			if m.server, err = openServer(ctx, o.postgres); err != nil {
+				return nil, err
+			}
+			defer m.server.close()
+		}
+		defer func() {
+			for _, p := range m.further {
+				p.stop(interrupted)
+			}
+		}()
+		if s.relays > 1 {
+			if err := m.startRelays(ctx, c, folder); err != nil {
+				return nil, err
+			}
+		}
 	}
 	order := LoadOrder{
 		Kind: s.kind, Posters: o.posters, Rate: o.rate, Length: o.warmup + o.duration, Size: o.size,
 		Address: address, Status: s.status(), Secret: m.secret, Fanout: o.fanout,
 		Directory: filepath.Join(folder, "badger"),
+	}
+	if s.relays > 0 {
+		for _, p := range m.relays() {
+			order.Addresses = append(order.Addresses, p.address)
+		}
 	}
 	if s.backlog {
 		order.Events, order.Length = uint64(o.backlog), backlogPatience
@@ -99,11 +120,14 @@ type measurement struct {
 	sink    *child
 	load    *child
 	subject *process // whose CPU, memory and disk are measured
+	// further are the relays beside caddy, server their database; where there are.
+	further []*caddyProcess
+	server  *server
 }
 
 // measure puts the load on and returns what came of it.
 func (m *measurement) measure(ctx context.Context) (*figures, error) {
-	before, err := m.spent()
+	before, err := m.spent(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +157,7 @@ func (m *measurement) measure(ctx context.Context) (*figures, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.s.name, err)
 	}
-	after, err := m.spent()
+	after, err := m.spent(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.s.name, err)
 	}
@@ -166,6 +190,13 @@ func (m *measurement) measure(ctx context.Context) (*figures, error) {
 	}
 	f.count(m, w, &posted, arrivals, &seen)
 	f.spend(before, after)
+	if m.s.relays > 0 {
+		made, err := m.made(ctx)
+		if err != nil {
+			return nil, err
+		}
+		f.share(w, &posted, arrivals, m.o.posters, made)
+	}
 	return f, nil
 }
 
@@ -226,9 +257,10 @@ type spent struct {
 	self                int64
 	busy, stolen        time.Duration
 	written             int64 // bytes
+	server              serverSpent
 }
 
-func (m *measurement) spent() (u spent, err error) {
+func (m *measurement) spent(ctx context.Context) (u spent, err error) {
 	u.at = now()
 	for _, p := range []struct {
 		pid int
@@ -245,6 +277,18 @@ func (m *measurement) spent() (u spent, err error) {
 	}
 	if u.written, err = written(m.subject.pid()); err != nil {
 		return u, err
+	}
+	for _, p := range m.further {
+		cpu, err := cpuTime(p.pid())
+		if err != nil {
+			return u, err
+		}
+		u.subject += cpu
+	}
+	if m.server != nil {
+		if u.server, err = m.server.spent(ctx); err != nil {
+			return u, err
+		}
 	}
 	u.busy, u.stolen, err = machineBusy()
 	return u, err

@@ -69,6 +69,18 @@ func columns(o *options) []column {
 	if o.fanout > 1 {
 		list = append(list, column{"cpu_us_per_delivery", "µs/deliv", func(f *figures) float64 { return f.CPUPerDelivery }, "%.1f", delivers})
 	}
+	if o.postgres != "" {
+		on := func(s system) bool { return s.postgres }
+		list = append(list,
+			column{"server_cpu_us_per_event", "server µs", func(f *figures) float64 { return f.ServerCPU }, "%.1f", on},
+			column{"server_log_bytes_per_event", "WAL B/ev", func(f *figures) float64 { return f.ServerLog }, "%.0f", on},
+			column{"server_transactions_per_second", "tx/s", func(f *figures) float64 { return f.Transactions }, "%.0f", on})
+	}
+	if len(o.relays) > 0 {
+		list = append(list,
+			column{"least_share_percent", "least %", func(f *figures) float64 { return 100 * slices.Min(f.Shares) }, "%.0f", nil},
+			column{"least_served_percent", "served %", func(f *figures) float64 { return 100 * f.LeastServed }, "%.0f", nil})
+	}
 	return append(list,
 		column{"sink_cpu_us_per_event", "sink µs", func(f *figures) float64 { return f.SinkCPU }, "%.1f", delivers},
 		column{"load_cpu_us_per_event", "load µs", func(f *figures) float64 { return f.LoadCPU }, "%.1f", system.isCaddy},
@@ -139,6 +151,8 @@ func ratios(o *options) []*ratio {
 		return []*ratio{
 			{Figure: "delivered/s", System: "relay-backlog", To: "relay", value: delivered, toValue: delivered, Goal: "≥ 1"},
 		}
+	case len(o.relays) > 0:
+		return relayRatios(o.relays)
 	case o.steady:
 		return []*ratio{
 			{Figure: "delivered/s, last minute ÷ first", System: "relay", To: "relay", value: last, toValue: first, Goal: "≥ 0.9"},
@@ -147,6 +161,11 @@ func ratios(o *options) []*ratio {
 		return []*ratio{
 			{Figure: "delivered/s", System: "relay", To: "proxy", value: delivered, toValue: delivered, Goal: "≥ 1"},
 			{Figure: "CPU per event", System: "relay", To: "proxy", value: cpu, toValue: cpu, Goal: "≤ 1"},
+		}
+	case o.postgres != "":
+		return []*ratio{
+			{Figure: "delivered/s", System: "relay-postgres", To: "relay", value: delivered, toValue: delivered, Goal: "≥ 0.5"},
+			{Figure: "CPU per event", System: "relay-postgres", To: "relay", value: cpu, toValue: cpu},
 		}
 	default:
 		return []*ratio{

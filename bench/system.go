@@ -32,6 +32,7 @@ type system struct {
 	alone    bool // without the further subscriptions of -others
 	backlog  bool // delivers nothing before all of -backlog is accepted
 	postgres bool // keeps events in the database of -postgres
+	relays   int  // so many on that database; 0: it is not about that
 }
 
 var systems = []system{
@@ -52,7 +53,7 @@ func systemNamed(name string) (system, bool) {
 			return s, true
 		}
 	}
-	return system{}, false
+	return severalRelays(name)
 }
 
 func systemNames() string {
@@ -127,6 +128,11 @@ func (s system) writeRelay(b *strings.Builder, c site) {
 	fmt.Fprintf(b, "\trelay {\n\t\tstorage %s\n\t\tregion bench 127.0.0.1\n", s.storage(c))
 	if c.steady {
 		b.WriteString("\t\tretention {\n\t\t\tdelivered 1m\n\t\t}\n")
+	}
+	if s.relays > 0 {
+		s.writeShared(b, c)
+		b.WriteString("\t}\n")
+		return
 	}
 	for i := range c.fanout {
 		fmt.Fprintf(b, "\t\tsubscription s%d %s://%s%s%d {\n", i, c.tls.scheme(), c.sink, subscriptionPath, i)
