@@ -95,29 +95,35 @@ func TestEveryWordIsDocumented(t *testing.T) {
 
 var longFlag = regexp.MustCompile(`--[a-z][a-z0-9-]*`)
 
-// TestDocumentedNames: the page for operators shows each route of the admin API and each
-// subcommand.
-func TestDocumentedNames(t *testing.T) {
-	raw, err := os.ReadFile("../docs/operations.md")
+// docPage is the text of a page of the documentation.
+func docPage(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/" + name + ".md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	operations := string(raw)
+	return string(text)
+}
+
+// TestDocumentedNames: there is a page that shows each route of the admin API, and one that
+// shows each subcommand.
+func TestDocumentedNames(t *testing.T) {
+	admin, commands := docPage(t, "admin"), docPage(t, "command")
 	for pattern := range adminRoutes {
 		method, path, _ := strings.Cut(pattern, " ")
-		if !strings.Contains(operations, "`"+method+" "+path) {
-			t.Errorf("operations.md does not show %s %s", method, path)
+		if !strings.Contains(admin, "`"+method+" "+path) {
+			t.Errorf("admin.md does not show %s %s", method, path)
 		}
 	}
 	all := new(cobra.Command)
 	relayCommand(all)
 	for _, sub := range all.Commands() {
-		if !strings.Contains(operations, "\n### caddy relay "+sub.Name()+"\n") {
-			t.Errorf("operations.md has no section about caddy relay %s", sub.Name())
+		if !strings.Contains(commands, "\n## caddy relay "+sub.Name()+"\n") {
+			t.Errorf("command.md has no section about caddy relay %s", sub.Name())
 		}
 		for _, flag := range longFlag.FindAllString(sub.NonInheritedFlags().FlagUsages(), -1) {
-			if !strings.Contains(operations, flag) {
-				t.Errorf("operations.md does not tell of %s of caddy relay %s", flag, sub.Name())
+			if !strings.Contains(commands, flag) {
+				t.Errorf("command.md does not tell of %s of caddy relay %s", flag, sub.Name())
 			}
 		}
 	}

@@ -74,15 +74,7 @@ func answered(t *testing.T) map[string]reflect.Type {
 // TestDocumentedFields: what the admin API and the command answer in JSON is told of, field by
 // field.
 func TestDocumentedFields(t *testing.T) {
-	var pages strings.Builder
-	for _, page := range []string{"operations", "intake", "egress", "deliveries"} {
-		text, err := os.ReadFile("../docs/" + page + ".md")
-		if err != nil {
-			t.Fatal(err)
-		}
-		pages.Write(text)
-	}
-	told := pages.String()
+	told := docPage(t, "admin") + docPage(t, "command") + docPage(t, "intake") + docPage(t, "egress") + docPage(t, "deliveries")
 	for name, of := range answered(t) {
 		if !strings.Contains(told, "`"+name+"`") && !strings.Contains(told, `"`+name+`"`) {
 			t.Errorf("no page tells of %q, which %s has", name, of)
