@@ -77,14 +77,15 @@ func newCollectors() *collectors {
 			counter("waits_total", "Deliveries that have waited to an end, by result."), []string{"subscription", "result"}),
 		storageErrors: prometheus.NewCounterVec(
 			counter("storage_errors_total", "Operations of the storage that failed."), []string{"operation"}),
-		named: holders{count: make(map[string]int), counters: make(map[string]map[series]prometheus.Counter)},
+		named: holders{count: make(map[string]int), used: make(map[string]struct{}), counters: make(map[string]map[series]prometheus.Counter)},
 	}
 }
 
 func (c *collectors) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		c.accepted, c.duplicate, c.unmatched, c.rejected, c.intakeDuration,
-		c.attempts, c.attemptDuration, c.deliveries, c.latency, c.polls, c.waits, c.storageErrors,
+		c.attempts, c.durationsFromStart(c.attemptDuration, attemptBuckets),
+		c.deliveriesFromStart(), c.durationsFromStart(c.latency, latencyBuckets), c.polls, c.waits, c.storageErrors,
 	}
 }
 

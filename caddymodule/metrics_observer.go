@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,12 +16,27 @@ type deliveryMetrics struct {
 	delivered         prometheus.Counter
 	// attempted counts the usual attempt: one that delivered.
 	attempted prometheus.Counter
-	history   *console.Series
+}
+
+// observed is a subscription that is told of.
+type observed struct {
+	name, region string
+	history      *console.Series
+
+	once sync.Once
+	made *deliveryMetrics
+}
+
+// metrics returns those of the subscription, which are made when the first is needed; nil if
+// its configuration has gone before.
+func (o *observed) metrics() *deliveryMetrics {
+	o.once.Do(func() { o.made = metrics.of(o.name, o.region) })
+	return o.made
 }
 
 // planObserver tells the metrics what one configuration's plan sees.
 type planObserver struct {
-	bySubscription map[string]*deliveryMetrics
+	bySubscription map[string]*observed
 	// emit and emitEgress make a Caddy event of an operational one.
 	emit       func(relay.Notice)
 	emitEgress func(relay.EgressNotice)
@@ -29,26 +45,22 @@ type planObserver struct {
 // observer returns what the engine tells about this configuration's deliveries. Every
 // subscription has its series from the start, at 0, until Cleanup.
 func (a *App) observer() relay.Observer {
-	o := &planObserver{emit: a.emit, emitEgress: a.emitEgress, bySubscription: make(map[string]*deliveryMetrics, len(a.Subscriptions))}
+	o := &planObserver{emit: a.emit, emitEgress: a.emitEgress, bySubscription: make(map[string]*observed, len(a.Subscriptions))}
 	a.series = make([]string, len(a.Subscriptions))
 	for i, s := range a.Subscriptions {
 		a.series[i] = s.Name
 	}
 	metrics.hold(a.series)
 	history := consoleHistory.Keep(a.series)
-	for _, s := range a.Subscriptions {
+	all := make([]observed, len(a.Subscriptions))
+	for i, s := range a.Subscriptions {
 		if s.effective.WaitFor != nil {
 			for _, how := range relay.AllWaited {
 				metrics.count(metrics.waits, 0, s.Name, string(how))
 			}
 		}
-		o.bySubscription[s.Name] = &deliveryMetrics{
-			history:   history[s.Name],
-			duration:  metrics.attemptDuration.WithLabelValues(s.Name),
-			latency:   metrics.latency.WithLabelValues(s.Name),
-			delivered: metrics.held(metrics.deliveries, s.Name, string(relay.StateDelivered)),
-			attempted: metrics.held(metrics.attempts, s.Name, a.regionNameOf(s), string(relay.OutcomeDelivered), ""),
-		}
+		all[i].name, all[i].region, all[i].history = s.Name, a.regionNameOf(s), history[s.Name]
+		o.bySubscription[s.Name] = &all[i]
 	}
 	return o
 }
@@ -82,23 +94,30 @@ func (*planObserver) Duplicate() { metrics.duplicate.Inc() }
 
 // Attempted implements [relay.Observer].
 func (o *planObserver) Attempted(s *relay.Subscription, outcome relay.Outcome, kind relay.ErrorKind, took time.Duration) {
-	m := o.bySubscription[s.Name]
-	m.duration.Observe(took.Seconds())
+	told := o.bySubscription[s.Name]
+	m := told.metrics()
+	if m != nil {
+		m.duration.Observe(took.Seconds())
+	}
 	if outcome == relay.OutcomeDelivered {
-		m.attempted.Inc()
+		if m != nil {
+			m.attempted.Inc()
+		}
 		return
 	}
 	if outcome != relay.OutcomeCut {
-		consoleHistory.Failed(m.history)
+		consoleHistory.Failed(told.history)
 	}
 	metrics.count(metrics.attempts, 1, s.Name, s.Region, string(outcome), string(kind))
 }
 
 // Settled implements [relay.Observer].
 func (o *planObserver) Settled(subscription string, state relay.State, n uint64) {
-	if m := o.bySubscription[subscription]; state == relay.StateDelivered && m != nil {
-		m.delivered.Add(float64(n))
-		consoleHistory.Delivered(m.history, n)
+	if told := o.bySubscription[subscription]; state == relay.StateDelivered && told != nil {
+		if m := told.metrics(); m != nil {
+			m.delivered.Add(float64(n))
+		}
+		consoleHistory.Delivered(told.history, n)
 		return
 	}
 	metrics.count(metrics.deliveries, float64(n), subscription, string(state))
@@ -106,8 +125,10 @@ func (o *planObserver) Settled(subscription string, state relay.State, n uint64)
 
 // Arrived implements [relay.Observer].
 func (o *planObserver) Arrived(subscription string, latency time.Duration) {
-	if m := o.bySubscription[subscription]; m != nil {
-		m.latency.Observe(latency.Seconds())
+	if told := o.bySubscription[subscription]; told != nil {
+		if m := told.metrics(); m != nil {
+			m.latency.Observe(latency.Seconds())
+		}
 		consoleHistory.Took(latency)
 	}
 }

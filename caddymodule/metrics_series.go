@@ -14,6 +14,10 @@ import (
 type holders struct {
 	mu    sync.RWMutex
 	count map[string]int
+	// used are those of which something was seen. Until then the series that a subscription
+	// has from the start are only made up when somebody looks: those of ten thousand that are
+	// idle are a million small objects, which the garbage collector would visit each time.
+	used map[string]struct{}
 	// counters are those of each subscription that were made: to look for them among those
 	// of all would take as long as there are subscriptions, for each that goes.
 	counters map[string]map[series]prometheus.Counter
@@ -26,6 +30,16 @@ type series struct {
 	labels string
 }
 
+// finishedResults are the values of result in deliveries_total.
+var finishedResults = func() (all []string) {
+	for _, s := range relay.States {
+		if s.Finished() {
+			all = append(all, string(s))
+		}
+	}
+	return all
+}()
+
 // labelSeparator is in no value of a label: they are names and words of this project.
 const labelSeparator = "\x00"
 
@@ -35,14 +49,25 @@ func (c *collectors) hold(names []string) {
 	defer c.named.mu.Unlock()
 	for _, name := range names {
 		c.named.count[name]++
-		for _, result := range relay.States {
-			if result.Finished() {
-				c.named.counter(c.deliveries, name, string(result))
-			}
-		}
-		c.attemptDuration.WithLabelValues(name)
-		c.latency.WithLabelValues(name)
 	}
+}
+
+// use makes the series that a subscription has from the start. It reports false if no
+// configuration holds it. The caller holds the lock.
+func (c *collectors) use(name string) bool {
+	if c.named.count[name] == 0 {
+		return false
+	}
+	if _, ok := c.named.used[name]; ok {
+		return true
+	}
+	c.named.used[name] = struct{}{}
+	for _, result := range finishedResults {
+		c.named.counter(c.deliveries, name, result)
+	}
+	c.attemptDuration.WithLabelValues(name)
+	c.latency.WithLabelValues(name)
+	return true
 }
 
 // release takes the series away of subscriptions that no configuration names any more, so
@@ -60,6 +85,7 @@ func (c *collectors) release(names []string) {
 		c.attemptDuration.DeleteLabelValues(name)
 		c.latency.DeleteLabelValues(name)
 		delete(c.named.count, name)
+		delete(c.named.used, name)
 		delete(c.named.counters, name)
 	}
 }
@@ -78,11 +104,20 @@ func (h *holders) counter(vector *prometheus.CounterVec, subscription string, la
 	return made
 }
 
-// held returns a series of a subscription that a configuration holds.
-func (c *collectors) held(vector *prometheus.CounterVec, subscription string, labels ...string) prometheus.Counter {
+// of returns what is told of each delivery of a subscription, or nil if no configuration holds
+// that any more.
+func (c *collectors) of(name, region string) *deliveryMetrics {
 	c.named.mu.Lock()
 	defer c.named.mu.Unlock()
-	return c.named.counter(vector, subscription, labels...)
+	if !c.use(name) {
+		return nil
+	}
+	return &deliveryMetrics{
+		duration:  c.attemptDuration.WithLabelValues(name),
+		latency:   c.latency.WithLabelValues(name),
+		delivered: c.named.counter(c.deliveries, name, string(relay.StateDelivered)),
+		attempted: c.named.counter(c.attempts, name, region, string(relay.OutcomeDelivered), ""),
+	}
 }
 
 // count adds to a series of a subscription, unless that has none any more: what is under
@@ -100,7 +135,7 @@ func (c *collectors) count(vector *prometheus.CounterVec, n float64, subscriptio
 	}
 	c.named.mu.Lock()
 	defer c.named.mu.Unlock()
-	if c.named.count[subscription] > 0 {
+	if c.use(subscription) {
 		c.named.counter(vector, subscription, labels...).Add(n)
 	}
 }
