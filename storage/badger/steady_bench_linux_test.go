@@ -99,5 +99,5 @@ func spent(b *testing.B) expense {
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)
 	}
-	return expense{time.Duration(u.Utime.Nano() + u.Stime.Nano()), int64(u.Oublock) * 512}
+	return expense{time.Duration(u.Utime.Nano() + u.Stime.Nano()), u.Oublock * 512}
 }
