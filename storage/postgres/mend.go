@@ -24,6 +24,7 @@ func (c *committer) connect(ctx context.Context) error {
 	if c.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
 		return explainConnect(err)
 	}
+	wideArrays(c.conn.TypeMap())
 	if err := c.begin(ctx); err != nil {
 		c.disconnect()
 		return err

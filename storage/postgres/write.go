@@ -262,6 +262,7 @@ func (c *committer) send(ctx context.Context) error {
 	if len(c.fresh) > 0 {
 		c.s.subs.expect(c.fresh)
 	}
+	c.conn.PgConn().Frontend().Send(width(c.group.weight))
 	if err := c.conn.SendBatch(ctx, b).Close(); err != nil {
 		return err
 	}
