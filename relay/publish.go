@@ -44,13 +44,24 @@ func (r *Relay) Publish(ctx context.Context, events []Publication, whole *Key) (
 // publish is [Relay.Publish] without telling the observer: the relay's own events are not
 // counted as accepted.
 func (r *Relay) publish(ctx context.Context, plan *Plan, events []Publication, whole *Key) ([]Receipt, error) {
-	batch := Batch{Items: make([]Item, len(events)), Key: whole}
+	var one room
+	batch := Batch{Key: whole}
+	if len(events) == 1 {
+		one = newRoom()
+		batch.Items = one.items
+	} else {
+		batch.Items = make([]Item, len(events))
+	}
 	for i, p := range events {
 		if name, bad := plan.unknown(p.Event.Only); bad {
 			return nil, &UnknownSubscriptionError{Name: name, Item: i}
 		}
-		matched := plan.match(p.Event, nil)
-		targets := make([]Target, len(matched))
+		matched := plan.match(p.Event, one.matched)
+		targets := one.targets
+		if len(matched) > len(targets) {
+			targets = make([]Target, len(matched))
+		}
+		targets = targets[:len(matched)]
 		for j, s := range matched {
 			targets[j] = Target{Subscription: s.Name, Key: s.keysOf(p.Event).pack()}
 		}
@@ -64,4 +75,21 @@ func (r *Relay) publish(ctx context.Context, plan *Plan, events []Publication, w
 		return nil, err
 	}
 	return receipts, nil
+}
+
+// room is what the publication of one event needs, where few subscriptions match: it is made at
+// once. Of several events, none has any.
+type room struct {
+	items   []Item
+	targets []Target
+	matched []*Subscription
+}
+
+func newRoom() room {
+	made := new(struct {
+		items   [1]Item
+		targets [2]Target
+		matched [2]*Subscription
+	})
+	return room{made.items[:], made.targets[:], made.matched[:0]}
 }

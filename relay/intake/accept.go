@@ -36,7 +36,8 @@ func (h *Handler) Accept(w http.ResponseWriter, r *http.Request, typ string) {
 // publish returns once the events are durable. The engine is asked first: while it
 // cannot take events, no body is read.
 func (h *Handler) publish(w http.ResponseWriter, r *http.Request, s *submission, parse format) ([]relay.Receipt, *refusal) {
-	engine, ref := h.ready(r.Context())
+	s.forEngine.Context, s.forEngine.wait = r.Context(), readyWait
+	engine, ref := h.ready(&s.forEngine)
 	if ref != nil {
 		return nil, ref
 	}
@@ -54,9 +55,9 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, s *submission,
 	if ref != nil || len(events) == 0 {
 		return nil, ref
 	}
-	ctx := newDeadline(r.Context(), engineWait)
-	defer ctx.end()
-	receipts, err := engine.Publish(ctx, events, s.whole)
+	s.forStore.Context, s.forStore.wait = r.Context(), engineWait
+	defer s.forStore.end()
+	receipts, err := engine.Publish(&s.forStore, events, s.whole)
 	if err == nil && len(receipts) != len(events) {
 		err = fmt.Errorf("%d receipts for %d events", len(receipts), len(events))
 	}
@@ -82,8 +83,8 @@ func (s *submission) locate(ref *refusal, err error) *refusal {
 }
 
 // ready returns the engine if it takes events.
-func (h *Handler) ready(ctx context.Context) (Engine, *refusal) {
-	engine, ref := h.open(ctx)
+func (h *Handler) ready(limited *deadline) (Engine, *refusal) {
+	engine, ref := h.await(limited)
 	if ref != nil {
 		return nil, ref
 	}
@@ -96,7 +97,10 @@ func (h *Handler) ready(ctx context.Context) (Engine, *refusal) {
 // open returns the engine, waiting for it: while a configuration is loaded, requests
 // arrive a moment before it is ready.
 func (h *Handler) open(ctx context.Context) (Engine, *refusal) {
-	limited := newDeadline(ctx, readyWait)
+	return h.await(newDeadline(ctx, readyWait))
+}
+
+func (h *Handler) await(limited *deadline) (Engine, *refusal) {
 	defer limited.end()
 	engine, err := h.engine(limited)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -15,26 +16,42 @@ import (
 	"github.com/caddyrelay/caddyrelay/relay/view"
 )
 
+// answers are buffers of answers that are being written.
+var answers = sync.Pool{New: func() any { return new(make([]byte, 0, 512)) }}
+
+// answerKept bounds a buffer that is kept for the next answer, in bytes.
+const answerKept = 16 << 10
+
 // answer writes 202. It is on the path of every event, so it is written by hand.
 func (s *submission) answer(w http.ResponseWriter, receipts []relay.Receipt) {
 	header := w.Header()
-	header.Set("Content-Type", "application/json")
+	// Of its own for each answer: handlers around this one may change values in place.
+	set := func(i int, field, value string) {
+		s.values[i] = value
+		header[field] = s.values[i : i+1 : i+1]
+	}
+	set(0, "Content-Type", "application/json")
 	if !s.batch {
-		header.Set("Location", pathEvents+"/"+receipts[0].ID)
+		set(1, "Location", pathEvents+"/"+receipts[0].ID)
 	}
 	if len(receipts) > 0 && !slices.ContainsFunc(receipts, func(r relay.Receipt) bool { return !r.Duplicate }) {
 		header.Set("Idempotency-Replayed", "true")
 	}
-	body := make([]byte, 0, 256*max(len(receipts), 1))
+	buffer := answers.Get().(*[]byte)
+	body := (*buffer)[:0]
 	if s.batch {
 		body = append(appendReceipts(append(body, `{"events":[`...), receipts), "]}\n"...)
 	} else {
 		body = append(appendReceipts(body, receipts), '\n')
 	}
-	header.Set("Content-Length", strconv.Itoa(len(body)))
+	set(2, "Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusAccepted)
 	// The connection is gone if this fails. The events are stored all the same.
 	_, _ = w.Write(body)
+	if cap(body) <= answerKept {
+		*buffer = body
+		answers.Put(buffer)
+	}
 }
 
 func appendReceipts(b []byte, receipts []relay.Receipt) []byte {

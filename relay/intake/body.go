@@ -21,6 +21,9 @@ const (
 	bodyRate  = 32 << 10
 )
 
+// answerSpare is how much longer a request may take than its event is waited for.
+const answerSpare = 2 * time.Second
+
 // readBody returns the whole body and leaves [http.NoBody] in its place. A sender that
 // only announces too much is refused before it is read. What is set aside for the body is
 // taken from held.
@@ -38,8 +41,9 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, s *submission
 		return nil, ref
 	}
 	connection, began := http.NewResponseController(w), time.Now()
+	until := began.Add(bodyPatience(max(int(r.ContentLength), cap(buf))))
 	// It fails only for a ResponseWriter that is none of net/http's or Caddy's.
-	_ = connection.SetReadDeadline(began.Add(bodyPatience(max(int(r.ContentLength), cap(buf)))))
+	_ = connection.SetReadDeadline(until)
 	for {
 		n, err := r.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
@@ -48,8 +52,11 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, s *submission
 		}
 		if err == io.EOF {
 			r.Body = http.NoBody
-			// Or else it ended the connection while the event is stored.
-			_ = connection.SetReadDeadline(time.Time{})
+			// Or else it could end the request while the event is stored. A body that came at
+			// once leaves time enough, and the next request has a deadline of its own.
+			if time.Until(until) < engineWait+answerSpare {
+				_ = connection.SetReadDeadline(time.Time{})
+			}
 			return buf[:len(buf):len(buf)], nil
 		}
 		if err != nil {

@@ -33,6 +33,15 @@ type submission struct {
 	whole *relay.Key
 	// lines has the line of each item of an NDJSON body.
 	lines []int
+
+	*errand
+}
+
+// errand is what every request needs beside what it says, made with its submission: waiting for
+// the engine, and for what that is asked, and the values of the answer's header.
+type errand struct {
+	forEngine, forStore deadline
+	values              [3]string
 }
 
 // format turns a submission into the events to be published. There is one for each
@@ -41,7 +50,12 @@ type format func(*Handler, *submission) ([]relay.Publication, *refusal)
 
 // begin reads all that can be known, and refused, before the body is.
 func (h *Handler) begin(r *http.Request, typ string) (*submission, format, *refusal) {
-	s := &submission{header: r.Header, typ: typ}
+	made := new(struct {
+		submission
+		errand errand
+	})
+	s := &made.submission
+	s.header, s.typ, s.errand = r.Header, typ, &made.errand
 	if typ != "" {
 		if err := relay.CheckType(typ); err != nil {
 			return nil, nil, wrongType(err, "in the path")

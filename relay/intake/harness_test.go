@@ -27,8 +27,9 @@ type fakeEngine struct {
 	fails     error // what Publish returns
 	inspect   func(id string) (*relay.Event, []relay.Delivery, error)
 	receipts  func([]relay.Receipt) []relay.Receipt
-	// publishing is called while events are published, if it is set.
+	// publishing is called while events are published, if it is set; ctx is the context then.
 	publishing func()
+	ctx        context.Context
 }
 
 type stored struct {
@@ -36,10 +37,11 @@ type stored struct {
 	receipts []relay.Receipt
 }
 
-func (f *fakeEngine) Publish(_ context.Context, events []relay.Publication, whole *relay.Key) ([]relay.Receipt, error) {
+func (f *fakeEngine) Publish(ctx context.Context, events []relay.Publication, whole *relay.Key) ([]relay.Receipt, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.publishing != nil {
+		f.ctx = ctx
 		f.publishing()
 	}
 	if f.fails != nil {

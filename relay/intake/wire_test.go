@@ -479,6 +479,34 @@ func TestDeadlineOfTheBodyEndsWithIt(t *testing.T) {
 	})
 }
 
+// However late a body came, waiting for its event ends neither request nor connection.
+func TestStoringTakesTheTimeThatItMay(t *testing.T) {
+	for _, late := range []time.Duration{0, bodyGrace - engineWait, bodyGrace - time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSetup(t)
+			s.engine.publishing = func() {
+				time.Sleep(engineWait)
+				if err := s.engine.ctx.Err(); err != nil {
+					t.Errorf("%s: %v", late, err)
+				}
+			}
+			conn := s.servePipes(t).send(post("/v1/events/a", ofJSON+"Content-Length: 1\n"))
+			_ = conn.SetDeadline(time.Time{})
+			for range 2 {
+				time.Sleep(late)
+				if _, err := io.WriteString(conn, "1"); err != nil {
+					t.Fatalf("%s: %v", late, err)
+				}
+				conn.want(http.StatusAccepted)
+				time.Sleep(2 * bodyGrace)
+				if _, err := io.WriteString(conn, post("/v1/events/a", ofJSON+"Content-Length: 1\n")); err != nil {
+					t.Fatalf("%s: the connection was not kept: %v", late, err)
+				}
+			}
+		})
+	}
+}
+
 // h2c returns a client that speaks HTTP/2 without TLS.
 func h2c(t *testing.T, w *wire) *http.Client {
 	protocols := new(http.Protocols)
