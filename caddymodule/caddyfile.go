@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -203,6 +204,12 @@ func (decl *declaration) place(err error) error {
 }
 
 func (p *optionParser) storage(args []string) error {
+	if len(args) > 0 && strings.Contains(args[0], "/") {
+		if strings.Contains(args[0], "://") {
+			return errors.New("storage: the name of the engine is missing; write: storage postgres {env.RELAY_POSTGRES_DSN}")
+		}
+		return fmt.Errorf("storage: the name of the engine is missing; for a directory write: storage badger %s", args[0])
+	}
 	raw, err := parseGuest(p.d, "storage", storageNamespace, "engine", args)
 	p.app.StorageRaw = raw
 	return err

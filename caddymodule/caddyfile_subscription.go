@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -124,6 +125,9 @@ func settingsWords(d *caddyfile.Dispenser, s *Settings, regionAt **caddyfile.Dis
 		"paused": {usage: `paused ["<reason>"]`, most: 1, blank: true, parse: func(args []string) error {
 			s.Paused = true
 			s.PausedReason = strings.Join(args, " ")
+			if slices.Contains([]string{"false", "off", "no", "0"}, strings.ToLower(s.PausedReason)) {
+				return fmt.Errorf("paused: the word pauses, whatever stands behind it; leave the line out to let deliveries go")
+			}
 			return nil
 		}},
 	}

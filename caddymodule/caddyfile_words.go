@@ -98,6 +98,8 @@ func (w word) line(d *caddyfile.Dispenser, name string) ([]string, error) {
 	switch {
 	case len(args) < w.least:
 		return nil, place(d, fmt.Errorf("%q lacks an argument; write: %s (%s)", name, w.usage, unsetHint))
+	case w.most == 0 && len(args) > 0:
+		return nil, place(d, fmt.Errorf("%q takes no argument; write: %s", name, w.usage))
 	case w.most >= 0 && len(args) > w.most:
 		// None of them is shown: any could be a secret.
 		return nil, place(d, fmt.Errorf("%q has %d arguments, but takes at most %d; write: %s (text with spaces stands in quotes)", name, len(args), w.most, w.usage))

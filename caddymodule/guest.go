@@ -43,7 +43,8 @@ func checkGuest(word, namespace, name string) error {
 	case name == "":
 		return fmt.Errorf("%s: a name must follow; known here: %s", word, strings.Join(known, ", "))
 	case !slices.Contains(known, name):
-		return fmt.Errorf("%s: unknown module %q%s", word, name, didYouMean(name, known))
+		// What stands there may be a URL with a password, whose word was forgotten.
+		return fmt.Errorf("%s: unknown module %q%s", word, shown(name), didYouMean(name, known))
 	}
 	return nil
 }

@@ -35,6 +35,9 @@ func (r *Region) proxyURLOf() (string, bool) {
 
 // parseProxy reads the line, and the block that another guest may have.
 func (r *Region) parseProxy(d *caddyfile.Dispenser, args []string) (err error) {
+	if len(args) > 0 && looksLikeURL(args[0]) {
+		return errors.New("network_proxy: the word url is missing before it; write: network_proxy url <url>")
+	}
 	if r.NetworkProxyRaw, err = parseGuest(d, "network_proxy", proxyNamespace, "from", args); err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/caddyrelay/caddyrelay/relay/payload"
 )
 
 // redacted stands in the place of what is not shown.
@@ -22,6 +24,9 @@ func parseRedaction(paths []string) (redaction, error) {
 	for _, p := range paths {
 		if p == "" || slices.Contains(strings.Split(p, "."), "") {
 			return nil, fmt.Errorf("redact: %q is no path into the data; write the names of members with dots between them, e.g. customer.email", p)
+		}
+		if _, err := payload.ParsePath(p); err != nil {
+			return nil, fmt.Errorf("redact: %w", err)
 		}
 		if above, _, found := strings.Cut(p, "*"); found {
 			return nil, fmt.Errorf("redact: %q: there is no \"*\" in these paths; a path hides all that stands below it, as %q would", p, strings.TrimSuffix(above, "."))

@@ -25,6 +25,32 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// A path of another language would be that of a member with a strange name, and lead nowhere in
+// silence: what was to be filtered or hidden would not be.
+func TestPathsOfOtherLanguagesAreRefused(t *testing.T) {
+	for path, want := range map[string]string{
+		"$": "JSONPath", "$.a": "JSONPath", "$[0]": "JSONPath", "/a/b": "JSON Pointer", "items[0].sku": "items.0.sku", "a[*]": "brackets",
+		`a["b.c"]`: "brackets", "a['b']": "brackets", "a[0][1]": "brackets", "[0]": "brackets", "a[-1]": "brackets",
+	} {
+		if _, err := ParsePath(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %s", path, err, want)
+		}
+	}
+	const body = `{"$":1,"/a":2,"a[0]":3,"$schema":4,"a/b":5,"x[y]":6}`
+	for path, want := range map[string]string{
+		`\$`: "1", `\/a`: "2", `a\[0]`: "3", "$schema": "4", "a/b": "5", "x[y]": "6",
+	} {
+		names, err := ParsePath(path)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if got, _ := Lookup([]byte(body), names); got != want {
+			t.Errorf("%s: %q, want %s", path, got, want)
+		}
+	}
+}
+
 func FuzzLookup(f *testing.F) {
 	f.Add("a.b", []byte(`{"a":{"b":"c"}}`))
 	f.Add("0.1", []byte(`[["x",1e2]]`))
