@@ -23,6 +23,7 @@ type clientPoster struct {
 	client *http.Client
 	signer *signature.Standard
 	event  []byte
+	events [][]byte // the same, alone
 }
 
 func newClientPoster(order *LoadOrder) (*clientPoster, error) {
@@ -31,14 +32,15 @@ func newClientPoster(order *LoadOrder) (*clientPoster, error) {
 		return nil, err
 	}
 	client := &http.Client{Timeout: answerPatience, Transport: clientTransport}
-	return &clientPoster{order: order, client: client, signer: signer, event: newBody(order.Size)}, nil
+	event := newBody(order.Size)
+	return &clientPoster{order: order, client: client, signer: signer, event: event, events: [][]byte{event}}, nil
 }
 
 // clientTransport is shared by the posters of a process, as a program would. None of
 // them shall wait for a new connection: Go keeps only two idle ones by default.
 var clientTransport = &http.Transport{MaxIdleConnsPerHost: maxPosters, DisableCompression: true}
 
-func (p *clientPoster) body() []byte { return p.event }
+func (p *clientPoster) bodies() [][]byte { return p.events }
 
 func (p *clientPoster) close() error {
 	p.client.CloseIdleConnections()
@@ -76,8 +78,9 @@ func (p *clientPoster) post(event uint64) error {
 // commitPoster commits each event by itself to a Badger that syncs, as the simplest
 // durable intake would.
 type commitPoster struct {
-	store *bdb.DB
-	event []byte
+	store  *bdb.DB
+	event  []byte
+	events [][]byte // the same, alone
 }
 
 func newCommitPoster(order *LoadOrder) (*commitPoster, error) {
@@ -87,10 +90,11 @@ func newCommitPoster(order *LoadOrder) (*commitPoster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a Badger: %w", err)
 	}
-	return &commitPoster{store: store, event: newBody(order.Size)}, nil
+	event := newBody(order.Size)
+	return &commitPoster{store: store, event: event, events: [][]byte{event}}, nil
 }
 
-func (p *commitPoster) body() []byte { return p.event }
+func (p *commitPoster) bodies() [][]byte { return p.events }
 
 func (p *commitPoster) close() error { return p.store.Close() }
 

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -70,7 +69,10 @@ func tryCaddy(ctx context.Context, o *options, s system, c site, folder string) 
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(path, "run", "--config", config, "--adapter", "caddyfile")
+	cmd, err := withSlowDisk(o.syncDelay, path, "run", "--config", config, "--adapter", "caddyfile")
+	if err != nil {
+		return nil, err
+	}
 	// Nothing of it may land in the user's own folders.
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)
 	if self {

@@ -7,10 +7,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
-	"time"
 )
 
 // Exit codes.
@@ -68,23 +69,77 @@ func Command(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 
-	progress := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-	report, err := measure(ctx, o, progress)
-	if err != nil {
+	if err := o.do(ctx, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", interrupted(ctx, err))
 		return exitFailed
 	}
-	report.print(os.Stdout)
-	if o.json != "" {
-		if err := report.writeJSON(o.json); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			return exitFailed
+	return exitOK
+}
+
+// do does what the options ask for.
+func (o *options) do(ctx context.Context, out io.Writer) error {
+	if len(o.files) > 0 {
+		return o.show(out)
+	}
+	progress := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+	if o.grow != nil {
+		g, err := measureGrowth(ctx, *o, progress)
+		if err != nil {
+			return err
+		}
+		g.print(out)
+		return errors.Join(o.keep(g), o.draw(g), worthless(g.Problems))
+	}
+	r, err := measure(ctx, *o, progress)
+	if err != nil {
+		return err
+	}
+	r.print(out)
+	return errors.Join(o.keep(r), worthless(r.Problems))
+}
+
+// keep writes what was measured to the file of -json, if there is one.
+func (o *options) keep(measured briefer) error {
+	switch {
+	case o.json == "":
+		return nil
+	case o.brief:
+		return writeJSON(o.json, measured.brief())
+	}
+	return writeJSON(o.json, measured)
+}
+
+// draw draws a growth into the folder of -plot, if there is one.
+func (o *options) draw(g *growth) error {
+	if o.plot == "" {
+		return nil
+	}
+	return g.draw(o.plot)
+}
+
+// show writes, or draws, what was measured before.
+func (o *options) show(out io.Writer) error {
+	f, err := readFigures(o.files)
+	if err != nil {
+		return err
+	}
+	for _, g := range f.growths {
+		if err := o.draw(g); err != nil {
+			return err
 		}
 	}
-	if len(report.Problems) > 0 {
-		return exitFailed
+	if o.report {
+		_, err = io.WriteString(out, f.markdown())
 	}
-	return exitOK
+	return err
+}
+
+// worthless is the error of figures that do not count; nil if they do.
+func worthless(problems []string) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return fmt.Errorf("these figures do not count: %s", strings.Join(problems, "; "))
 }
 
 func interrupted(ctx context.Context, err error) error {
@@ -92,58 +147,4 @@ func interrupted(ctx context.Context, err error) error {
 		return errors.New("interrupted; nothing is left behind")
 	}
 	return err
-}
-
-// Options are those of [Measure]. The zero value of each stands for its default.
-type Options struct {
-	// Rounds is how often the relay and reverse_proxy are measured, in turn. Default: 3
-	Rounds int
-	// Duration is that of each of these, after a warm-up of a second. Default: 8s
-	Duration time.Duration
-	// Posters are connections with one request under way each. Default: 64
-	Posters int
-	// Rate is in events a second; 0: as fast as answers come.
-	Rate float64
-	// Size is in bytes of each body. Default: 1024
-	Size int
-	// Directory is where the stores lie meanwhile; its disk counts. Default: the present one.
-	Directory string
-	// Program and Arguments start what calls [Act] first.
-	Program   string
-	Arguments []string
-	// Progress is told after each measurement.
-	Progress func(done, total int)
-}
-
-// Measure measures. The program itself is the Caddy that is measured.
-func Measure(ctx context.Context, from Options) (*Result, error) {
-	o := defaultOptions()
-	o.caddy, o.childProgram, o.childArguments = from.Program, from.Program, from.Arguments
-	o.rate = from.Rate
-	for _, field := range []struct {
-		to    *int
-		value int
-	}{{&o.rounds, from.Rounds}, {&o.posters, from.Posters}, {&o.size, from.Size}} {
-		if field.value != 0 {
-			*field.to = field.value
-		}
-	}
-	if from.Duration != 0 {
-		o.duration = from.Duration
-	}
-	if from.Directory != "" {
-		o.dir = from.Directory
-	}
-	if err := errors.Join(o.check(), o.choose("relay,proxy")); err != nil {
-		return nil, err
-	}
-	done, total := 0, o.rounds*len(o.systems)
-	report, err := measure(ctx, o, func(string, ...any) {
-		done++
-		from.Progress(min(done, total), total)
-	})
-	if err != nil {
-		return nil, interrupted(ctx, err)
-	}
-	return &Result{report}, nil
 }

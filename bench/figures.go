@@ -134,7 +134,7 @@ func (f *figures) count(m *measurement, w window, posted *Posted, arrivals []int
 	}
 	f.Accepted = float64(accepted) / w.length.Seconds()
 	f.Delivered = float64(delivered) / w.length.Seconds()
-	if m.s.backlog { // it was accepted before the window
+	if m.counted() > 0 { // by the time that this took, and not by the window
 		f.Accepted = float64(f.Events) / time.Duration(slices.Max(append(posted.Ends, posted.Start+1))-posted.Start).Seconds()
 	}
 	f.Accept, f.EndToEnd, f.AfterAnswer, f.Late = newLatency(accept), newLatency(endToEnd), newLatency(afterAnswer), newLatency(late)

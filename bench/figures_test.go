@@ -168,7 +168,7 @@ func TestPosterTakesAnswersApart(t *testing.T) {
 	}
 	defer p.close()
 	for number, want := range []string{"", "503", "", "Content-Length", "", ""} {
-		setEvent(p.body(), uint64(number))
+		setEvent(p.bodies()[0], uint64(number))
 		err := p.post(uint64(number))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("event %d: %v; want %q", number, err, want)

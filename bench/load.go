@@ -27,7 +27,9 @@ type LoadOrder struct {
 	Length time.Duration
 	// Events is how many are posted, if the length is enough; 0: as many as come.
 	Events uint64
-	Size   int
+	// Batch is how many of them a request carries; Events is a multiple of it.
+	Batch int
+	Size  int
 
 	Address string // host:port that is posted to
 	// Addresses are those of several relays, over which posters are spread; then each posts
@@ -51,9 +53,10 @@ type Posted struct {
 	FirstRefusal string
 }
 
-// poster posts one event at a time. The body is its own to change.
+// poster makes one request at a time. The bodies in it are its caller's to change; the event
+// is that of the first.
 type poster interface {
-	body() []byte
+	bodies() [][]byte
 	post(event uint64) error
 	close() error
 }
@@ -131,7 +134,8 @@ func (r *posting) unpaced(i int, p poster) {
 	if last == 0 {
 		last = math.MaxUint64
 	}
-	for event := uint64(i); event < last && now() < r.stop; event += uint64(r.order.Posters) {
+	each := uint64(len(p.bodies()))
+	for event := each * uint64(i); event < last && now() < r.stop; event += each * uint64(r.order.Posters) {
 		r.one(i, p, event)
 	}
 }
@@ -158,16 +162,23 @@ func dueAfter(event uint64, rate float64) int64 {
 // refusalPause keeps posters from spinning where nothing is accepted.
 const refusalPause = 10 * time.Millisecond
 
+// one makes one request.
 func (r *posting) one(i int, p poster, event uint64) {
-	setEvent(p.body(), event)
-	s := stamp{event: event, begin: now()}
+	bodies := p.bodies()
+	for k, body := range bodies {
+		setEvent(body, event+uint64(k))
+	}
+	s := stamp{begin: now()}
 	err := p.post(event)
 	if err == nil {
 		s.end = now()
 	}
-	r.stamps[i] = append(r.stamps[i], s)
+	for k := range bodies {
+		s.event = event + uint64(k)
+		r.stamps[i] = append(r.stamps[i], s)
+	}
 	if err != nil {
-		r.refused.Add(1)
+		r.refused.Add(int64(len(bodies)))
 		r.once.Do(func() { r.refusal = fmt.Sprintf("event %d: %v", event, err) })
 		time.Sleep(refusalPause)
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"debug/buildinfo"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -33,7 +34,7 @@ type machine struct {
 	// Load is the number of processes that ran or wanted to, in the last minute before.
 	Load float64 `json:"load_average"`
 
-	Directory  string `json:"directory"`
+	Directory  string `json:"directory,omitempty"`
 	Filesystem string `json:"filesystem"`
 	Device     string `json:"device"`
 	// Sync is what it costs to write 1 KiB to the end of a file and sync it.
@@ -82,6 +83,18 @@ func machineFacts(o *options, workdir string) (m machine, err error) {
 	m.Filesystem, m.Device = mountOf(m.Directory)
 	m.Sync, err = measureSync(workdir)
 	return m, err
+}
+
+// print writes the facts for people.
+func (m *machine) print(w io.Writer) {
+	const minute = "2006-01-02 15:04 UTC"
+	fmt.Fprintf(w, "%s · %d cores (%s), %d MiB · Linux %s · %s · load average before: %.2f\n",
+		m.Time.Format(minute), m.Cores, m.CPU, m.MemoryMiB, m.Kernel, m.Go, m.Load)
+	fmt.Fprintf(w, "Caddy: %s, built %s with %s\n", m.Caddy, m.CaddyBuilt.Format(minute), m.CaddyGo)
+	fmt.Fprintf(w, "store on %s (%s): 1 KiB and fdatasync p50 %.3f ms, p99 %.3f ms\n", m.Filesystem, m.Device, m.Sync.P50, m.Sync.P99)
+	if warning := m.warning(); warning != "" {
+		fmt.Fprintln(w, "WARNING:", warning)
+	}
 }
 
 // warning is what keeps the figures from saying anything about disks; empty if nothing.

@@ -23,7 +23,24 @@ type options struct {
 	fanout   int
 	others   int
 	backlog  int
-	steady   bool
+	// events is how many are posted, however long that takes; 0: as many as come within the
+	// duration. Some quantities of -grow set it.
+	events int
+	steady bool
+	// syncDelay is added to each sync of Caddy's.
+	syncDelay time.Duration
+	// grow is measured at these values; nil: nothing grows.
+	grow   *quantity
+	values []int
+	// label tells the measurements of a growth apart.
+	label string
+	// points are the options at each of them.
+	points []options
+	// files were measured before; nothing is measured then.
+	files    []string
+	report   bool
+	plot     string
+	brief    bool
 	tls      wire
 	systems  []system
 	caddy    string
@@ -56,7 +73,7 @@ func defaultOptions() options {
 
 func parseOptions(args []string) (options, error) {
 	o := defaultOptions()
-	names := ""
+	names, grow, values := "", "", ""
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&o.rounds, "rounds", o.rounds, "rounds; each measures every system once, every other one in reverse order")
 	flags.DurationVar(&o.duration, "duration", o.duration, "the measured window of each system in each round")
@@ -68,13 +85,19 @@ func parseOptions(args []string) (options, error) {
 	flags.IntVar(&o.others, "others", o.others, "further subscriptions, to which no event is delivered")
 	flags.IntVar(&o.backlog, "backlog", o.backlog, "post so many events while the subscription is paused; the window is then the time in which they are delivered")
 	flags.BoolVar(&o.steady, "steady", o.steady, "keep records for a minute and the store below "+steadyMaxSize+", and compare the end of the window with its beginning; meant for -duration 30m")
+	flags.DurationVar(&o.syncDelay, "sync-delay", 0, "make each sync of Caddy's take so much longer, as a slower disk would; takes strace")
 	flags.Var(&o.tls, "tls", "deliveries over TLS with this protocol, h1 or h2, connections kept (default: without TLS)")
+	flags.StringVar(&grow, "grow", "", "measure over a range of one quantity: "+QuantityNames())
+	flags.StringVar(&values, "values", "", "the values of -grow, by commas (default: five or six over the whole range)")
 	flags.StringVar(&names, "systems", "", "what is measured, by commas: "+systemNames()+" (default: what the mode compares)")
 	flags.StringVar(&o.caddy, "caddy", o.caddy, "Caddy built by ./xcaddy.sh; if it is missing or the value empty, this program is Caddy itself")
 	flags.StringVar(&o.dir, "dir", o.dir, "where the temporary folder with the stores is made; the disk counts")
 	flags.StringVar(&o.postgres, "postgres", "", "DSN of a database for relay-postgres, which makes a schema in it and removes that again")
 	flags.Var(&o.relays, "relays", "measure so many relays on the one database of -postgres, or several numbers by commas; posts are spread over them")
 	flags.StringVar(&o.json, "json", o.json, "also write everything to this file")
+	flags.BoolVar(&o.brief, "brief", false, "in the file of -json, only medians, without the rounds")
+	flags.StringVar(&o.plot, "plot", "", "draw growths into this folder: that of -grow, or those of the files that are given")
+	flags.BoolVar(&o.report, "report", false, "measure nothing: print Markdown of the files that are given, which -json has written")
 	flags.StringVar(&o.profile, "profile", o.profile, "write pprof profiles of each Caddy to <this>-<system>.<kind>.pprof, during the first round")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -82,13 +105,66 @@ func parseOptions(args []string) (options, error) {
 		}
 		return o, errors.New("see -help")
 	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("%q is one argument too many; see -help", flags.Arg(0))
-	}
-	if err := o.check(); err != nil {
+	o.files = flags.Args()
+	if err := errors.Join(o.checkFiles(grow), o.check()); err != nil {
 		return o, err
 	}
+	switch {
+	case grow != "":
+		return o, o.growOver(grow, values, names)
+	case values != "":
+		return o, errValues
+	}
 	return o, o.choose(names)
+}
+
+var errValues = errors.New("-values are those of -grow; give both")
+
+// checkFiles judges what is said of files that were measured before.
+func (o *options) checkFiles(grow string) error {
+	switch given := len(o.files) > 0; {
+	case given && !o.report && o.plot == "":
+		return fmt.Errorf("%q is one argument too many; see -help", o.files[0])
+	case o.report && !given:
+		return errors.New("-report takes files that -json has written")
+	case o.plot != "" && !given && grow == "":
+		return errors.New("-plot draws growths: give -grow, or files that -grow and -json have written")
+	case given && (grow != "" || o.json != ""):
+		return errors.New("files are shown, and nothing is measured: leave out -grow and -json")
+	case o.brief && o.json == "":
+		return errors.New("-brief is about the file of -json")
+	case o.profile != "" && grow != "":
+		return errors.New("-profile and -grow do not go together")
+	}
+	if info, err := os.Stat(o.plot); o.plot != "" && (err != nil || !info.IsDir()) {
+		return fmt.Errorf("-plot: %s is no folder", o.plot)
+	}
+	return nil
+}
+
+// growOver sets the values of a quantity, and what is measured at each.
+func (o *options) growOver(name, values, systems string) (err error) {
+	if o.grow, err = quantityNamed(name); err != nil {
+		return fmt.Errorf("-grow: %w", err)
+	}
+	if o.values = o.grow.values; values != "" {
+		if o.values, err = parseValues(values); err != nil {
+			return fmt.Errorf("-values: %w", err)
+		}
+	}
+	if systems == "" {
+		systems = o.grow.systems
+	}
+	for _, value := range o.values {
+		at := *o
+		at.label = fmt.Sprintf("%s %s, ", name, o.grow.write(float64(value)))
+		o.grow.set(&at, value)
+		if err := errors.Join(at.check(), at.choose(systems)); err != nil {
+			return fmt.Errorf("-grow %s at %d: %w", name, value, err)
+		}
+		o.points = append(o.points, at)
+	}
+	return nil
 }
 
 func (o *options) check() error {
@@ -107,6 +183,8 @@ func (o *options) check() error {
 		return errors.New("-rate must be positive, or 0 for no pacing")
 	case o.others < 0 || o.others > maxOthers:
 		return fmt.Errorf("-others must be from 0 to %d", maxOthers)
+	case o.syncDelay < 0 || o.syncDelay > maxSyncDelay:
+		return fmt.Errorf("-sync-delay must be from 0s to %s", maxSyncDelay)
 	case o.backlog < 0 || o.backlog > maxBacklog:
 		return fmt.Errorf("-backlog must be from 0 to %d", maxBacklog)
 	}

@@ -62,6 +62,18 @@ func TestOptionsAreJudgedBeforeAnythingIsStarted(t *testing.T) {
 		"-steady -fanout 2":         "do not go together",
 		"-systems client -tls h1":   "does not speak TLS",
 		"now":                       `"now"`,
+		"-grow weather":             "none of subscriptions, fanout",
+		"-grow size -values 9":      "-grow size at 9: -size must be",
+		"-grow size -values 1k":     `"1k"`,
+		"-grow fanout -rate 5":      "do not go together",
+		"-grow size -profile p":     "do not go together",
+		"-values 1,2":               "give both",
+		"-plot .":                   "give -grow, or files",
+		"-plot /none -grow size":    "/none is no folder",
+		"-report":                   "takes files",
+		"-report -grow size a.json": "leave out",
+		"-brief":                    "-json",
+		"-sync-delay 2s":            "-sync-delay",
 		"-unknown":                  "-help",
 		"-systems relay -rounds no": "-help",
 	}
@@ -83,6 +95,7 @@ func TestModesCompareWhatTheyAreAbout(t *testing.T) {
 		"-steady":                "relay",
 		"-tls h2":                "relay proxy",
 		"-systems client,commit": "client commit",
+		"-report some.json":      "relay proxy relay-defaults proxy-defaults", // but measures nothing
 	}
 	for args, want := range tests {
 		o, err := parseOptions(strings.Fields(args))

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -21,8 +22,8 @@ const eventType = "bench.posted"
 // net/http would cost several times as much, on the cores that are measured.
 type rawPoster struct {
 	order   *LoadOrder
-	request []byte // head and body
-	event   []byte // the body in it
+	request []byte   // head and body
+	events  [][]byte // the bodies in it
 	conn    net.Conn
 	answers *bufio.Reader
 }
@@ -31,14 +32,26 @@ type rawPoster struct {
 const answerPatience = 30 * time.Second
 
 func newRawPoster(order *LoadOrder) (*rawPoster, error) {
-	head := fmt.Sprintf("POST /v1/events/%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
-		cmp.Or(order.Type, eventType), order.Address, order.Size)
-	request := append([]byte(head), newBody(order.Size)...)
-	p := &rawPoster{order: order, request: request, event: request[len(head):]}
+	path, media, before, after := "/v1/events/"+cmp.Or(order.Type, eventType), "application/json", "", ""
+	if order.Batch > 1 {
+		path, media, before, after = "/v1/events", "application/x-ndjson", `{"type":"`+cmp.Or(order.Type, eventType)+`","data":`, "}\n"
+	}
+	n := max(order.Batch, 1)
+	length := n * (len(before) + order.Size + len(after))
+	request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", path, order.Address, media, length)
+	request = slices.Grow(request, length) // the bodies stay where they are
+	p := &rawPoster{order: order}
+	for range n {
+		request = append(request, before...)
+		request = append(request, newBody(order.Size)...)
+		p.events = append(p.events, request[len(request)-order.Size:])
+		request = append(request, after...)
+	}
+	p.request = request
 	return p, p.connect()
 }
 
-func (p *rawPoster) body() []byte { return p.event }
+func (p *rawPoster) bodies() [][]byte { return p.events }
 
 func (p *rawPoster) close() error {
 	if p.conn == nil {
@@ -61,7 +74,7 @@ func (p *rawPoster) connect() error {
 	return nil
 }
 
-// post sends the event once; nothing is tried again, so that no event is sent twice.
+// post sends the events once; nothing is tried again, so that no event is sent twice.
 // After an error the next one opens a connection.
 func (p *rawPoster) post(uint64) error {
 	if p.conn == nil {

@@ -221,13 +221,11 @@ func (f *figures) share(w window, posted *Posted, arrivals []int64, posters int,
 
 // relayRatios compare each number of relays with the first.
 func relayRatios(counts relayCounts) (all []*ratio) {
-	delivered := func(f *figures) float64 { return f.Delivered }
-	cpu := func(f *figures) float64 { return f.CPU + f.ServerCPU }
 	names := strings.Split(counts.systems(), ",")
 	for _, name := range names[1:] {
 		all = append(all,
-			&ratio{Figure: "delivered/s", System: name, To: names[0], value: delivered, toValue: delivered},
-			&ratio{Figure: "CPU per event, server included", System: name, To: names[0], value: cpu, toValue: cpu})
+			newRatio(name, names[0], "delivered_per_second", "delivered/s", ""),
+			newRatio(name, names[0], "all_cpu_us_per_event", "CPU per event, server included", ""))
 	}
 	return all
 }

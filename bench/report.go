@@ -3,13 +3,11 @@
 package bench
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 	"unicode/utf8"
 )
 
@@ -17,35 +15,41 @@ import (
 type report struct {
 	Machine machine    `json:"machine"`
 	Options facts      `json:"options"`
-	Runs    []*figures `json:"runs"`
+	Runs    []*figures `json:"runs,omitempty"`
 	Medians []summary  `json:"medians"`
 	Ratios  []*ratio   `json:"ratios"`
 	// Problems are why the run has failed; none if it has not.
 	Problems []string `json:"problems"`
 
 	columns []column
+	// file that it was read from, if it was.
+	file string
 }
 
 // facts are the options as JSON shows them.
 type facts struct {
-	Rounds   int      `json:"rounds"`
-	Duration string   `json:"duration"`
-	Warmup   string   `json:"warmup"`
-	Posters  int      `json:"posters"`
-	Size     int      `json:"size"`
-	Rate     float64  `json:"rate"`
-	Fanout   int      `json:"fanout"`
-	Others   int      `json:"others,omitempty"`
-	Backlog  int      `json:"backlog,omitempty"`
-	TLS      wire     `json:"tls,omitempty"`
-	Systems  []string `json:"systems"`
+	Rounds   int     `json:"rounds"`
+	Duration string  `json:"duration"`
+	Warmup   string  `json:"warmup"`
+	Posters  int     `json:"posters"`
+	Size     int     `json:"size"`
+	Rate     float64 `json:"rate"`
+	Fanout   int     `json:"fanout"`
+	Others   int     `json:"others,omitempty"`
+	Backlog  int     `json:"backlog,omitempty"`
+	Events   int     `json:"events,omitempty"`
+	Steady   bool    `json:"steady,omitempty"`
+	TLS      wire    `json:"tls,omitempty"`
+	// SyncDelay was added to each sync of Caddy's.
+	SyncDelay time.Duration `json:"sync_delay_ns,omitempty"`
+	Systems   []string      `json:"systems"`
 }
 
 func (o *options) facts() facts {
 	f := facts{
 		Rounds: o.rounds, Duration: o.duration.String(), Warmup: o.warmup.String(),
 		Posters: o.posters, Size: o.size, Rate: o.rate, Fanout: o.fanout,
-		Others: o.others, Backlog: o.backlog, TLS: o.tls,
+		Others: o.others, Backlog: o.backlog, Events: o.events, Steady: o.steady, TLS: o.tls, SyncDelay: o.syncDelay,
 	}
 	for _, s := range o.systems {
 		f.Systems = append(f.Systems, s.name)
@@ -78,10 +82,7 @@ func (r *report) print(w io.Writer) {
 
 func (r *report) printMachine(w io.Writer) {
 	m, o := &r.Machine, &r.Options
-	fmt.Fprintf(w, "%s · %d cores (%s), %d MiB · Linux %s · %s\n",
-		m.Time.Format("2006-01-02 15:04 UTC"), m.Cores, m.CPU, m.MemoryMiB, m.Kernel, m.Go)
-	fmt.Fprintf(w, "Caddy: %s, built %s with %s\n", m.Caddy, m.CaddyBuilt.Format("2006-01-02 15:04 UTC"), m.CaddyGo)
-	fmt.Fprintf(w, "store on %s (%s): 1 KiB and fdatasync p50 %.3f ms, p99 %.3f ms\n", m.Filesystem, m.Device, m.Sync.P50, m.Sync.P99)
+	m.print(w)
 	fmt.Fprintf(w, "%d rounds of %s after %s, %d posters, %d bytes, fan-out %d", o.Rounds, o.Duration, o.Warmup, o.Posters, o.Size, o.Fanout)
 	if o.Rate > 0 {
 		fmt.Fprintf(w, ", %g events/s by the clock", o.Rate)
@@ -92,13 +93,13 @@ func (r *report) printMachine(w io.Writer) {
 	if o.Backlog > 0 {
 		fmt.Fprintf(w, ", a backlog of %d", o.Backlog)
 	}
+	if o.SyncDelay > 0 {
+		fmt.Fprintf(w, ", each sync %s longer", o.SyncDelay)
+	}
 	if o.TLS != wirePlain {
 		fmt.Fprintf(w, ", to the sink over TLS with %s", o.TLS)
 	}
-	fmt.Fprintf(w, " · load average before: %.2f\n", m.Load)
-	if warning := m.warning(); warning != "" {
-		fmt.Fprintln(w, "WARNING:", warning)
-	}
+	fmt.Fprintln(w)
 }
 
 // printRuns writes the table: the rounds of each system, then its medians with the
@@ -159,25 +160,6 @@ func (r *report) printRatios(w io.Writer) {
 		fmt.Fprintf(t, "%s\t%s ÷ %s\t%.2f\t%.2f–%.2f\t%s\n", ratio.Figure, ratio.System, ratio.To, ratio.Median, ratio.Min, ratio.Max, ratio.Goal)
 	}
 	_ = t.Flush() // as with every other line of it
-}
-
-// writeJSON writes the report for programs.
-func (r *report) writeJSON(path string) error {
-	var out bytes.Buffer
-	err := r.encode(&out)
-	if err == nil {
-		err = os.WriteFile(path, out.Bytes(), 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("writing the JSON: %w", err)
-	}
-	return nil
-}
-
-func (r *report) encode(w io.Writer) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
 }
 
 // grid is a table with its numbers to the right. A nil line is an empty one.

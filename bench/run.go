@@ -98,8 +98,11 @@ func run(ctx context.Context, o *options, s system, round int, workdir string) (
 			order.Addresses = append(order.Addresses, p.address)
 		}
 	}
-	if s.backlog {
-		order.Events, order.Length = uint64(o.backlog), backlogPatience
+	if n := m.counted(); n > 0 {
+		order.Events, order.Length = uint64(n), backlogPatience
+	}
+	if s.backlog { // how it comes to be is not what is measured
+		order.Batch = batchOf(o.backlog, o.size)
 	}
 	if s.kind == kindCommit {
 		order.Posters = 1 // one goroutine, that is what it is compared for
@@ -123,6 +126,14 @@ type measurement struct {
 	// further are the relays beside caddy, server their database; where there are.
 	further []*caddyProcess
 	server  *server
+}
+
+// counted is how many events are posted; 0: as many as come in time.
+func (m *measurement) counted() int {
+	if m.s.backlog {
+		return m.o.backlog
+	}
+	return m.o.events
 }
 
 // measure puts the load on and returns what came of it.
@@ -185,8 +196,12 @@ func (m *measurement) measure(ctx context.Context) (*figures, error) {
 		f.LoggedError, f.LoggedErrors = m.caddy.stderr.errors()
 	}
 	w := window{from: posted.Start + int64(m.o.warmup), length: m.o.duration}
-	if m.s.backlog {
-		w = window{from: resumed, length: time.Duration(slices.Max(append(arrivals, resumed+1)) - resumed)}
+	if m.counted() > 0 { // until the last delivery
+		w.from = posted.Start
+		if m.s.backlog {
+			w.from = resumed
+		}
+		w.length = time.Duration(slices.Max(append(arrivals, w.from)) + 1 - w.from)
 	}
 	f.count(m, w, &posted, arrivals, &seen)
 	f.spend(before, after)
@@ -211,7 +226,7 @@ func (m *measurement) drain(ctx context.Context, posted *Posted) error {
 		}
 	}
 	patience := drainPatience
-	if m.s.backlog {
+	if m.counted() > 0 {
 		patience = backlogPatience
 	}
 	for until := time.Now().Add(patience); ; {

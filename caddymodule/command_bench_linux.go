@@ -18,15 +18,18 @@ func benchCommand() *cobra.Command {
 	o := bench.Options{}
 	var duration string
 	cmd := &cobra.Command{
-		Use:   "bench [--duration <duration>] [--rounds <n>] [--rate <events a second>] [--dir <directory>]",
+		Use:   "bench [--duration <duration>] [--rounds <n>] [--rate <events a second>] [--grow <quantity>] [--dir <directory>]",
 		Short: "Measure the relay on this machine, beside reverse_proxy",
 		Long: `Starts this Caddy with a store of its own, a load and a receiver, all of them on this machine,
 and measures what the relay accepts, stores, signs and delivers, and what reverse_proxy
 does, which stores nothing, with the same requests. What runs already is not touched, but
 shares the cores. The disk under --dir counts: let it be that of the store. Nothing is left
-behind. With --rate events come by the clock, which tells how long deliveries take.`,
+behind. With --rate events come by the clock, which tells how long deliveries take. With --grow
+one quantity grows, and all else stays: ` + bench.QuantityNames() + `;
+--plot draws that.`,
 		Example: `  caddy relay bench --dir /var/lib/caddy
-  caddy relay bench --rate 100 --duration 30s`,
+  caddy relay bench --rate 100 --duration 30s
+  caddy relay bench --grow size --values 1000,100000 --plot .`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			bench.Act(nil) // where this is a child of a benchmark, it does not return
@@ -65,6 +68,9 @@ behind. With --rate events come by the clock, which tells how long deliveries ta
 	flags.IntVar(&o.Posters, "posters", 64, "connections that post, each the next event when the last is answered")
 	flags.IntVar(&o.Size, "size", 1024, "bytes of each event")
 	flags.Float64Var(&o.Rate, "rate", 0, "events a second, by the clock; default: as fast as they are answered")
+	flags.StringVar(&o.Grow, "grow", "", "measure over a range of one quantity: "+bench.QuantityNames())
+	flags.StringVar(&o.Values, "values", "", "the values of --grow, by commas; default: five or six over the whole range")
+	flags.StringVar(&o.Pictures, "plot", "", "draw what --grow measures into this folder, as SVG for light and dark pages")
 	flags.StringVar(&o.Directory, "dir", ".", "where the stores lie meanwhile")
 	return cmd
 }

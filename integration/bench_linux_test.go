@@ -35,6 +35,13 @@ func TestBenchMeasuresBothAndLeavesNothing(t *testing.T) {
 		t.Errorf("%v: %s", err, r)
 	}
 	wantNothing()
+	r = c.caddy("relay", "bench", "--grow", "size", "--values", "300", "--duration", "200ms", "--posters", "2", "--dir", c.path("tmp"), "--plot", c.path("."))
+	wantOutput(t, r, "bytes of an event", "300 B")
+	if svg, err := os.ReadFile(c.path("grow-size-dark.svg")); err != nil || !strings.Contains(string(svg), "reverse_proxy") {
+		t.Errorf("nothing is drawn: %v", err)
+	}
+	wantNothing()
+	wantFailure(t, c.caddy("relay", "bench", "--grow", "weather"), "subscriptions, fanout, size")
 	wantFailure(t, c.caddy("relay", "bench", "--duration", "soon"), "for example 8s")
 	wantFailure(t, c.caddy("relay", "bench", "--dir", c.path("none")), "no such file")
 }
