@@ -27,7 +27,8 @@ type choosing struct {
 	*receiver
 	connections atomic.Int64
 	protocols   atomic.Pointer[[]string]
-	spoken      chan string // of each request
+	spoken      chan string                   // of each request
+	hold        atomic.Pointer[chan struct{}] // makes an answer wait; nil: none does
 }
 
 func newChoosing(t *testing.T, protocols ...string) *choosing {
@@ -44,7 +45,11 @@ func newChoosing(t *testing.T, protocols ...string) *choosing {
 		}
 	}, func(w http.ResponseWriter, req *http.Request) {
 		io.Copy(io.Discard, req.Body)
+		hold := c.hold.Load()
 		c.spoken <- req.Proto
+		if hold != nil {
+			<-*hold
+		}
 		ok(w, req)
 	})
 	return c
@@ -111,6 +116,33 @@ func TestTheFirstConnectionIsUsedWhateverIsChosen(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Who comes while the first request waits for its answer needs no connection of its own.
+func TestASlowAnswerByHTTP2HoldsNobodyUp(t *testing.T) {
+	c := newChoosing(t, "h2")
+	client := c.client(t)
+	hold := make(chan struct{})
+	c.hold.Store(&hold)
+	first := make(chan error)
+	go func() {
+		_, _, err := send(t, client, c.URL, "data")
+		first <- err
+	}()
+	<-c.spoken // it has come
+	c.hold.Store(nil)
+	for range 3 {
+		if proto, _, err := send(t, client, c.URL, "data"); err != nil || proto != "HTTP/2.0" {
+			t.Errorf("%s, %v", proto, err)
+		}
+	}
+	close(hold)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	if n := c.connections.Load(); n != 1 {
+		t.Errorf("%d connections", n)
 	}
 }
 

@@ -83,12 +83,16 @@ func (p *pool) speaksHTTP2(host string) bool {
 	return ok
 }
 
-// note keeps in mind what the host of a request by net/http speaks. resp may be nil.
+// note learns from the answer to a request that net/http made. resp may be nil.
 func (p *pool) note(req *http.Request, resp *http.Response) {
 	if resp == nil || req.URL.Scheme != "https" {
 		return
 	}
-	host, http2 := req.URL.Host, resp.ProtoMajor == 2
+	p.learn(req.URL.Host, resp.ProtoMajor == 2)
+}
+
+// learn keeps in mind what a host speaks.
+func (p *pool) learn(host string, http2 bool) {
 	if p.speaksHTTP2(host) == http2 {
 		return
 	}
@@ -111,6 +115,7 @@ func (p *pool) roundTrip(req *http.Request) (*http.Response, error) {
 		if !ok {
 			return resp, err
 		}
+		p.learn(req.URL.Host, true) // now: the answer may take long
 		defer found.closeUnused()
 		if req, err = rewound(req); err != nil {
 			return nil, err
@@ -130,6 +135,7 @@ func (p *pool) send(ctx context.Context, deadline time.Time, req *http.Request) 
 		if !ok {
 			return resp, conn, err
 		}
+		p.learn(req.URL.Host, true) // now: the answer may take long
 		defer found.closeUnused()
 		if req, err = rewound(req); err != nil {
 			return nil, nil, err
