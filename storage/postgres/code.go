@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -24,4 +25,11 @@ func isCode(err error, codes ...string) bool {
 func isFenced(err error) bool {
 	server, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && server.Code == "23514" && server.ConstraintName == "fenced"
+}
+
+// isRepeated reports whether a write was refused since an attempt is there already: of a
+// commit whose answer was lost, or by another relay.
+func isRepeated(err error) bool {
+	server, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && server.Code == "23505" && strings.HasPrefix(server.TableName, "attempts")
 }

@@ -45,6 +45,8 @@ type group struct {
 	further []statement
 	// hint: other members are to look at it.
 	hint bool
+	// again: some attempts may be in the database already.
+	again bool
 }
 
 type statement struct {
@@ -256,7 +258,11 @@ func (g *group) queueAttempts(b *pgx.Batch) error {
 		b.Queue(deleteAttempts, goneSeqs, goneSubs, goneNumbers)
 	}
 	if len(seqs) > 0 {
-		b.Queue(putAttempts, seqs, subs, numbers, records, excerpts)
+		put := insertAttempts
+		if g.again {
+			put = insertAttempts + replaceAttempts
+		}
+		b.Queue(put, seqs, subs, numbers, records, excerpts)
 	}
 	return nil
 }
@@ -300,11 +306,13 @@ const (
 	deleteAttempts = `delete from attempts a
 		using unnest($1::bigint[], $2::integer[], $3::integer[]) as gone (seq, subscription, number)
 		where a.seq = gone.seq and a.subscription = gone.subscription and a.number = gone.number`
-	putAttempts = `insert into attempts (seq, subscription, number, record, excerpt)
+	insertAttempts = `insert into attempts (seq, subscription, number, record, excerpt)
 		select a.seq, a.subscription, a.number, a.record::json, a.excerpt
 		from unnest($1::bigint[], $2::integer[], $3::integer[], $4::text[], $5::bytea[])
-		as a (seq, subscription, number, record, excerpt)
-		on conflict (seq, subscription, number) do update
+		as a (seq, subscription, number, record, excerpt)`
+	// replaceAttempts is for what may be there, which is found out first otherwise: to insert
+	// with it costs the server twice as much.
+	replaceAttempts = ` on conflict (seq, subscription, number) do update
 		set record = excluded.record, excerpt = excluded.excerpt`
 )
 

@@ -93,3 +93,46 @@ func openHarness(t *testing.T) storagetest.Harness {
 		},
 	}
 }
+
+// TestRepeatedOutcomes: a commit whose answer was lost is made again, with more in it. What is
+// there already is replaced, by who is alone and by one of several.
+func TestRepeatedOutcomes(t *testing.T) {
+	for _, several := range []bool{false, true} {
+		o := options(t)
+		o.Shared = several
+		s := openWith(t, o)
+		if several {
+			openWith(t, o)
+		}
+		var events []*relay.Event
+		for range 3 {
+			if _, err := s.Append(t.Context(), one("1", "crm"), func(all []*relay.Event) { events = append(events, all...) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		commit := func(status int, numbers ...int) {
+			t.Helper()
+			u := relay.Update{Progress: relay.Progress{Subscription: "crm", Low: 3}}
+			for _, e := range events {
+				for _, n := range numbers {
+					u.Attempts = append(u.Attempts, relay.AttemptRecord{Seq: e.Seq, Attempt: relay.Attempt{Number: n, Status: status}})
+				}
+			}
+			if err := s.Commit(t.Context(), []relay.Update{u}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		commit(500, 1)
+		commit(503, 1, 2)
+		commit(200, 3)
+		for _, e := range events {
+			all, err := s.Attempts(t.Context(), e.Seq, "crm")
+			if err != nil || len(all) != 3 || all[0].Status != 503 || all[1].Status != 503 || all[2].Status != 200 {
+				t.Errorf("several %v: %+v, %v", several, all, err)
+			}
+		}
+		if err := s.Err(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -25,7 +25,7 @@ var errAgain = errors.New("the group has to be planned again")
 // write plans the first of these requests, as many as make a group, and commits it. It
 // returns how many these were.
 func (c *committer) write(ctx context.Context, requests []request) (n int, err error) {
-	for try := 1; ; try++ {
+	for try, repeated := 1, false; ; try++ {
 		n, err = c.writeOnce(ctx, requests)
 		if err == nil || c.broken != nil {
 			return n, err
@@ -39,6 +39,8 @@ func (c *committer) write(ctx context.Context, requests []request) (n int, err e
 		}
 		c.undo()
 		c.forget()
+		repeated = repeated || isRepeated(err)
+		c.group.again = repeated
 	}
 }
 
@@ -46,7 +48,7 @@ func (c *committer) write(ctx context.Context, requests []request) (n int, err e
 // that a group may be planned anew, and prepares that.
 func (c *committer) repeatable(ctx context.Context, err error) (bool, error) {
 	switch {
-	case isFenced(err), errors.Is(err, errGone), errors.Is(err, errAgain), isCode(err, "40001", "40P01", "55P03"):
+	case isFenced(err), isRepeated(err), errors.Is(err, errGone), errors.Is(err, errAgain), isCode(err, "40001", "40P01", "55P03"):
 	default:
 		return false, nil
 	}
