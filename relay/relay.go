@@ -88,6 +88,7 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 	r.publisher = newPublisher(r)
 	if s, ok := store.(Shared); ok {
 		r.member = newMember(r, s)
+		r.wall.shared = true
 	}
 	r.attempts, r.cut = context.WithCancelCause(context.Background())
 	for p, err := range store.Progress(ctx) {

@@ -179,6 +179,22 @@ func TestClockIsSetWhileDeliveriesWait(t *testing.T) {
 	})
 }
 
+// Records of a store that several relays share are those of several clocks: a step of one moves none.
+func TestClockOfOneOfSeveralMovesNothing(t *testing.T) {
+	runFleet(t, 2, func(f *fleet) {
+		n := f.nodes[0]
+		var set atomic.Int64
+		relay.SetClock(n.engine, func(now time.Time) time.Time { return now.Add(time.Duration(set.Load())).Round(0) })
+		before := time.Now()
+		n.wait(2 * time.Minute)
+		set.Store(int64(24 * time.Hour))
+		n.wait(2 * time.Minute)
+		if got := relay.WaitingSince(n.engine, before); !got.Equal(before.Truncate(time.Millisecond)) {
+			t.Errorf("%v became %v", before, got)
+		}
+	})
+}
+
 // What is read of a store comes nearer by the time that passes, and not by the clock.
 func TestTimesOfRecordsTick(t *testing.T) {
 	now := time.Now()
