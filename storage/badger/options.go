@@ -57,7 +57,8 @@ func (o *Options) step(what string) {
 const (
 	memTableSize   = 16 << 20
 	valueThreshold = 1 << 20
-	tableSize      = 4 << 20
+	tableSize      = 16 << 20
+	firstLevelSize = 32 << 20
 )
 
 // badgerOptions are chosen for what was measured, not by Badger's defaults.
@@ -78,12 +79,15 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		// Small memtables and caches: the relay lives inside a web server.
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
-		// Badger keeps up to eight buffers in which tables are built, and each of them is soon
-		// as large as the largest table needs: what a memtable becomes takes 24 MiB like this,
-		// and 68 where Badger compresses. Tables of all levels have one size, and meet few of
-		// the next level, so that few are built at once.
+		// Badger keeps up to eight buffers in which tables are built, each of which begins with
+		// twice the size of a table, and soon has room for the largest one, which is what a
+		// memtable becomes: 20 MiB, and more where Badger compresses. It is the number of
+		// those that are built at once that counts: large tables of one size on all levels, and
+		// few levels, of which the first has two of them, need few. A merge into up to three
+		// tables is not split into parts that go on beside each other.
 		WithCompression(options.None).
 		WithBaseTableSize(tableSize).
+		WithBaseLevelSize(firstLevelSize).
 		WithLevelSizeMultiplier(4).
 		WithBlockCacheSize(16 << 20).
 		WithIndexCacheSize(32 << 20).

@@ -8,12 +8,15 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
 // reopenEnv makes the test binary open the store and an engine in the directory that it
@@ -176,4 +179,95 @@ func reopenExceptions(b *testing.B, due time.Duration) {
 	b.ReportMetric(laterTotal, "MiB-RSS-later")
 	b.ReportMetric(laterAnon, "MiB-anon-later")
 	b.ReportMetric(tried, "attempts")
+}
+
+// backlogEnv makes the test binary fill a store in the directory that it names and drain it, and
+// say how much memory that took at most.
+const backlogEnv = "CADDYRELAY_TEST_BACKLOG"
+
+func backlogChild(dir string) {
+	fail := func(err error) {
+		if err != nil {
+			fmt.Println("error", err)
+			os.Exit(2)
+		}
+	}
+	s, err := Open(dir, Options{})
+	fail(err)
+	most := func(work func()) (anon float64) {
+		stop := make(chan struct{})
+		var watch sync.WaitGroup
+		watch.Go(func() {
+			for ticker := time.Tick(20 * time.Millisecond); ; {
+				select {
+				case <-ticker:
+					_, now := memory(fail)
+					anon = max(anon, now)
+				case <-stop:
+					return
+				}
+			}
+		})
+		work()
+		close(stop)
+		watch.Wait()
+		return anon
+	}
+	data := halfCompressible(1024)
+	var left atomic.Int64
+	left.Store(int64(entries()))
+	filling := most(func() {
+		var wait sync.WaitGroup
+		for range 64 {
+			wait.Go(func() {
+				for left.Add(-1) >= 0 {
+					_, err := s.Append(background, relay.Batch{Items: []relay.Item{{
+						Event:   &relay.Event{Type: "order.paid", ContentType: "application/json", Data: slices.Clone(data)},
+						Targets: storagetest.Targets("crm"),
+					}}}, nil)
+					fail(err)
+				}
+			})
+		}
+		wait.Wait()
+	})
+	draining := most(func() { fail(drainPages(s, "crm")) })
+	fmt.Println("most", filling, draining)
+	fail(s.Close())
+}
+
+// drainPages reads a log and commits the outcomes of each page, as a lane does.
+func drainPages(s *Store, name string) error {
+	for after := uint64(0); ; {
+		entries, err := s.Read(background, name, after, 256, 512<<10)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		after = entries[len(entries)-1].Pos
+		u := relay.Update{Progress: relay.Progress{Subscription: name, Low: after}}
+		for _, e := range entries {
+			u.Attempts = append(u.Attempts, relay.AttemptRecord{Seq: e.Event.Seq, Attempt: relay.Attempt{
+				Number: 1, At: time.Now(), Status: 200, Local: "192.0.2.10:37408", Remote: "198.51.100.7:443",
+			}})
+		}
+		if err := s.Commit(background, []relay.Update{u}); err != nil {
+			return err
+		}
+	}
+}
+
+// BenchmarkBacklogMemory fills a store and drains it, in a process of its own. The metrics are the
+// most memory that was no file, in MiB.
+func BenchmarkBacklogMemory(b *testing.B) {
+	var filling, draining float64
+	for b.Loop() {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), backlogEnv+"="+b.TempDir())
+		out, err := cmd.CombinedOutput()
+		if _, scanErr := fmt.Sscanf(string(out), "most %g %g", &filling, &draining); err != nil || scanErr != nil {
+			b.Fatalf("%v, %v: %s", err, scanErr, out)
+		}
+	}
+	b.ReportMetric(filling, "MiB-anon-filling")
+	b.ReportMetric(draining, "MiB-anon-draining")
 }

@@ -20,6 +20,10 @@ func TestMain(m *testing.M) {
 		salvageChild(dir)
 		return
 	}
+	if dir := os.Getenv(backlogEnv); dir != "" {
+		backlogChild(dir)
+		return
+	}
 	if dir := os.Getenv(reopenEnv); dir != "" {
 		reopenChild(dir)
 		return
