@@ -164,7 +164,8 @@ func (r *appendRequest) add(c *committer, i int, now time.Time) receipt {
 		answer.matched[j] = u.id
 	}
 	key := eventKey(seq)
-	rec := encodeEvent(key, item.Event, c.tail.ordinal, places)
+	rec := appendEvent(c.records.begin(eventSize(item.Event, len(places))+orderKeysSize(targets)), key, item.Event, c.tail.ordinal, places)
+	c.records.end(rec)
 	c.put(key, rec)
 	c.grow(len(key) + len(rec))
 

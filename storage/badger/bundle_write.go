@@ -93,16 +93,11 @@ func (c *committer) writeWindows() {
 			if !o.changed {
 				continue
 			}
-			key, left := o.key(), 0
-			if len(o.attempts) == 0 {
-				c.remove(key)
-			} else {
-				rec := o.encode(key)
-				c.put(key, rec)
-				left = len(key) + len(rec)
+			key, rec := o.key(), []byte(nil)
+			if len(o.attempts) > 0 {
+				rec = o.encode(key)
 			}
-			c.tail.live -= min(c.tail.live, uint64(max(o.size-left, 0)))
-			c.tailDirty = true
+			c.replace(key, rec, o.size)
 		}
 	}
 }

@@ -143,16 +143,11 @@ func (c *committer) lowestLeft(u *sub, pos uint64) (next uint64, left bool, err 
 func (c *committer) writeOpened() {
 	for _, all := range c.opened {
 		for _, o := range all {
-			key, left := logKey(o.sub, o.first), 0
-			if o.empty() {
-				c.remove(key)
-			} else {
-				rec := o.encode(key)
-				c.put(key, rec)
-				left = len(key) + len(rec)
+			key, rec := logKey(o.sub, o.first), []byte(nil)
+			if !o.empty() {
+				rec = o.encode(key)
 			}
-			c.tail.live -= min(c.tail.live, uint64(max(o.size-left, 0)))
-			c.tailDirty = true
+			c.replace(key, rec, o.size)
 		}
 	}
 }

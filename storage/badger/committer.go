@@ -39,6 +39,7 @@ type committer struct {
 	// The group under way: its transaction (nil if nothing was looked up or written
 	// yet), what it weighs, who waits for it.
 	txn     *bdb.Txn
+	records recordRoom
 	used    load
 	waiting []waiter
 
@@ -172,6 +173,19 @@ func (c *committer) remove(key []byte) {
 	}
 }
 
+// replace writes a record in the place of one of size bytes with its key, or removes it if
+// rec is nil.
+func (c *committer) replace(key, rec []byte, size int) {
+	if rec == nil {
+		c.remove(key)
+	} else {
+		c.put(key, rec)
+		size -= len(key) + len(rec)
+	}
+	c.tail.live -= min(c.tail.live, uint64(max(size, 0)))
+	c.tailDirty = true
+}
+
 // flush commits the group, publishes the state after it, and answers.
 func (c *committer) flush() error {
 	err := c.broken
@@ -188,6 +202,7 @@ func (c *committer) flush() error {
 		c.txn = nil
 	}
 	c.used = load{}
+	c.records.reuse()
 	// All are settled before the first is answered, and in commit order.
 	for i := range c.waiting {
 		if w := &c.waiting[i]; c.broken != nil {

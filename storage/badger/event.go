@@ -69,7 +69,11 @@ func eventSize(e *relay.Event, places int) int {
 }
 
 func encodeEvent(key []byte, e *relay.Event, ordinal uint64, places []place) []byte {
-	b := newRecord(eventSize(e, len(places)))
+	return appendEvent(newRecord(eventSize(e, len(places))), key, e, ordinal, places)
+}
+
+// appendEvent is encodeEvent for a new record.
+func appendEvent(b, key []byte, e *relay.Event, ordinal uint64, places []place) []byte {
 	b = appendUint(b, eventOrdinal, ordinal)
 	b = appendString(b, eventType, e.Type)
 	b = appendString(b, eventSource, e.Source)
