@@ -116,7 +116,7 @@ func drain(b *testing.B, s *Store, name string) (n int64) {
 		after = entries[len(entries)-1].Pos
 		u := relay.Update{Progress: relay.Progress{Subscription: name, Low: after}}
 		for _, e := range entries {
-			u.Attempts = append(u.Attempts, relay.AttemptRecord{Seq: e.Event.Seq, Attempt: relay.Attempt{Number: 1, Status: 200}})
+			u.Attempts = append(u.Attempts, relay.AttemptRecord{Seq: e.Event.Seq, Pos: e.Pos, Attempt: relay.Attempt{Number: 1, Status: 200}})
 		}
 		if err := s.Commit(background, []relay.Update{u}); err != nil {
 			b.Error(err)

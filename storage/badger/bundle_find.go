@@ -11,8 +11,11 @@ import (
 
 // eachBundle passes the records of a window, oldest first.
 func eachBundle(txn *bdb.Txn, at windowAt, fn func(key, rec []byte) error) error {
-	return scan(txn, bundleKey(at, 0)[:bundleKeyLen-8], fn)
+	return scan(txn, windowKeys(at), fn)
 }
+
+// windowKeys returns the prefix of the keys of a window's bundles.
+func windowKeys(at windowAt) []byte { return bundleKey(at, 0)[:bundleKeyLen-8] }
 
 // attemptsOf returns all that is kept of the attempts of one delivery. pos is 0 if it is not
 // known.

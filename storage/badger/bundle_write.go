@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	bdb "github.com/dgraph-io/badger/v4"
-
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
@@ -50,19 +48,17 @@ func (c *committer) openWindow(at windowAt) ([]*openBundle, error) {
 	}
 	var open []*openBundle
 	need := load{}
-	err := c.db.view(func(txn *bdb.Txn) error {
-		return eachBundle(txn, at, func(key, rec []byte) error {
-			if len(key) != bundleKeyLen {
-				return nil
-			}
-			o := &openBundle{size: len(key) + len(rec)}
-			if err := o.decode(key, slices.Clone(rec)); err != nil {
-				o.attempts, o.changed = nil, true
-			}
-			open = append(open, o)
-			need = need.plus(record(o.size))
+	err := c.beforeGroup().bundles(at, func(key, rec []byte) error {
+		if len(key) != bundleKeyLen {
 			return nil
-		})
+		}
+		o := &openBundle{size: len(key) + len(rec)}
+		if err := o.decode(key, slices.Clone(rec)); err != nil {
+			o.attempts, o.changed = nil, true
+		}
+		open = append(open, o)
+		need = need.plus(record(o.size))
+		return nil
 	})
 	if err != nil {
 		return nil, err

@@ -75,26 +75,15 @@ func (c *committer) open(id uint32, pos uint64) (*openChunk, error) {
 	if found {
 		return all[i], nil
 	}
-	var o *openChunk
 	// What is committed is all there is: chunks of the group itself are not yet anybody's.
-	err := c.db.view(func(txn *bdb.Txn) error {
-		f := newFinder(txn)
-		defer f.close()
-		found, err := f.of(id, pos)
-		if err != nil || found == nil {
-			return err
-		}
-		o = &openChunk{chunk: *found}
-		key := logKey(id, o.first)
-		item, err := txn.Get(key)
-		if err == nil {
-			o.size = len(key) + int(item.ValueSize())
-		}
-		return err
-	})
-	if err != nil || o == nil {
+	before, err := c.beforeGroup().entries.of(id, pos)
+	if err != nil || before == nil {
 		return nil, err
 	}
+	o := &openChunk{chunk: *before}
+	o.seqs = slices.Clone(o.seqs)
+	key := logKey(id, o.first)
+	o.size = len(key) + len(o.encode(key))
 	c.opened[id] = slices.Insert(all, i, o)
 	return o, nil
 }

@@ -40,6 +40,8 @@ type committer struct {
 	// yet), what it weighs, who waits for it.
 	txn     *bdb.Txn
 	records recordRoom
+	// before is what was committed before the group; nil if nobody has asked for it.
+	before  *beforeGroup
 	used    load
 	waiting []waiter
 
@@ -188,6 +190,10 @@ func (c *committer) replace(key, rec []byte, size int) {
 
 // flush commits the group, publishes the state after it, and answers.
 func (c *committer) flush() error {
+	if c.before != nil {
+		c.before.close()
+		c.before = nil
+	}
 	err := c.broken
 	if err == nil {
 		err = c.write()
