@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // bound is a goal of a figure by itself, and not beside another system's; empty where it is only
@@ -187,7 +186,7 @@ func (g grid) markdown() string {
 // numbers reports whether a column has nothing but numbers.
 func (g grid) numbers(column int) bool {
 	for _, line := range g[1:] {
-		if first, _ := utf8.DecodeRuneInString(line[column]); line[column] != "" && line[column] != "-" && (first < '0' || first > '9') {
+		if digits := strings.TrimPrefix(line[column], "-"); digits != "" && (digits[0] < '0' || digits[0] > '9') {
 			return false
 		}
 	}
