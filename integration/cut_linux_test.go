@@ -85,18 +85,20 @@ func TestClientCutControl(t *testing.T) {
 // memoryGroup makes a memory cgroup and returns its directory and the file of its limit.
 func memoryGroup(t *testing.T) (dir, limit string) {
 	t.Helper()
-	for root, file := range map[string]string{
-		"/sys/fs/cgroup/memory": "memory.limit_in_bytes", // version 1
-		"/sys/fs/cgroup":        "memory.max",
+	for _, version := range []struct{ root, limit string }{
+		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, // 1
+		{"/sys/fs/cgroup", "memory.max"},                   // 2
 	} {
-		dir := filepath.Join(root, fmt.Sprintf("caddyrelay-test-%d", os.Getpid()))
+		dir := filepath.Join(version.root, fmt.Sprintf("caddyrelay-test-%d", os.Getpid()))
 		if os.Mkdir(dir, 0o755) != nil {
 			continue
 		}
 		t.Cleanup(func() {
 			eventually(t, func() bool { return os.Remove(dir) == nil }, func() string { return "cannot remove " + dir })
 		})
-		if limit := filepath.Join(dir, file); os.WriteFile(limit, []byte("4294967296"), 0o600) == nil {
+		// Where the root is a plain directory, as the parent of those of version 1, nothing is in it.
+		limit := filepath.Join(dir, version.limit)
+		if _, err := os.Stat(limit); err == nil && os.WriteFile(limit, []byte("4294967296"), 0o600) == nil {
 			return dir, limit
 		}
 	}

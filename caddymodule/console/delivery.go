@@ -22,6 +22,11 @@ type deliveryPage struct {
 	Request requestShown
 }
 
+// Due reports whether an attempt is to be made, or shown, within moments: the page then follows.
+func (p *deliveryPage) Due() bool {
+	return !p.Delivery.State.Finished() && p.Delivery.NextAttempt.IsZero()
+}
+
 // attempt is one try, as it is shown.
 type attempt struct {
 	relay.Attempt

@@ -284,6 +284,44 @@ func TestADeliveryTellsItsStory(t *testing.T) {
 	})
 }
 
+// What happens within moments is seen without loading the page again: the answer to a test
+// event, say. What waits for a time that is known stays as it is.
+func TestADeliveryIsFollowedWhileItIsDue(t *testing.T) {
+	run(t, func(w *world) {
+		asked, answered := make(chan struct{}), make(chan struct{})
+		w.answers["well"] = func() (*http.Response, error) {
+			close(asked)
+			<-answered
+			return answer(200, "thanks")()
+		}
+		receipts, err := w.engine.Publish(context.Background(), []relay.Publication{{Event: &relay.Event{Type: "order.paid", Data: []byte("1")}}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-asked
+		w.wait(0)
+		page := delivery(receipts[0].ID, "well")
+		follows := func(target string) bool {
+			found := false
+			elements(t, w.get(target), func(_ string, attributes map[string]string) {
+				found = found || attributes["id"] == "delivery" && strings.HasSuffix(attributes["hx-get"], target) && attributes["hx-trigger"] != ""
+			})
+			return found
+		}
+		if !follows(page) {
+			t.Errorf("a delivery that is being made is not followed:\n%s", w.get(page))
+		}
+		if sick := delivery(receipts[0].ID, "sick"); follows(sick) {
+			t.Errorf("a delivery that waits for its time is followed:\n%s", w.get(sick))
+		}
+		close(answered)
+		w.wait(time.Minute)
+		if follows(page) {
+			t.Errorf("a delivery that is over is followed:\n%s", w.get(page))
+		}
+	})
+}
+
 func TestAnEventSaysWhyItWasNotMeantForSomebody(t *testing.T) {
 	run(t, func(w *world) {
 		id := w.publish("order.paid", `{"customer":{"email":"a@example.com"}}`)
