@@ -132,6 +132,17 @@ func TestAloneAndTogether(t *testing.T) {
 // TestGroupIsPlannedAnew: a member that believed to be alone has planned a group when another
 // one has come and written. The same requests get numbers behind those of the other one.
 func TestGroupIsPlannedAnew(t *testing.T) {
+	// A notification may tell it of the other one before it plans, on a busy machine at times.
+	for range 10 {
+		if plannedAnew(t) {
+			return
+		}
+	}
+	t.Error("ten groups were planned once each")
+}
+
+func plannedAnew(t *testing.T) bool {
+	t.Helper()
 	o := options(t)
 	o.Shared, o.times.renew = true, time.Hour // it does not look by itself
 	first := openWith(t, o)
@@ -149,14 +160,12 @@ func TestGroupIsPlannedAnew(t *testing.T) {
 	if len(told) != 1 || told[0].Deliveries[0].Pos != 3 || told[0].ID != receipts[0].ID {
 		t.Errorf("told of %+v", told)
 	}
-	if confirmed != 4 {
-		t.Errorf("its two targets were confirmed %d times, want twice each: the group was not planned anew", confirmed)
-	}
 	e, err := second.Event(t.Context(), told[0].Seq)
 	if err != nil || len(e.Deliveries) != 2 || e.Deliveries[1].Subscription != "newer" {
 		t.Errorf("the other one, which does not know the subscription, reads %+v, %v", e, err)
 	}
 	checkLog(t, second, "crm", 3)
+	return confirmed == 4 // its two targets, twice each
 }
 
 // TestKeyOfAStranger: a member that believed to be alone is asked with a key that another one has
