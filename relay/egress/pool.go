@@ -41,10 +41,11 @@ func (t *Transport) newPool(from sources) *pool {
 		return &http1.Transport{Dial: dial, MaxIdlePerHost: t.idle, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes}
 	}
 	return &pool{plain: small(t.dialPlain(from)), secure: small(t.dialSecure(from)), other: &http.Transport{
-		Proxy:           nil,
-		DialContext:     t.dialPlain(from),
-		DialTLSContext:  t.dialTLS(from),
-		TLSClientConfig: t.tls,
+		Proxy:          nil,
+		DialContext:    t.dialPlain(from),
+		DialTLSContext: t.dialTLS(from),
+		// Its own, since net/http writes to it with the first request.
+		TLSClientConfig: t.tls.Clone(),
 		// A response is read for its beginning only; inflating it is work for
 		// nothing, and a bomb is work without end.
 		DisableCompression: true,
