@@ -45,7 +45,7 @@ func (f facts) question() string {
 	case f.Backlog > 0:
 		return fmt.Sprintf("%s events that had waited", thousands(float64(f.Backlog)))
 	case f.Steady:
-		return strings.TrimSuffix(f.Duration, "0s") + " on end"
+		return strings.Replace(f.Duration, "m0s", "m", 1) + " on end"
 	case f.TLS != wirePlain:
 		return "over https, " + map[wire]string{wireHTTP1: "HTTP/1.1", wireHTTP2: "HTTP/2"}[f.TLS]
 	}

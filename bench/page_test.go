@@ -149,14 +149,15 @@ func TestTheReportSaysWhatWasMissed(t *testing.T) {
 
 func TestQuestionsAreTold(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                      plainQuestion,
-		"-rate 100":             "100 events/s by the clock",
-		"-fanout 10":            "each event to 10 subscriptions",
-		"-others 9999":          "9,999 subscriptions beside it",
-		"-backlog 1000000":      "1,000,000 events that had waited",
-		"-steady -duration 30m": "30m on end",
-		"-tls h2":               "over https, HTTP/2",
-		"-postgres x":           "events in PostgreSQL",
+		"":                       plainQuestion,
+		"-rate 100":              "100 events/s by the clock",
+		"-fanout 10":             "each event to 10 subscriptions",
+		"-others 9999":           "9,999 subscriptions beside it",
+		"-backlog 1000000":       "1,000,000 events that had waited",
+		"-steady -duration 30m":  "30m on end",
+		"-steady -duration 150s": "2m30s on end",
+		"-tls h2":                "over https, HTTP/2",
+		"-postgres x":            "events in PostgreSQL",
 	} {
 		o, err := parseOptions(strings.Fields(args))
 		if err != nil {
