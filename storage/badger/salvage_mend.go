@@ -265,11 +265,7 @@ func (m *mender) mendPlace(txn *bdb.Txn, entries *finder, seq relay.Seq, p place
 	if err := m.mendEntry(entries, seq, p); err != nil {
 		return err
 	}
-	open, err := exists(txn, exceptKey(classOpen, p.sub, p.pos))
-	if err != nil {
-		return err
-	}
-	closed, err := exists(txn, exceptKey(classClosed, p.sub, p.pos))
+	own, err := exceptionOf(txn, p.sub, p.pos)
 	if err != nil {
 		return err
 	}
@@ -277,10 +273,10 @@ func (m *mender) mendPlace(txn *bdb.Txn, entries *finder, seq relay.Seq, p place
 	_, spanned := u.state.span(p.pos, false)
 	progress := &u.state.progress
 	switch {
-	case open:
+	case own == classOpen:
 		u.open++
 		u.finish(p.pos)
-	case closed, spanned:
+	case own == classClosed, spanned:
 		u.finish(p.pos)
 		if !u.known {
 			progress.Failed++

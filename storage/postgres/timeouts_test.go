@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -53,23 +54,7 @@ func TestTimeoutsOfTheOperator(t *testing.T) {
 		}
 	}
 	// Somebody has the row that all writing takes turns at, for longer than these.
-	other, err := pgx.Connect(t.Context(), server.DSN("postgres"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close(t.Context())
-	tx, err := other.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tx.Exec(t.Context(), fmt.Sprintf("select from %s.tail for update", o.Schema)); err != nil {
-		t.Fatal(err)
-	}
-	appended := make(chan error, 1)
-	go func() {
-		_, err := s.Append(t.Context(), one("2", "crm"), nil)
-		appended <- err
-	}()
+	tx, appended := appendBehind(t, server, o, s)
 	select {
 	case err := <-appended:
 		t.Errorf("Append while the row is locked: %v", err)
@@ -94,18 +79,15 @@ func TestTimeoutsOfTheOperator(t *testing.T) {
 	checkLog(t, s, "crm", 8)
 }
 
-// TestCancelledStatement: an operator who cancels what the relay writes loses nothing. It is
-// refused, and all goes on.
-func TestCancelledStatement(t *testing.T) {
-	server := postgrestest.Shared(t)
-	o := options(t)
-	s := openWith(t, o)
-	mustAppend(t, s, one("1", "crm"))
+// appendBehind appends an event while another transaction holds the row that all writing takes
+// turns at. The caller ends that.
+func appendBehind(t *testing.T, server *postgrestest.Server, o Options, s *Store) (pgx.Tx, <-chan error) {
+	t.Helper()
 	other, err := pgx.Connect(t.Context(), server.DSN("postgres"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close(t.Context())
+	t.Cleanup(func() { _ = other.Close(context.Background()) })
 	tx, err := other.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +100,17 @@ func TestCancelledStatement(t *testing.T) {
 		_, err := s.Append(t.Context(), one("2", "crm"), nil)
 		appended <- err
 	}()
+	return tx, appended
+}
+
+// TestCancelledStatement: an operator who cancels what the relay writes loses nothing. It is
+// refused, and all goes on.
+func TestCancelledStatement(t *testing.T) {
+	server := postgrestest.Shared(t)
+	o := options(t)
+	s := openWith(t, o)
+	mustAppend(t, s, one("1", "crm"))
+	tx, appended := appendBehind(t, server, o, s)
 	cancel := fmt.Sprintf("select count(*) from (select pg_cancel_backend(pid) from pg_stat_activity where wait_event_type = 'Lock' and query like '%%tail%%' and pid in (select backend from %s.members)) c", o.Schema)
 	eventually(t, "a statement is cancelled", func() bool { return server.Query(t, "postgres", cancel) == "1" })
 	if err := <-appended; !errors.Is(err, relay.ErrBroken) {
