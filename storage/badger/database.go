@@ -92,7 +92,7 @@ func openImage(dir string, o *Options, tolerant bool) (*image, error) {
 func (im *image) close() error { return errors.Join(im.db.Close(), im.sentinel.close()) }
 
 func (im *image) load(o *Options, tolerant bool) error {
-	for _, load := range []func() error{im.loadIdentity, im.loadTail, im.loadSubs} {
+	for _, load := range []func() error{im.loadIdentity, im.upgrade, im.loadTail, im.loadSubs} {
 		if err := load(); err != nil {
 			return err
 		}
@@ -107,14 +107,9 @@ func (im *image) load(o *Options, tolerant bool) error {
 	case err != nil:
 		return err
 	case loss != nil && loss.Token == o.AcceptLoss:
-		if err := im.upgrade(); err != nil {
-			return err
-		}
 		return im.acceptLoss()
-	case tolerant:
+	case loss == nil, tolerant:
 		return nil
-	case loss == nil:
-		return im.upgrade()
 	}
 	loss.wrongToken = o.AcceptLoss != ""
 	return loss

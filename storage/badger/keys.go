@@ -9,24 +9,33 @@ import (
 )
 
 // First bytes of keys. They are part of the storage format.
+//
+// What is written all the time stands behind the events: then new tables reach from the
+// newest event on, and to merge them touches no older one. With progress and attempts before
+// the events, a table with some of both reached over all events, and each merge wrote them
+// anew.
 const (
-	metaPrefix     = 'M'
+	movedPrefix    = 'A' // the ID of a moved event follows
 	eventPrefix    = 'E'
-	namePrefix     = 'N'
-	logPrefix      = 'L'
-	progressPrefix = 'C'
-	exceptPrefix   = 'X'
-	attemptPrefix  = 'T'
 	idemPrefix     = 'I'
 	idemAgePrefix  = 'J'
-	movedPrefix    = 'A' // the ID of a moved event follows
-	bundlePrefix   = 'B'
+	logPrefix      = 'L'
+	metaPrefix     = 'M'
+	namePrefix     = 'N'
+	progressPrefix = 'P'
+	attemptPrefix  = 'T'
+	bundlePrefix   = 'W' // of the attempts of a window
+	exceptPrefix   = 'X'
+
+	// They stood before the events, up to format 4.
+	formerBundlePrefix   = 'B'
+	formerProgressPrefix = 'C'
 )
 
-// allPrefixes are the first bytes of all keys.
+// allPrefixes are the first bytes of all keys, of all formats.
 var allPrefixes = string([]byte{
-	metaPrefix, eventPrefix, namePrefix, logPrefix, progressPrefix, exceptPrefix, attemptPrefix, idemPrefix, idemAgePrefix,
-	movedPrefix, bundlePrefix,
+	movedPrefix, eventPrefix, idemPrefix, idemAgePrefix, logPrefix, metaPrefix, namePrefix, progressPrefix, attemptPrefix,
+	bundlePrefix, exceptPrefix, formerBundlePrefix, formerProgressPrefix,
 })
 
 // Lengths of keys.

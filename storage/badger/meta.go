@@ -8,7 +8,6 @@ import (
 	"time"
 
 	bdb "github.com/dgraph-io/badger/v4"
-	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 )
@@ -20,7 +19,8 @@ import (
 //   - 2: data of events may be packed.
 //   - 3: several positions of a log may stand in one record.
 //   - 4: and so may attempts.
-const formatVersion = 4
+//   - 5: progress and attempts stand behind the events.
+const formatVersion = 5
 
 // Fields of the store's identity.
 const (
@@ -194,18 +194,6 @@ func (me *identity) known() bool { return 1 <= me.format && me.format <= formatV
 func (me *identity) otherVersion() error {
 	return fmt.Errorf("%w: the store has format %d, this program knows formats up to %d; start the version that made it, or a later one",
 		ErrOtherVersion, me.format, formatVersion)
-}
-
-// upgrade gives the store the present format, before anything is written in it.
-func (im *image) upgrade() error {
-	before := im.identity.format
-	if before == formatVersion {
-		return nil
-	}
-	im.identity.format = formatVersion
-	im.log.Info("the store has a new format from now on; earlier versions of this program refuse it",
-		zap.Uint64("before", before), zap.Uint64("now", formatVersion))
-	return im.writeIdentity()
 }
 
 func (im *image) writeIdentity() error {

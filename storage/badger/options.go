@@ -55,10 +55,12 @@ func (o *Options) step(what string) {
 }
 
 const (
-	memTableSize   = 16 << 20
+	memTableSize   = 16 << 20 // a transaction may have 15 % of it: a batch of 2 MiB
 	valueThreshold = 1 << 20
-	tableSize      = 16 << 20
-	firstLevelSize = 32 << 20
+	tableSize      = 4 << 20
+	newTables      = 12
+	firstLevelSize = 64 << 20
+	levelRatio     = 30
 )
 
 // badgerOptions are chosen for what was measured, not by Badger's defaults.
@@ -79,16 +81,18 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		// Small memtables and caches: the relay lives inside a web server.
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
-		// Badger keeps up to eight buffers in which tables are built, each of which begins with
-		// twice the size of a table, and soon has room for the largest one, which is what a
-		// memtable becomes: 20 MiB, and more where Badger compresses. It is the number of
-		// those that are built at once that counts: large tables of one size on all levels, and
-		// few levels, of which the first has two of them, need few. A merge into up to three
-		// tables is not split into parts that go on beside each other.
+		// Badger keeps up to eight buffers in which tables are built. Each begins with twice the
+		// size of a table, and grows, by twice that, until the table of a memtable fits: in
+		// the end they have 24 MiB.
 		WithCompression(options.None).
 		WithBaseTableSize(tableSize).
+		// What is merged down goes through each level, and is written about twice there: into
+		// the level, and when the next of it comes. So many new tables are merged at once, into
+		// a small level, and the next one has room for the rest.
+		WithNumLevelZeroTables(newTables).
+		WithNumLevelZeroTablesStall(4 * newTables).
 		WithBaseLevelSize(firstLevelSize).
-		WithLevelSizeMultiplier(4).
+		WithLevelSizeMultiplier(levelRatio).
 		WithBlockCacheSize(16 << 20).
 		WithIndexCacheSize(32 << 20).
 		WithNumCompactors(compactors).

@@ -49,6 +49,9 @@ type mendedSub struct {
 
 func (m *mender) mend() error {
 	m.subs, m.chunks = make(map[uint32]*mendedSub), make(map[chunkAt]*chunk)
+	if err := rehouse(m.db); err != nil {
+		return err
+	}
 	for _, step := range []func(txn *bdb.Txn) error{
 		m.readMeta, m.readNames, m.readProgress, m.mendEvents, m.mendBundles, m.mendExceptions, m.mendLogs, m.mendKeys, m.writeSubs, m.writeMeta,
 	} {
@@ -78,6 +81,7 @@ func (m *mender) readMeta(txn *bdb.Txn) error {
 		}
 		m.identity = newIdentity(m.clock(), id)
 	}
+	m.identity.format = formatVersion
 	if err := get(txn, tailKey, func(rec []byte) (err error) {
 		m.tail, err = decodeTail(rec)
 		return err
