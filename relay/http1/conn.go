@@ -41,6 +41,8 @@ type conn struct {
 	stop    func() bool
 	// shared says that the next request may have the same context.
 	shared bool
+	// last is the header of the last answer, if it is kept.
+	last head
 	// since is when it became idle.
 	since time.Time
 	// until is the deadline that the connection has; zero: none, or not known.

@@ -32,9 +32,13 @@ func (c *conn) readPlain(req *http.Request) (*http.Response, error) {
 	if end < 0 {
 		return nil, nil
 	}
-	resp := parseHead(string(there[:end+2]), req)
+	resp := c.again(there[:end+2], req)
 	if resp == nil {
-		return nil, nil
+		text := string(there[:end+2])
+		if resp = parseHead(text, req); resp == nil {
+			return nil, nil
+		}
+		c.remember(text, resp)
 	}
 	_, _ = c.r.Discard(end + 4)
 	resp.Body = http.NoBody
@@ -44,13 +48,45 @@ func (c *conn) readPlain(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// rememberMost bounds what a connection keeps of an answer.
+const rememberMost = 512
+
+// head is an answer's header as it came, and what it says.
+type head struct {
+	text   string
+	answer http.Response // without request and body
+}
+
+// remember keeps the header for the next answer: those that a receiver gives within a second
+// say the same, Date included.
+func (c *conn) remember(text string, resp *http.Response) {
+	if !c.shared || len(text) > rememberMost {
+		return
+	}
+	c.last = head{text, *resp}
+	c.last.answer.Request = nil
+}
+
+// again returns the answer if it has the header of the last one, or nil. Both have one map.
+func (c *conn) again(text []byte, req *http.Request) *http.Response {
+	if !c.shared || string(text) != c.last.text || len(text) == 0 || bodiless(req.Method) {
+		return nil
+	}
+	resp := c.last.answer
+	resp.Request = req
+	return &resp
+}
+
+// bodiless reports methods whose answers have no body, whatever their header says.
+func bodiless(method string) bool { return method == http.MethodHead || method == http.MethodConnect }
+
 // parseHead reads lines that each end with CRLF: a status line and fields. See readPlain.
 func parseHead(text string, req *http.Request) *http.Response {
 	line, text, _ := strings.Cut(text, "\r\n")
 	status, ok := strings.CutPrefix(line, "HTTP/1.1 ")
 	code := statusOf(status)
 	n := strings.Count(text, "\r\n")
-	if !ok || code == 0 || n > maxPlainFields || req.Method == http.MethodHead || req.Method == http.MethodConnect {
+	if !ok || code == 0 || n > maxPlainFields || bodiless(req.Method) {
 		return nil
 	}
 	resp := &http.Response{

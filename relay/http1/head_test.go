@@ -69,6 +69,42 @@ func TestPlainAnswersAreReadAsNetHTTPReadsThem(t *testing.T) {
 	}
 }
 
+// TestTheSameHeaderIsReadOnce: answers on one connection, with the header of the last one and
+// without, are those that net/http reads.
+func TestTheSameHeaderIsReadOnce(t *testing.T) {
+	const two = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+	long := "HTTP/1.1 200 OK\r\nX-Long: " + strings.Repeat("x", rememberMost) + "\r\nContent-Length: 2\r\n\r\n"
+	texts := []string{two + "ok", two + "no", "HTTP/1.1 503 Busy\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n", two + "ab", two + "cd", long + "ok", long + "no", two + "ef"}
+	c := &conn{r: bufio.NewReaderSize(strings.NewReader(strings.Join(texts, "")), bufferSize), shared: true}
+	var kept http.Header
+	for i, text := range texts {
+		req := &http.Request{Method: http.MethodPost}
+		here, err := c.readPlain(req)
+		if here == nil || here.Request != req {
+			t.Fatalf("answer %d: %+v, %v", i, here, err)
+		}
+		there, err := http.ReadResponse(bufio.NewReader(strings.NewReader(text)), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same := kept != nil && reflect.ValueOf(here.Header).Pointer() == reflect.ValueOf(kept).Pointer()
+		if want := i == 1 || i == 4; same != want {
+			t.Errorf("answer %d has the header of the one before: %t, want %t", i, same, want)
+		}
+		kept = here.Header
+		if a, b := readOf(here), readOf(there); !reflect.DeepEqual(a, b) {
+			t.Errorf("answer %d:\n%+v\nand to net/http\n%+v", i, a, b)
+		}
+	}
+	c = &conn{r: bufio.NewReader(strings.NewReader(two + "ok" + two)), shared: true}
+	if first, _ := c.readPlain(&http.Request{Method: http.MethodPost}); first == nil || readOf(first).Body != "ok" {
+		t.Fatal("the first answer is not read")
+	}
+	if head, err := c.readPlain(&http.Request{Method: http.MethodHead}); head != nil || err != nil {
+		t.Errorf("the answer to HEAD is taken for one with a body: %+v, %v", head, err)
+	}
+}
+
 // Whatever could be read in two ways is read in one: by net/http.
 func TestOtherAnswersAreLeftToNetHTTP(t *testing.T) {
 	for what, text := range map[string]string{

@@ -77,7 +77,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // Do is RoundTrip of a request that may be repeated, with the deadline beside the context,
 // which saves a timer, and with the connection that was used last; nil if there was none.
 // The request's own context is not looked at; ctx should be one that many requests share,
-// since an idle connection keeps it for the next. A zero deadline is none.
+// since an idle connection keeps it for the next. A zero deadline is none. The header of the
+// answer must not be changed: the next answer on the connection may have the same.
 func (t *Transport) Do(ctx context.Context, deadline time.Time, req *http.Request) (*http.Response, net.Conn, error) {
 	return t.do(ctx, deadline, req, manner{repeatable: true, shared: true})
 }
