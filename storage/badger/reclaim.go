@@ -58,13 +58,13 @@ func (s *Store) makeRoom(r *reclaimer, now time.Time) {
 	s.flatten()
 }
 
-// tidy merges tables when more events were removed from them than are left. Badger on its
-// own does so only where something new is written, and events are written at the end. The
-// condition makes it cost each event once.
+// tidy merges tables when more events were removed from them than are left, and they still
+// take half as much again as those. Badger on its own does so only where something new is
+// written, and events are written at the end. The condition makes it cost each event once.
 func (s *Store) tidy(r *reclaimer, now time.Time) {
 	tail := s.committed()
 	removed, left := tail.removed-min(tail.removed, r.removed), tail.ordinal-min(tail.ordinal, tail.removed+tail.lost)
-	if removed < max(left, 1) || now.Sub(r.tidied) < s.pause(flattenEvery) || s.space.tables() < tidyFrom {
+	if removed < max(left, 1) || now.Sub(r.tidied) < s.pause(flattenEvery) || s.space.tables() < tidyFrom+int64(tail.live)*3/2 {
 		return
 	}
 	if s.resting.Load() || !s.space.roomToMerge() {
