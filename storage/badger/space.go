@@ -73,8 +73,9 @@ const (
 
 	// slack covers small files, and the first pages of new logs.
 	slack = 8 << 20
-	// mergeMost bounds what merging tables takes beside what is there.
-	mergeMost = 128 << 20
+	// mergeMost bounds what merging tables takes beside what is there: all new tables go into
+	// the first level at once, which may be over its size, and go away only when all is written.
+	mergeMost = newTables*memTableSize + 2*firstLevelSize
 )
 
 func newSpace(dir string, o *Options) *space {

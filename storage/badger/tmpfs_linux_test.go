@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"crypto/rand"
 	"errors"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	bdb "github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
 
 	"github.com/caddyrelay/caddyrelay/relay"
@@ -188,4 +190,78 @@ func TestFullVolumeIsMergedAgain(t *testing.T) {
 	deliver(t, s, 0, uint64(stored))
 	eventually(t, "events are taken again", func() bool { return appendOne(t, s) == nil })
 	checkLog(t, s, "crm")
+}
+
+// TestMergingFitsInWhatIsKeptFree: what is free when the store is opened as always is enough
+// for the largest merge, of all new tables at once. If it were not, the system would end the
+// process here, and anybody's Caddy.
+func TestMergingFitsInWhatIsKeptFree(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes half a GiB")
+	}
+	mount := volume(t, "768m")
+	dir := filepath.Join(mount, "relay")
+	s, err := Open(dir, Options{Limits: Limits{MinFree: 16 << 20}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, 20)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	scatter(t, dir, 200<<20, false)
+	scatter(t, dir, (newTables+1)*memTableSize, true)
+	_ = os.Remove(filepath.Join(dir, ballastName))
+	u := count(dir)
+	hog, err := os.Create(filepath.Join(mount, "hog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(allocate(hog, freeBytes(dir)-u.critical()-1<<20), hog.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s, err = Open(dir, Options{Limits: Limits{MinFree: 16 << 20}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	if s.resting.Load() {
+		t.Fatalf("with %d MiB free it does not merge", freeBytes(dir)>>20)
+	}
+	eventually(t, "the new tables are merged", func() bool { return s.db.Load().Levels()[0].NumTables == 0 })
+	checkLog(t, s, "crm")
+}
+
+// scatter writes records that mean nothing, all over their letter, to the database of a store
+// that is not open: as new tables, or merged.
+func scatter(t *testing.T, dir string, size int, anew bool) {
+	t.Helper()
+	o := Options{rest: anew}
+	o.setDefaults()
+	db, err := bdb.Open(badgerOptions(dir, &o).WithSyncWrites(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writes := db.NewWriteBatch()
+	for size > 0 {
+		key, rec := make([]byte, 9), make([]byte, 16<<10)
+		_, _ = rand.Read(key)
+		_, _ = rand.Read(rec)
+		key[0] = scratchPrefix
+		if err := writes.Set(key, rec); err != nil {
+			t.Fatal(err)
+		}
+		size -= len(rec)
+	}
+	if err := writes.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if !anew {
+		if err := db.Flatten(1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
