@@ -9,10 +9,10 @@
 //	E<seq8>                  event
 //	N<name>                  id of a subscription
 //	L<sub4><pos8>            entries of a subscription's log, from pos on
-//	C<sub4>                  progress of a subscription
+//	P<sub4>                  progress of a subscription
 //	X<class1><sub4><from8>   exception
 //	T<seq8><sub4><number4>   attempt
-//	B<sub4><pos/64:8><n8>    attempts of deliveries at neighbouring positions
+//	W<sub4><pos/64:8><n8>    attempts of deliveries at neighbouring positions
 //	I<hash16>                idempotency key
 //	J<seq8><hash16>          the same by age
 //

@@ -28,6 +28,7 @@ const (
 	metaTag     = 2
 	metaID      = 3
 	metaCreated = 4
+	metaMoving  = 5
 )
 
 // identity is made once with the store.
@@ -37,6 +38,8 @@ type identity struct {
 	tag     uint16
 	id      [16]byte
 	created time.Time
+	// moving says that records may have the keys of an earlier format still.
+	moving bool
 }
 
 func newIdentity(now time.Time, id [16]byte) identity {
@@ -50,6 +53,7 @@ func encodeIdentity(me identity) []byte {
 	b = appendUint(b, metaTag, uint64(me.tag))
 	b = appendBytes(b, metaID, me.id[:])
 	b = appendTime(b, metaCreated, me.created)
+	b = appendBool(b, metaMoving, me.moving)
 	return seal(storeKey, b)
 }
 
@@ -64,6 +68,8 @@ func decodeIdentity(rec []byte) (me identity, err error) {
 			copy(me.id[:], f.bytes)
 		case metaCreated:
 			me.created, err = f.time()
+		case metaMoving:
+			me.moving = f.value != 0
 		}
 		return err
 	})

@@ -25,7 +25,7 @@ type Options struct {
 
 	// volume replaces the look at the volume in tests.
 	volume func(dir string) int64
-	// onStep is called at each step of a salvage in tests.
+	// onStep is called at each step of a salvage or an upgrade in tests.
 	onStep func(step string)
 	// hurry shortens the pauses of the janitor in tests.
 	hurry bool
@@ -47,7 +47,7 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// step tells a test how far a salvage is.
+// step tells a test how far a salvage or an upgrade is.
 func (o *Options) step(what string) {
 	if o.onStep != nil {
 		o.onStep(what)

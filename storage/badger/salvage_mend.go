@@ -81,7 +81,7 @@ func (m *mender) readMeta(txn *bdb.Txn) error {
 		}
 		m.identity = newIdentity(m.clock(), id)
 	}
-	m.identity.format = formatVersion
+	m.identity.format, m.identity.moving = formatVersion, false
 	if err := get(txn, tailKey, func(rec []byte) (err error) {
 		m.tail, err = decodeTail(rec)
 		return err

@@ -2,9 +2,11 @@ package badger
 
 import (
 	"bytes"
+	"errors"
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	bdb "github.com/dgraph-io/badger/v4"
@@ -128,5 +130,142 @@ func TestFormat4IsSalvaged(t *testing.T) {
 				t.Errorf("%d events are gone", gone)
 			}
 		})
+	}
+}
+
+// formatOf reads the format of a store that is not open, as an earlier program does before
+// it reads anything else.
+func formatOf(t *testing.T, dir string) (format uint64) {
+	t.Helper()
+	o := Options{}
+	o.setDefaults()
+	db, err := bdb.Open(badgerOptions(dir, &o))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.View(func(txn *bdb.Txn) error {
+		return get(txn, storeKey, func(rec []byte) error {
+			me, err := decodeIdentity(rec)
+			format = me.format
+			return err
+		})
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return format
+}
+
+// TestKilledUpgradeGoesOn: wherever a kill -9 ends the upgrade, earlier programs refuse the
+// store from the first key on that has moved: they would take what has moved for missing, and
+// make every delivery again. This program goes on.
+func TestKilledUpgradeGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, dir, nil)
+	deliverAll(t, s, "crm", batchOf(t, s, 200, "crm", "billing"))
+	finishUpTo(t, s, "billing", 100)
+	want := everythingIn(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	format4(t, dir, nil, func(int) bool { return false })
+	killed := make(map[string]string)
+	s, err := Open(dir, Options{onStep: func(step string) { killed[step] = copyDirectory(t, dir) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(killed) < 2 {
+		t.Fatalf("%d steps", len(killed))
+	}
+	for step, dir := range killed {
+		if format := formatOf(t, dir); format != formatVersion {
+			t.Errorf("at the step %q it has format %d, which earlier programs read", step, format)
+		}
+		s := openAt(t, dir, nil)
+		if got := everythingIn(t, s); got != want {
+			t.Errorf("after the step %q it is read as\n%s\nwant\n%s", step, got, want)
+		}
+		if s.identity.moving {
+			t.Errorf("after the step %q keys are still to be moved", step)
+		}
+	}
+}
+
+// TestUpgradeHasRoom: a store that would fill its volume with the records that are written
+// anew is left as it is. It would be ended by the system, and all of Caddy with it.
+func TestUpgradeHasRoom(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, dir, nil)
+	for range 10 {
+		events := batchOf(t, s, 400, "crm", "billing")
+		u := relay.Update{Progress: relay.Progress{Subscription: "crm", Low: events[399].Deliveries[0].Pos}}
+		for _, e := range events {
+			u.Attempts = append(u.Attempts, delivered(e, e.Deliveries[0].Pos))
+		}
+		if err := s.Commit(t.Context(), []relay.Update{u}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	finishUpTo(t, s, "billing", 1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	format4(t, dir, nil, func(int) bool { return false })
+
+	free := count(dir).critical() + 100<<10 // as much as opening takes, and what follows it
+	little := Options{volume: func(string) int64 { return free }}
+	if s, err := Open(dir, little); err == nil {
+		_ = s.Close()
+		t.Fatal("it is written anew though there is no room")
+	} else if !errors.Is(err, relay.ErrFull) || !strings.Contains(err.Error(), "make room") {
+		t.Fatal(err)
+	}
+	if _, err := Verify(dir, little); !errors.Is(err, relay.ErrFull) {
+		t.Fatal(err)
+	}
+	if format := formatOf(t, dir); format != 4 {
+		t.Fatalf("it was refused, and has format %d", format)
+	}
+	free += 100 << 20
+	if s, err := Open(dir, little); err != nil {
+		t.Fatal(err)
+	} else if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFormerKeyIsTheOlderOne: where a damaged file has lost the mark that a record of before
+// the upgrade is removed, a salvage finds it again. What has happened since counts.
+func TestFormerKeyIsTheOlderOne(t *testing.T) {
+	s := openAt(t, t.TempDir(), nil)
+	batchOf(t, s, 20, "crm")
+	finishUpTo(t, s, "crm", 20)
+	db := s.db.Load().DB
+	former := progressKey(1)
+	former[0] = formerProgressPrefix
+	stale := state{progress: relay.Progress{Head: 20, Low: 3}}
+	if err := db.Update(func(txn *bdb.Txn) error { return txn.Set(former, encodeProgress(former, &stale)) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := rehouse(db); err != nil {
+		t.Fatal(err)
+	}
+	if keys := recordsOf(t, s, formerProgressPrefix); len(keys) > 0 {
+		t.Errorf("%d records are left", len(keys))
+	}
+	err := s.view(func(txn *bdb.Txn) error {
+		return get(txn, progressKey(1), func(rec []byte) error {
+			st, err := decodeProgress(progressKey(1), rec)
+			if st.progress.Low != 20 {
+				t.Errorf("of 20 deliveries that were made %d are", st.progress.Low)
+			}
+			return err
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
