@@ -33,13 +33,17 @@ func (d *database) view(fn func(txn *bdb.Txn) error) error {
 }
 
 // close ends it. Badger tries for ever to write what it has in memory, so that on a disk
-// which has failed this may not return: then it is given up when patience ends or stop
-// is closed, and goes on in the background. What was acknowledged is in its logs.
+// which has failed this may not return, and merging all tables takes its time: then it is
+// given up when patience ends or stop is closed, and goes on in the background. What was
+// acknowledged is in its logs.
 func (d *database) close(patience time.Duration, stop <-chan struct{}) error {
 	if d.closed == nil {
-		d.gate.Close()
+		empty, _ := d.gate.Shut()
 		d.closed = make(chan error, 1)
-		go func() { d.closed <- d.Close() }()
+		go func() {
+			<-empty
+			d.closed <- d.Close()
+		}()
 	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -53,7 +57,7 @@ func (d *database) close(patience time.Duration, stop <-chan struct{}) error {
 	return errNotClosed
 }
 
-var errNotClosed = errors.New("the database still tries to write what it has in memory")
+var errNotClosed = errors.New("the database still merges its tables, or tries to write what it has in memory")
 
 // image is what a database holds that a store keeps in memory.
 type image struct {

@@ -39,6 +39,9 @@ func (s *Store) keepHouse() {
 		}
 		_ = s.space.err() // measures, and says in the log what has changed
 		s.space.keepBallast()
+		if s.flattening.Load() {
+			continue
+		}
 		s.mergeAgain(&resumed, time.Now())
 		s.makeRoom(&room, time.Now())
 		s.tidy(&room, time.Now())

@@ -27,6 +27,8 @@ type Options struct {
 	volume func(dir string) int64
 	// onStep is called at each step of a salvage or an upgrade in tests.
 	onStep func(step string)
+	// flatten replaces Badger's merging of all tables in tests.
+	flatten func(db *bdb.DB) error
 	// hurry shortens the pauses of the janitor in tests.
 	hurry bool
 	// rest opens without merging tables, where there is no room for it.
@@ -44,6 +46,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.volume == nil {
 		o.volume = freeBytes
+	}
+	if o.flatten == nil {
+		o.flatten = func(db *bdb.DB) error { return db.Flatten(1) }
 	}
 }
 

@@ -87,17 +87,23 @@ func (s *Store) reclaim() bool {
 	return true
 }
 
-// flatten merges all tables, while others read and write.
+// flatten merges all tables, while others read and write. It goes on in the background, for
+// minutes if there are many: the sentinel is synced meanwhile, and closing does not wait for
+// the end.
 func (s *Store) flatten() {
 	d := s.db.Load()
 	if d == nil || !d.gate.Enter() {
 		return
 	}
-	defer d.gate.Leave()
-	if err := d.Flatten(1); err != nil {
-		s.log.Warn("merging tables to give room back", zap.Error(err))
-	}
-	s.space.remeasure()
+	s.flattening.Store(true)
+	go func() {
+		defer s.flattening.Store(false)
+		defer d.gate.Leave()
+		if err := s.options.flatten(d.DB); err != nil {
+			s.log.Warn("merging tables to give room back", zap.Error(err))
+		}
+		s.space.remeasure()
+	}()
 }
 
 // trimToSize removes what is finished, oldest first, until the store is a tenth below its

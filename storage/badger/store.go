@@ -45,6 +45,8 @@ type Store struct {
 	opening chan struct{}
 	// resting says that the database was opened without merging of tables.
 	resting atomic.Bool
+	// flattening says that all tables are being merged; only the janitor begins it.
+	flattening atomic.Bool
 
 	requests chan request
 	stopped  chan struct{} // closed when the committer has ended
