@@ -65,8 +65,8 @@ func TestRoomComesBackAfterRetention(t *testing.T) {
 	n := fill(t, s, 80_000)
 	deliver(t, s, 0, uint64(n))
 	before := count(s.dir).tables
-	if before < tidyFrom {
-		t.Fatalf("tables take %d bytes; the test needs %d", before, tidyFrom)
+	if before < 2*tidyFrom {
+		t.Fatalf("tables take %d bytes; the test needs %d", before, 2*tidyFrom)
 	}
 	later := time.Now().AddDate(1, 0, 0)
 	for more := true; more; {
@@ -76,7 +76,8 @@ func TestRoomComesBackAfterRetention(t *testing.T) {
 		}
 		more = step.More
 	}
-	eventually(t, "tables take a third of what they took", func() bool { return count(s.dir).tables < before/3 })
+	// What is removed while tables are merged stays in them where they are small then.
+	eventually(t, "tables are small", func() bool { return count(s.dir).tables < tidyFrom })
 	t.Logf("%d bytes became %d", before, count(s.dir).tables)
 }
 
