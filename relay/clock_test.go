@@ -55,7 +55,7 @@ func TestClockStepsWhileStopped(t *testing.T) {
 				}
 				w.store = w.memory
 				w.open()
-				if err := relay.Trim(w.engine, context.Background()); err != nil {
+				if _, err := relay.Trim(w.engine, context.Background()); err != nil {
 					t.Fatal(err)
 				}
 				if got := w.engine.Unfinished(); got != n {

@@ -6,7 +6,8 @@ import (
 )
 
 // retainEvery is how often finished records are looked at for their age. It is less often
-// where that takes long, as over a million that wait: one part in retainShare of the time.
+// where many are looked at in vain, as a million that wait: that takes one part in
+// retainShare of the time.
 const (
 	retainEvery = time.Minute
 	retainShare = 20
@@ -22,19 +23,20 @@ func (r *Relay) retain() {
 			return
 		case <-time.After(pause):
 		}
-		start := time.Now()
-		if err := r.trim(context.Background()); err != nil {
+		vain, err := r.trim(context.Background())
+		if err != nil {
 			r.storeFailed("trim", err)
 		}
-		pause = max(retainEvery, retainShare*time.Since(start))
+		pause = max(retainEvery, retainShare*vain)
 	}
 }
 
-// trim removes what the active plan's retention allows.
-func (r *Relay) trim(ctx context.Context) error {
+// trim removes what the active plan's retention allows. It returns the time in which it
+// looked at what stays.
+func (r *Relay) trim(ctx context.Context) (vain time.Duration, err error) {
 	plan := r.matching.Load()
 	if plan == nil {
-		return nil
+		return 0, nil
 	}
 	now := time.Now()
 	policy := TrimPolicy{
@@ -46,16 +48,20 @@ func (r *Relay) trim(ctx context.Context) error {
 		start := time.Now()
 		step, err := r.store.Trim(ctx, policy)
 		if err != nil {
-			return err
+			return vain, err
+		}
+		took := time.Since(start)
+		if looked := step.Kept + step.Events; looked > 0 {
+			vain += took * time.Duration(step.Kept) / time.Duration(looked)
 		}
 		if !step.More {
-			return nil
+			return vain, nil
 		}
 		// At least half of the time belongs to others.
 		select {
 		case <-r.stop:
-			return nil
-		case <-time.After(time.Since(start)):
+			return vain, nil
+		case <-time.After(took):
 		}
 	}
 }

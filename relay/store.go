@@ -233,7 +233,8 @@ type TrimPolicy struct {
 
 // Trimmed is what one bounded step of trimming did.
 type Trimmed struct {
-	Events, Keys int
+	// Events and Keys are how many went, Kept how many events were looked at and are left.
+	Events, Keys, Kept int
 	// More says that the step stopped at its bound; call again.
 	More bool
 }

@@ -163,8 +163,64 @@ func TestKillControl(t *testing.T) {
 	t.Error("nothing that was acknowledged too early was lost, so that the test of kills proves nothing")
 }
 
+// TestTwoOwnersControl shows what the lock is for: another program opens the database without
+// asking for it, and the one that had it loses what it accepted, or its life.
+func TestTwoOwnersControl(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	o := Options{}
+	o.setDefaults()
+	for range 20 {
+		dir := t.TempDir()
+		acknowledged, end := childUntil(t, dir, func() {
+			other, err := bdb.Open(badgerOptions(dir, &o))
+			if err == nil {
+				t.Error("a second program has opened the database by the lock")
+				_ = other.Close()
+				return
+			}
+			if other, err = bdb.Open(badgerOptions(dir, &o).WithBypassLockGuard(true)); err == nil {
+				_ = other.Close()
+			}
+			time.Sleep(100 * time.Millisecond)
+		})
+		if end != "signal: killed" {
+			t.Logf("the first owner ended by itself: %s", end)
+			return
+		}
+		s, err := Open(dir, Options{})
+		if err != nil {
+			t.Logf("what the first owner left is refused: %v", err)
+			return
+		}
+		for id := range acknowledged {
+			if _, err := s.Find(t.Context(), id); err != nil {
+				t.Logf("an acknowledged event is gone: %v", err)
+				return
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Error("two owners did no harm, so that the test of the lock proves nothing")
+}
+
 // killed runs a child for some time, kills it, and returns what it acknowledged.
 func killed(t *testing.T, dir string, after time.Duration) map[string]string {
+	t.Helper()
+	acks, end := childUntil(t, dir, func() { time.Sleep(after) })
+	if end != "signal: killed" {
+		t.Errorf("the child ended by itself: %s", end)
+	}
+	return acks
+}
+
+// childUntil runs a child. When it has opened the directory, fn is called, and when that
+// returns, the child is killed. It returns what the child acknowledged, and how it ended: by an
+// error that it told, or as the system says.
+func childUntil(t *testing.T, dir string, fn func()) (acks map[string]string, end string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+dir)
@@ -175,25 +231,31 @@ func killed(t *testing.T, dir string, after time.Duration) map[string]string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	acks := make(map[string]string)
+	var killer sync.WaitGroup
+	acks = make(map[string]string)
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		word, rest, _ := strings.Cut(lines.Text(), " ")
 		switch word {
 		case "open":
-			timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-			defer timer.Stop()
+			killer.Go(func() {
+				fn()
+				_ = cmd.Process.Kill()
+			})
 		case "ack":
 			// The last line may be cut.
 			if id, sum, ok := strings.Cut(rest, " "); ok && len(sum) == 2*sha256.Size {
 				acks[id] = sum
 			}
 		case "error":
-			t.Errorf("the child says: %s", rest)
+			end = rest
 		}
 	}
-	_ = cmd.Wait()
-	return acks
+	killer.Wait()
+	if err := cmd.Wait(); end == "" {
+		end = fmt.Sprint(err)
+	}
+	return acks, end
 }
 
 // checkLog fails the test unless the log is contiguous and each entry's event says

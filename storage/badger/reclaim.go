@@ -21,7 +21,7 @@ const (
 )
 
 // tidyFrom is what tables may take before anybody looks whether what was removed is in them.
-const tidyFrom = 32 << 20
+const tidyFrom = 16 << 20
 
 // reclaimer is what the janitor remembers of making room.
 type reclaimer struct {

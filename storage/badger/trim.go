@@ -64,7 +64,7 @@ func (s *Store) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, er
 		return relay.Trimmed{}, err
 	}
 	s.space.removed.Add(int64(r.removed))
-	return relay.Trimmed{Events: r.removed, Keys: len(r.keys), More: more}, nil
+	return relay.Trimmed{Events: r.removed, Keys: len(r.keys), Kept: r.kept, More: more}, nil
 }
 
 // trimRequest removes what was found. Whether an event may still go is judged again by
@@ -84,6 +84,7 @@ type trimRequest struct {
 	// excess is how much is still to go for the store's size, whatever its age.
 	excess  int64
 	removed int
+	kept    int
 }
 
 // trimmable is an event that may go, with the keys of its attempts.
@@ -109,8 +110,8 @@ func (r *trimRequest) findEvents(s *Store, txn *bdb.Txn) (more bool, err error) 
 	if r.policy.FailedBefore.After(latest) {
 		latest = r.policy.FailedBefore
 	}
-	attempts := txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{attemptPrefix}})
-	defer attempts.Close()
+	attempts := &ascender{it: txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{attemptPrefix}})}
+	defer attempts.it.Close()
 	exceptions := newExceptionFinder(txn)
 	defer exceptions.close()
 	// With all versions, deleted records count as steps too.
@@ -159,7 +160,7 @@ func (r *trimRequest) findEvents(s *Store, txn *bdb.Txn) (more bool, err error) 
 }
 
 // look judges one event.
-func (r *trimRequest) look(s *Store, item *bdb.Item, attempts *bdb.Iterator, exceptions *exceptionFinder) error {
+func (r *trimRequest) look(s *Store, item *bdb.Item, attempts *ascender, exceptions *exceptionFinder) error {
 	var found storedEvent
 	err := item.Value(func(rec []byte) (err error) {
 		found, err = decodeEvent(item.Key(), rec, placesOnly)
@@ -202,9 +203,10 @@ func (r *trimRequest) look(s *Store, item *bdb.Item, attempts *bdb.Iterator, exc
 		r.keep(seq)
 		return nil
 	}
-	for ascend(attempts, attemptKey(seq, 0, 0)[:1+8]); attempts.ValidForPrefix(attemptKey(seq, 0, 0)[:1+8]); attempts.Next() {
-		t.attempts = append(t.attempts, attempts.Item().KeyCopy(nil))
-		t.size += attempts.Item().EstimatedSize()
+	own := attemptKey(seq, 0, 0)[:1+8]
+	for attempts.to(own); attempts.at(own); attempts.next() {
+		t.attempts = append(t.attempts, attempts.it.Item().KeyCopy(nil))
+		t.size += attempts.it.Item().EstimatedSize()
 	}
 	r.excess -= t.size
 	r.events = append(r.events, t)
@@ -212,6 +214,7 @@ func (r *trimRequest) look(s *Store, item *bdb.Item, attempts *bdb.Iterator, exc
 }
 
 func (r *trimRequest) keep(seq relay.Seq) {
+	r.kept++
 	if r.walk.kept == 0 || seq < r.walk.kept {
 		r.walk.kept = seq
 	}

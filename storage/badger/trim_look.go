@@ -100,20 +100,41 @@ func (f *exceptionFinder) gapAt(k gapKey, pos uint64) (gap, error) {
 	return g, nil
 }
 
-// ascendSteps is how far ascend goes record by record. To seek costs as much.
+// ascender finds records whose keys ascend.
+type ascender struct {
+	it *bdb.Iterator
+	// sought says that the iterator stands somewhere, ended that it has come to its end, behind
+	// which nothing is looked for.
+	sought, ended bool
+}
+
+// ascendSteps is how far to goes record by record. To seek costs as much.
 const ascendSteps = 8
 
-// ascend brings an iterator to the first key at or above one that is not below where it
-// stands.
-func ascend(it *bdb.Iterator, key []byte) {
+// to brings the iterator to the first key at or above one that is not below the one before.
+// It reports false if there is none.
+func (a *ascender) to(key []byte) bool {
 	for range ascendSteps {
-		if !it.Valid() {
+		if !a.sought || a.ended {
 			break
 		}
-		if bytes.Compare(it.Item().Key(), key) >= 0 {
-			return
+		if bytes.Compare(a.it.Item().Key(), key) >= 0 {
+			return true
 		}
-		it.Next()
+		a.next()
 	}
-	it.Seek(key)
+	if !a.ended {
+		a.it.Seek(key)
+		a.sought, a.ended = true, !a.it.Valid()
+	}
+	return !a.ended
 }
+
+// next goes to the next record, which there may be none of.
+func (a *ascender) next() {
+	a.it.Next()
+	a.ended = !a.it.Valid()
+}
+
+// at reports whether it stands at a record with a prefix.
+func (a *ascender) at(prefix []byte) bool { return !a.ended && a.it.ValidForPrefix(prefix) }

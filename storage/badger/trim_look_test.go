@@ -101,13 +101,14 @@ func TestAscendFindsTheFirstKeyThatIsNotBelow(t *testing.T) {
 	err = s.view(func(txn *bdb.Txn) error {
 		it := txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{eventPrefix}})
 		defer it.Close()
+		keys := ascender{it: it}
 		for pos := uint64(0); pos < 2100; pos += rand.Uint64N(60) {
-			ascend(it, eventKey(relay.Seq(pos)))
+			found := keys.to(eventKey(relay.Seq(pos)))
 			i, _ := slices.BinarySearch(all, pos)
-			if i == len(all) {
-				if it.Valid() {
-					t.Fatalf("from %d: %x; want none", pos, it.Item().Key())
-				}
+			if there := i < len(all); found != there || keys.at([]byte{eventPrefix}) != there {
+				t.Fatalf("from %d: %t, and %t; want %t", pos, found, !found, there)
+			}
+			if !found {
 				continue
 			}
 			if got, err := seqOf(it.Item().Key()); err != nil || uint64(got) != all[i] {

@@ -170,6 +170,7 @@ func (r *trimRequest) trimEvents(ctx context.Context, c *committer) error {
 		subs = append(subs, t.subs...)
 		positions = append(positions, t.positions...)
 	}
+	r.trimmed.Kept = len(r.kept)
 	if r.trimmed.Events = len(seqs); len(seqs) > 0 {
 		c.group.add(trimLog, subs, positions)
 		c.group.add(trimExceptions, subs, positions)

@@ -44,7 +44,7 @@ func (m *Memory) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, e
 	})
 	keys := len(c.keys)
 	maps.DeleteFunc(c.keys, func(_ keyID, k *keyRecord) bool { return k.stored.Before(p.KeysBefore) })
-	return relay.Trimmed{Events: before - len(c.events), Keys: keys - len(c.keys)}, nil
+	return relay.Trimmed{Events: before - len(c.events), Keys: keys - len(c.keys), Kept: len(c.events)}, nil
 }
 
 // trimmable reports whether p lets e go, or the store's size does.

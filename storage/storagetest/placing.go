@@ -94,12 +94,16 @@ func placeKeepsFromTrim(t *testing.T, h *Harness) {
 	}
 	h.Clock.Advance(time.Hour)
 	policy := relay.TrimPolicy{DeliveredBefore: h.Clock.Now(), FailedBefore: h.Clock.Now()}
+	removed, kept := 0, 0
 	for more := true; more; {
 		step, err := h.Store.Trim(t.Context(), policy)
 		if err != nil {
 			t.Fatalf("Trim: %v", err)
 		}
-		more = step.More
+		removed, kept, more = removed+step.Events, kept+step.Kept, step.More
+	}
+	if removed != 1 || kept != 1 {
+		t.Errorf("%d events are said to be removed, %d looked at and left; one each", removed, kept)
 	}
 	h.event(t, events[0].Seq)
 	if _, err := h.Store.Event(t.Context(), events[1].Seq); !errors.Is(err, relay.ErrNotFound) {
