@@ -69,7 +69,7 @@ func (c *conn) remember(text string, resp *http.Response) {
 
 // again returns the answer if it has the header of the last one, or nil. Both have one map.
 func (c *conn) again(text []byte, req *http.Request) *http.Response {
-	if !c.shared || string(text) != c.last.text || len(text) == 0 || bodiless(req.Method) {
+	if !c.shared || string(text) != c.last.text || bodiless(req.Method) {
 		return nil
 	}
 	resp := c.last.answer

@@ -110,8 +110,8 @@ func (r *trimRequest) findEvents(s *Store, txn *bdb.Txn) (more bool, err error) 
 	if r.policy.FailedBefore.After(latest) {
 		latest = r.policy.FailedBefore
 	}
-	attempts := &ascender{it: txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{attemptPrefix}})}
-	defer attempts.it.Close()
+	attempts := &ascender{Iterator: txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{attemptPrefix}})}
+	defer attempts.Close()
 	exceptions := newExceptionFinder(txn)
 	defer exceptions.close()
 	// With all versions, deleted records count as steps too.
@@ -204,9 +204,9 @@ func (r *trimRequest) look(s *Store, item *bdb.Item, attempts *ascender, excepti
 		return nil
 	}
 	own := attemptKey(seq, 0, 0)[:1+8]
-	for attempts.to(own); attempts.at(own); attempts.next() {
-		t.attempts = append(t.attempts, attempts.it.Item().KeyCopy(nil))
-		t.size += attempts.it.Item().EstimatedSize()
+	for attempts.to(own); attempts.ValidForPrefix(own); attempts.Next() {
+		t.attempts = append(t.attempts, attempts.Item().KeyCopy(nil))
+		t.size += attempts.Item().EstimatedSize()
 	}
 	r.excess -= t.size
 	r.events = append(r.events, t)

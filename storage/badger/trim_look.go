@@ -102,10 +102,8 @@ func (f *exceptionFinder) gapAt(k gapKey, pos uint64) (gap, error) {
 
 // ascender finds records whose keys ascend.
 type ascender struct {
-	it *bdb.Iterator
-	// sought says that the iterator stands somewhere, ended that it has come to its end, behind
-	// which nothing is looked for.
-	sought, ended bool
+	*bdb.Iterator
+	sought bool // it stands somewhere, or is at its end, behind which nothing is looked for
 }
 
 // ascendSteps is how far to goes record by record. To seek costs as much.
@@ -114,27 +112,19 @@ const ascendSteps = 8
 // to brings the iterator to the first key at or above one that is not below the one before.
 // It reports false if there is none.
 func (a *ascender) to(key []byte) bool {
-	for range ascendSteps {
-		if !a.sought || a.ended {
-			break
+	for step := 0; a.sought; step++ {
+		if !a.Valid() {
+			return false
 		}
-		if bytes.Compare(a.it.Item().Key(), key) >= 0 {
+		if bytes.Compare(a.Item().Key(), key) >= 0 {
 			return true
 		}
-		a.next()
+		if step == ascendSteps {
+			break
+		}
+		a.Next()
 	}
-	if !a.ended {
-		a.it.Seek(key)
-		a.sought, a.ended = true, !a.it.Valid()
-	}
-	return !a.ended
+	a.Seek(key)
+	a.sought = true
+	return a.Valid()
 }
-
-// next goes to the next record, which there may be none of.
-func (a *ascender) next() {
-	a.it.Next()
-	a.ended = !a.it.Valid()
-}
-
-// at reports whether it stands at a record with a prefix.
-func (a *ascender) at(prefix []byte) bool { return !a.ended && a.it.ValidForPrefix(prefix) }

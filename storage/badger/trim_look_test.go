@@ -101,11 +101,11 @@ func TestAscendFindsTheFirstKeyThatIsNotBelow(t *testing.T) {
 	err = s.view(func(txn *bdb.Txn) error {
 		it := txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{eventPrefix}})
 		defer it.Close()
-		keys := ascender{it: it}
+		keys := ascender{Iterator: it}
 		for pos := uint64(0); pos < 2100; pos += rand.Uint64N(60) {
 			found := keys.to(eventKey(relay.Seq(pos)))
 			i, _ := slices.BinarySearch(all, pos)
-			if there := i < len(all); found != there || keys.at([]byte{eventPrefix}) != there {
+			if there := i < len(all); found != there || keys.ValidForPrefix([]byte{eventPrefix}) != there {
 				t.Fatalf("from %d: %t, and %t; want %t", pos, found, !found, there)
 			}
 			if !found {

@@ -14,9 +14,8 @@ import (
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
-// format4 gives a store that is not open the keys that it had up to format 4; of the records
-// for which both says so, it leaves those of today, too.
-func format4(t *testing.T, dir string, key []byte, both func(n int) bool) {
+// openBare opens the database of a store that is not open.
+func openBare(t *testing.T, dir string, key []byte) *bdb.DB {
 	t.Helper()
 	o := Options{EncryptionKey: key}
 	o.setDefaults()
@@ -24,13 +23,21 @@ func format4(t *testing.T, dir string, key []byte, both func(n int) bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return db
+}
+
+// format4 gives a store that is not open the keys that it had up to format 4; of the records
+// for which both says so, it leaves those of today, too.
+func format4(t *testing.T, dir string, key []byte, both func(n int) bool) {
+	t.Helper()
+	db := openBare(t, dir, key)
 	moved := map[byte]int{}
-	err = db.Update(func(txn *bdb.Txn) error {
-		for now, former := range map[byte]byte{bundlePrefix: formerBundlePrefix, progressPrefix: formerProgressPrefix} {
-			err := each(txn, now, func(key, rec []byte) error {
-				moved[now]++
-				was := append([]byte{former}, key[1:]...)
-				if err := txn.Set(was, seal(was, bytes.Clone(rec[:len(rec)-crc32.Size]))); err != nil || both(moved[now]) {
+	err := db.Update(func(txn *bdb.Txn) error {
+		for _, letter := range rehoused {
+			err := each(txn, letter.to, func(key, rec []byte) error {
+				moved[letter.to]++
+				was := append([]byte{letter.from}, key[1:]...)
+				if err := txn.Set(was, seal(was, bytes.Clone(rec[:len(rec)-crc32.Size]))); err != nil || both(moved[letter.to]) {
 					return err
 				}
 				return txn.Delete(bytes.Clone(key))
@@ -84,9 +91,9 @@ func TestFormat4HasItsKeysMoved(t *testing.T) {
 			if s.identity.format != formatVersion {
 				t.Errorf("it has format %d", s.identity.format)
 			}
-			for _, former := range []byte{formerBundlePrefix, formerProgressPrefix} {
-				if keys := recordsOf(t, s, former); len(keys) > 0 {
-					t.Errorf("%d records are left at %c", len(keys), former)
+			for _, letter := range rehoused {
+				if keys := recordsOf(t, s, letter.from); len(keys) > 0 {
+					t.Errorf("%d records are left at %c", len(keys), letter.from)
 				}
 			}
 			finishUpTo(t, s, "billing", 200)
@@ -137,13 +144,8 @@ func TestFormat4IsSalvaged(t *testing.T) {
 // it reads anything else.
 func formatOf(t *testing.T, dir string) (format uint64) {
 	t.Helper()
-	o := Options{}
-	o.setDefaults()
-	db, err := bdb.Open(badgerOptions(dir, &o))
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = db.View(func(txn *bdb.Txn) error {
+	db := openBare(t, dir, nil)
+	err := db.View(func(txn *bdb.Txn) error {
 		return get(txn, storeKey, func(rec []byte) error {
 			me, err := decodeIdentity(rec)
 			format = me.format
