@@ -49,8 +49,19 @@ production, and nothing is left behind.`,
 type demo struct {
 	folder       string
 	secret       string // its placeholder
-	intake, sink string // host:port
+	intake, sink *demoListener
 }
+
+// demoListener is a port that this run has to itself. Caddy is handed the open socket: it
+// would let another process listen at the same port (SO_REUSEPORT), such as a second demo
+// that found it free at the same moment.
+type demoListener struct {
+	socket  *os.File
+	address string // host:port
+}
+
+// listen is how a configuration of Caddy names the socket.
+func (l *demoListener) listen() string { return fmt.Sprintf("fd/%d", l.socket.Fd()) }
 
 // demoPorts are tried first; applications can rely on them if they are free.
 const (
@@ -77,12 +88,14 @@ func runDemo(ctx context.Context, out io.Writer, once bool) (err error) {
 		return fmt.Errorf("writing the demo's secret: %w", err)
 	}
 	d := &demo{folder: folder, secret: "{file." + secret + "}"}
-	if d.intake, err = freeAddress(demoIntakePort); err != nil {
+	if d.intake, err = listenFrom(demoIntakePort); err != nil {
 		return err
 	}
-	if d.sink, err = freeAddress(demoSinkPort); err != nil {
+	defer func() { err = errors.Join(err, d.intake.socket.Close()) }()
+	if d.sink, err = listenFrom(demoSinkPort); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, d.sink.socket.Close()) }()
 	if err := caddy.Load(d.config(), true); err != nil {
 		return fmt.Errorf("starting the demo: %w", err)
 	}
@@ -94,7 +107,7 @@ func runDemo(ctx context.Context, out io.Writer, once bool) (err error) {
   receiver  http://%[3]s/  fails the first attempt of each event on purpose
   admin     --address %[4]s
 
-`, folder, d.intake, d.sink, d.admin())
+`, folder, d.intake.address, d.sink.address, d.admin())
 
 	app, err := caddy.ActiveContext().AppIfConfigured("relay")
 	if err != nil {
@@ -104,7 +117,7 @@ func runDemo(ctx context.Context, out io.Writer, once bool) (err error) {
 	if err != nil {
 		return err
 	}
-	watch := newWatcher(engine, "http://"+d.sink+"/", out)
+	watch := newWatcher(engine, "http://"+d.sink.address+"/", out)
 	if err := d.first(ctx, engine, watch); err != nil {
 		return err
 	}
@@ -115,7 +128,7 @@ func runDemo(ctx context.Context, out io.Writer, once bool) (err error) {
 It waits for more; stop it with Ctrl-C. Try, in another terminal:
   curl --json '{"order":43}' http://%s/v1/events/order.paid
 
-`, d.intake)
+`, d.intake.address)
 	return watch.follow(ctx)
 }
 
@@ -160,7 +173,7 @@ func (d *demo) config() []byte {
 		Regions: []*Region{{Name: "demo", Egress: []Egress{{Address: "127.0.0.1"}}}},
 		Subscriptions: []*Subscription{{
 			Name: "demo",
-			URL:  "http://" + d.sink + "/",
+			URL:  "http://" + d.sink.address + "/",
 			Settings: Settings{
 				AllowIPs: []string{"127.0.0.0/8"},
 				SignRaw: []json.RawMessage{caddyconfig.JSON(map[string]any{
@@ -178,22 +191,26 @@ func (d *demo) config() []byte {
 		AppsRaw: caddy.ModuleMap{
 			"relay": caddyconfig.JSON(app, nil),
 			"http": caddyconfig.JSON(map[string]any{"servers": map[string]any{
-				"intake":   site(d.intake, map[string]any{"handler": "relay_console"}, map[string]any{"handler": "relay_intake"}),
-				"receiver": site(d.sink, map[string]any{"handler": "relay_sink", "secret": d.secret, "fail_first": true}),
+				"intake":   site(d.intake.listen(), map[string]any{"handler": "relay_console"}, map[string]any{"handler": "relay_intake"}),
+				"receiver": site(d.sink.listen(), map[string]any{"handler": "relay_sink", "secret": d.secret, "fail_first": true}),
 			}}, nil),
 		},
 	}, nil)
 }
 
-// freeAddress returns a loopback address with the port, or with the next free one.
-func freeAddress(port int) (string, error) {
+// listenFrom listens at the port of 127.0.0.1, or at the next free one.
+func listenFrom(port int) (*demoListener, error) {
 	for p := port; p < port+1000; p += 10 {
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(p))
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
 			continue
 		}
-		return address, listener.Close()
+		socket, err := listener.(*net.TCPListener).File()
+		if err := errors.Join(err, listener.Close()); err != nil {
+			return nil, fmt.Errorf("listening at %s: %w", address, err)
+		}
+		return &demoListener{socket: socket, address: address}, nil
 	}
-	return "", fmt.Errorf("no port from %d on is free on 127.0.0.1", port)
+	return nil, fmt.Errorf("no port from %d on is free on 127.0.0.1", port)
 }
