@@ -43,7 +43,7 @@ func simulationSeeds(t *testing.T, n int) []uint64 {
 func TestSimulation(t *testing.T) {
 	seeds, steps := 3, 4000
 	if os.Getenv("RELAY_TEST_LONG") != "" {
-		seeds, steps = 5, 100_000
+		seeds, steps = 8, 20_000 // the store in memory looks through all that it holds
 	}
 	for _, seed := range simulationSeeds(t, seeds) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {

@@ -60,6 +60,7 @@ func (s *space) keepBallast() {
 // without the merging of tables; or not at all.
 func (s *space) openOn() (rest bool, err error) {
 	u := count(s.dir)
+	u.merging = mergingIn(s.dir)
 	free := s.volume(s.dir)
 	if free < 0 || free >= u.critical() {
 		return false, nil

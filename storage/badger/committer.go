@@ -61,6 +61,10 @@ type committer struct {
 	windows map[windowAt][]*openBundle
 	// fields are those of the attempt that is being written.
 	fields []byte
+
+	// fenced is where the last fence stands, unfenced what was written since.
+	fenced   relay.Seq
+	unfenced int64
 }
 
 type waiter struct {
@@ -162,8 +166,10 @@ func (c *committer) transaction() *bdb.Txn {
 
 // put writes a record for which there is room. An error of Badger's means that the
 // accounts here are wrong: it is kept and fails the group.
-func (c *committer) put(key, rec []byte) {
-	if err := c.transaction().Set(key, rec); err != nil {
+func (c *committer) put(key, rec []byte) { c.add(bdb.NewEntry(key, rec)) }
+
+func (c *committer) add(e *bdb.Entry) {
+	if err := c.transaction().SetEntry(e); err != nil {
 		c.broken = errors.Join(c.broken, err)
 	}
 }
@@ -207,6 +213,7 @@ func (c *committer) flush() error {
 		c.txn.Discard()
 		c.txn = nil
 	}
+	c.unfenced += c.used.size
 	c.used = load{}
 	c.records.reuse()
 	// All are settled before the first is answered, and in commit order.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -425,4 +426,51 @@ func TestManyDamagesAtOnce(t *testing.T) {
 		t.Errorf("the next event is %d at %d", s.committed().ordinal, e.Seq)
 	}
 	t.Logf("%d of %d events are gone", gone, len(w.events))
+}
+
+// TestTableThatWasMergedIsNoDamage: a crash may leave a table that was struck off, whose records
+// were removed since. One that was never listed is another thing.
+func TestTableThatWasMergedIsNoDamage(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, dir, nil)
+	put(t, s, 200)
+	if !s.reclaim() {
+		t.Fatal("tables were not merged")
+	}
+	before, err := files.Tables(dir)
+	if err != nil || len(before) == 0 {
+		t.Fatal(before, err)
+	}
+	old := files.TableName(dir, before[0])
+	kept, err := os.ReadFile(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, s, 0, 200)
+	trimAll(t, s)
+	if !s.reclaim() {
+		t.Fatal("tables were not merged again")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("%s is still there: %v", old, err)
+	}
+	never := files.TableName(copyDirectory(t, dir), 9999)
+	for _, path := range []string{old, never} {
+		if err := os.WriteFile(path, kept, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = openAt(t, dir, nil)
+	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is still there once the store is open: %v", old, err)
+	}
+	if n := s.committed().removed; n != 200 {
+		t.Errorf("%d events are removed", n)
+	}
+	if _, err := Open(filepath.Dir(never), Options{}); !errors.Is(err, ErrDamaged) {
+		t.Errorf("with a table that was never listed: %v", err)
+	}
 }

@@ -15,6 +15,7 @@ import (
 // several of them, one after the other.
 type database struct {
 	*bdb.DB
+	merges *merges
 	gate   gate.Gate  // who reads from it
 	closed chan error // set once closing has begun
 }
@@ -81,11 +82,12 @@ func openImage(dir string, o *Options, tolerant bool) (*image, error) {
 		return nil, err
 	}
 	im := &image{dir: dir, log: o.Logger, clock: o.Clock, sentinel: mark, subs: table{byName: make(map[string]*sub)}}
-	db, err := bdb.Open(badgerOptions(dir, o))
+	watched := o.watching(dir)
+	db, err := bdb.Open(badgerOptions(dir, watched))
 	if err != nil {
 		return nil, errors.Join(explainOpen(dir, err, o), mark.close())
 	}
-	im.db = &database{DB: db}
+	im.db = &database{DB: db, merges: watched.merges}
 	handOver(dir)
 	if err := im.load(o, tolerant); err != nil {
 		return nil, errors.Join(err, im.close())

@@ -51,14 +51,7 @@ func TestDirectoryIsPrivate(t *testing.T) {
 func TestLockedByAnotherProcess(t *testing.T) {
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0], "run", "--secret")
-	cmd.Env = append(os.Environ(), childEnv+"="+dir)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	out := startChild(t, cmd, childEnv+"="+dir)
 	defer func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
@@ -71,7 +64,7 @@ func TestLockedByAnotherProcess(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = Open(dir, Options{})
+	_, err := Open(dir, Options{})
 	if !errors.Is(err, ErrLocked) {
 		t.Fatalf("Open: %v, want ErrLocked", err)
 	}

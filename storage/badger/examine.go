@@ -23,7 +23,7 @@ type examination struct {
 	damages []Damage
 
 	// tables are those that count, by number: listed in MANIFEST, or all that are there if
-	// that cannot be read. strays are there and not listed.
+	// that cannot be read. strays are there and were never listed.
 	tables map[uint64]files.TableInfo
 	strays []uint64
 	// logs are paths, oldest first.
@@ -72,9 +72,17 @@ func (x *examination) readManifest() error {
 		return err
 	}
 	m, err := files.ReadManifest(x.dir)
+	var removed map[uint64]struct{}
+	if err == nil {
+		removed, err = files.RemovedTables(x.dir)
+	}
 	if err == nil {
 		x.tables = m.Tables
-		x.strays = slices.DeleteFunc(there, func(id uint64) bool { _, ok := m.Tables[id]; return ok })
+		x.strays = slices.DeleteFunc(there, func(id uint64) bool {
+			_, listed := m.Tables[id]
+			_, gone := removed[id]
+			return listed || gone
+		})
 		return nil
 	}
 	switch {
@@ -156,10 +164,9 @@ func checkTable(name string, info files.TableInfo, keys files.Keys) (wrong strin
 	return "", nil
 }
 
-// checkStrays looks at the tables that MANIFEST does not list, which Badger deletes. A crash
-// leaves such ones: new tables not yet listed, whose records are elsewhere still, and old
-// ones not yet deleted. If one holds a record that is nowhere else, MANIFEST has lost its
-// end.
+// checkStrays looks at the tables that MANIFEST never listed, which Badger deletes as those that
+// were struck off and are still there. A crash leaves new tables not yet listed, whose records
+// are elsewhere still. If one holds a record that is nowhere else, MANIFEST has lost its end.
 func (x *examination) checkStrays() error {
 	for _, id := range x.strays {
 		name := files.TableName(x.dir, id)

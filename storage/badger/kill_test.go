@@ -223,14 +223,7 @@ func killed(t *testing.T, dir string, after time.Duration) map[string]string {
 func childUntil(t *testing.T, dir string, fn func()) (acks map[string]string, end string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+dir)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	out := startChild(t, cmd, childEnv+"="+dir)
 	var killer sync.WaitGroup
 	acks = make(map[string]string)
 	lines := bufio.NewScanner(out)

@@ -118,12 +118,11 @@ func (l *lister) run(txn *bdb.Txn, from relay.Seq) error {
 			return l.finish(0)
 		}
 		if !bytes.Equal(item.Key(), l.key) {
-			previous := l.last.event
 			if err := l.take(); err != nil {
 				return err
 			}
 			if len(l.page.Events) == l.q.Limit || n >= pageScan || size >= pageBytes {
-				l.page.Next = previous.Seq
+				l.page.Next = seq + 1
 				return nil
 			}
 			l.key = append(l.key[:0], item.Key()...)

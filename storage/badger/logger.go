@@ -11,6 +11,7 @@ import (
 type logger struct {
 	to      *zap.SugaredLogger
 	reserve *descriptors // or nil
+	merges  *merges      // or nil
 }
 
 func (l logger) Errorf(format string, args ...any)   { l.to.Errorf(line(format), args...) }
@@ -22,7 +23,7 @@ func (l logger) Infof(format string, args ...any) {
 	l.reserve.heed(format)
 }
 
-// Debugf drops the message: there is one for each write.
-func (l logger) Debugf(string, ...any) {}
+// Debugf drops the message: there is one for each write. But it tells of merging.
+func (l logger) Debugf(format string, args ...any) { l.merges.heed(format, args) }
 
 func line(format string) string { return strings.TrimRight(format, "\n") }

@@ -23,6 +23,16 @@ func (s *Store) OnReopen(fn func()) {
 	s.reopened = append(s.reopened, fn)
 }
 
+// tellReopened calls who wants to know.
+func (s *Store) tellReopened() {
+	s.mu.Lock()
+	reopened := s.reopened
+	s.mu.Unlock()
+	for _, fn := range reopened {
+		fn()
+	}
+}
+
 // mend opens the database anew, however often it takes, while everybody gets the error
 // that broke it. It reports false if the store is closed meanwhile.
 func (c *committer) mend() bool {
@@ -78,12 +88,7 @@ func (c *committer) reopen(patience time.Duration) error {
 	commit := c.commit
 	*c = *newCommitter(s)
 	c.commit = commit
-	s.mu.Lock()
-	reopened := s.reopened
-	s.mu.Unlock()
-	for _, fn := range reopened {
-		fn()
-	}
+	s.tellReopened()
 	s.setFailure(nil)
 	return nil
 }

@@ -29,12 +29,16 @@ type Options struct {
 	onStep func(step string)
 	// flatten replaces Badger's merging of all tables in tests.
 	flatten func(db *bdb.DB) error
+	// unwatched lets merging lose tables, for the control of a test.
+	unwatched bool
 	// hurry shortens the pauses of the janitor in tests.
 	hurry bool
 	// rest opens without merging tables, where there is no room for it.
 	rest bool
 	// reserve is freed when opening needs it; nil: there is none.
 	reserve *descriptors
+	// merges watches the merging of tables; nil: nobody does.
+	merges *merges
 }
 
 func (o *Options) setDefaults() {
@@ -62,22 +66,24 @@ func (o *Options) step(what string) {
 const (
 	memTableSize   = 16 << 20 // a transaction may have 15 % of it: a batch of 2 MiB
 	valueThreshold = 1 << 20
-	tableSize      = 4 << 20
+	tableSize      = 1 << 20 // on the first level; a fence fills one
+	tableRatio     = 2
 	newTables      = 12
 	firstLevelSize = 64 << 20
 	levelRatio     = 30
+	lastLevel      = 6 // new tables are 0, and merged into one of 1 to 6
 )
 
 // badgerOptions are chosen for what was measured, not by Badger's defaults.
 func badgerOptions(dir string, o *Options) bdb.Options {
-	compactors := 2
+	compactors := 4
 	if o.rest {
 		compactors = 0
 	}
 	tuned := bdb.DefaultOptions(dir)
-	tuned.TableSizeMultiplier = 1
+	tuned.TableSizeMultiplier = tableRatio
 	return tuned.
-		WithLogger(logger{o.Logger.Named("badger").Sugar(), o.reserve}).
+		WithLogger(logger{o.Logger.Named("badger").Sugar(), o.reserve, o.merges}).
 		// A commit returns when it is on the disk. Badger's own default is off.
 		WithSyncWrites(true).
 		// There is one writer, so nothing can conflict.
@@ -87,8 +93,8 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
 		// Badger keeps up to eight buffers in which tables are built. Each begins with twice the
-		// size of a table, and grows, by twice that, until the table of a memtable fits: in
-		// the end they have 24 MiB.
+		// size of a table, and is doubled until the table of a memtable fits: in the end they
+		// have 30 MiB.
 		WithCompression(options.None).
 		WithBaseTableSize(tableSize).
 		// What is merged down goes through each level, and is written about twice there: into
@@ -98,8 +104,11 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		WithNumLevelZeroTablesStall(4 * newTables).
 		WithBaseLevelSize(firstLevelSize).
 		WithLevelSizeMultiplier(levelRatio).
+		WithMaxLevels(lastLevel + 1).
 		WithBlockCacheSize(16 << 20).
 		WithIndexCacheSize(32 << 20).
+		// Each of them merges one table of the first level at most twenty times a second, and
+		// these are small.
 		WithNumCompactors(compactors).
 		// Values stay out of the value log: a failed sync of it is only logged, and
 		// what is deleted in it hardly ever gives its room back.

@@ -32,7 +32,7 @@ func salvage(x *examination, damage *DamageError, mark acked, o *Options) (repor
 		return nil, err
 	}
 	o.step("begun")
-	db, err := bdb.Open(salvageOptions(in, o))
+	db, err := bdb.Open(salvageOptions(in, o.watching(in)))
 	if err != nil {
 		return nil, fmt.Errorf("making a new database in %s: %w", in, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/badger/files"
 )
 
 // DefaultMinFree is Limits.MinFree if it is not set, in bytes.
@@ -39,6 +40,8 @@ type space struct {
 	log *zap.Logger
 	// volume is a seam for tests: the bytes that are free, -1 if unknown.
 	volume func(dir string) int64
+	// database is the store's own, which is nil while it is not open; nil where there is no store.
+	database *atomic.Pointer[database]
 
 	// live is what the records take, removed how many events went since tables were merged.
 	live, removed atomic.Int64
@@ -61,6 +64,8 @@ type usage struct {
 	files        int
 	logs, tables int64
 	total        int64 // with everything but the ballast
+	// merging is what the next merging of new tables writes.
+	merging int64
 }
 
 // What the figures are good for.
@@ -68,13 +73,14 @@ const (
 	askEvery     = 250 * time.Millisecond
 	askBytes     = 1 << 20
 	countEvery   = time.Second
-	manyFiles    = 500
+	manyFiles    = 1000
 	countManyAll = 10 * time.Second
 
 	// slack covers small files, and the first pages of new logs.
 	slack = 8 << 20
-	// mergeMost bounds what merging tables takes beside what is there: all new tables go into
-	// the first level at once, which may be over its size, and go away only when all is written.
+	// mergeMost is what merging tables takes beside what is there, unless there are more new
+	// ones: all of them go into the first level at once, and go away only when all is written,
+	// while tables of that level are merged into the next.
 	mergeMost = newTables*memTableSize + 2*firstLevelSize
 )
 
@@ -94,7 +100,44 @@ func (l *Limits) setDefaults() {
 func (u usage) toOpen() int64 { return u.logs*5/4 + slack }
 
 // critical is what must stay free for Badger's own work, whatever it is asked to write.
-func (u usage) critical() int64 { return u.toOpen() + min(u.tables, mergeMost) }
+func (u usage) critical() int64 {
+	return u.toOpen() + min(u.tables, max(u.merging+firstLevelSize, mergeMost))
+}
+
+// mergingIn returns what the next merging of new tables writes, those and the first level, in
+// a database that is not open, as far as can be read.
+func mergingIn(dir string) (size int64) {
+	m, err := files.ReadManifest(dir)
+	if err != nil {
+		return 0
+	}
+	levels := make(map[int]int64)
+	for id, t := range m.Tables {
+		if info, err := os.Stat(files.TableName(dir, id)); err == nil {
+			levels[t.Level] += sizeOnDisk(info)
+		}
+	}
+	first := 0 // the first level, which is the last one only as long as that is small
+	for level := range levels {
+		if level > 0 && (first == 0 || level < first) && (level < lastLevel || levels[level] <= firstLevelSize) {
+			first = level
+		}
+	}
+	if size = levels[0]; first > 0 {
+		size += levels[first]
+	}
+	return size
+}
+
+// merging is mergingIn for the database.
+func (d *database) merging() (size int64) {
+	for _, l := range d.Levels() {
+		if l.Level == 0 || l.IsBaseLevel {
+			size += l.Size
+		}
+	}
+	return size
+}
 
 // low is what must be free for events to be taken: on a small volume more than min_free,
 // so that their outcomes have room too.
@@ -133,6 +176,11 @@ func (s *space) refresh(now time.Time) {
 	} else {
 		s.usage.logs += s.written
 		s.usage.total += s.written
+	}
+	if s.database != nil {
+		if db := s.database.Load(); db != nil {
+			s.usage.merging = db.merging()
+		}
 	}
 	s.free, s.asked, s.written = s.volume(s.dir), now, 0
 }

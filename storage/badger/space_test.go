@@ -133,3 +133,35 @@ func TestBallast(t *testing.T) {
 		t.Fatalf("Append: %v", err)
 	}
 }
+
+// TestMergingTakesNewTablesAndTheFirstLevel: where all tables are in the last level, as after they
+// were all merged, new ones do not go into that.
+func TestMergingTakesNewTablesAndTheFirstLevel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes two hundred megabytes")
+	}
+	dir := t.TempDir()
+	s := openAt(t, dir, nil)
+	fill(t, s, 2*firstLevelSize>>10)
+	if !s.reclaim() {
+		t.Fatal("tables were not merged")
+	}
+	db := s.db.Load()
+	if err := db.Flatten(1); err != nil {
+		t.Fatal(err)
+	}
+	check := func(when string, merging int64) {
+		t.Helper()
+		if merging > firstLevelSize {
+			t.Errorf("%s merging would write %d MiB", when, merging>>20)
+		}
+	}
+	if levels := db.Levels(); levels[lastLevel].Size < firstLevelSize {
+		t.Fatalf("%d MiB are in the last level", levels[lastLevel].Size>>20)
+	}
+	check("open", db.merging())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check("closed", mergingIn(dir))
+}

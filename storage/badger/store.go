@@ -105,6 +105,7 @@ func open(dir string, o *Options) (*Store, error) {
 		stop:      make(chan struct{}),
 		mendAfter: time.Second,
 	}
+	s.space.database = &s.db
 	im, err := s.openImage()
 	if err != nil {
 		return nil, err
@@ -149,6 +150,7 @@ func (s *Store) adopt(im *image) {
 	s.mu.Unlock()
 	s.space.live.Store(int64(im.tail.live))
 	s.db.Store(im.db)
+	im.db.merges.onMissing(s.holdMerge)
 }
 
 // Close implements [relay.Store]. It must not be called from stored.

@@ -1,7 +1,9 @@
 package badger
 
 import (
+	"io"
 	"os"
+	"os/exec"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -28,6 +30,10 @@ func TestMain(m *testing.M) {
 		reopenChild(dir)
 		return
 	}
+	if dir := os.Getenv(mergingEnv); dir != "" {
+		mergingChild(dir)
+		return
+	}
 	if dir := os.Getenv(floodedEnv); dir != "" {
 		floodedChild(dir)
 		return
@@ -42,6 +48,21 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/dgraph-io/ristretto/v2.(*Cache[...]).processItems"),
 		goleak.IgnoreAnyFunction("github.com/dgraph-io/ristretto/v2.(*defaultPolicy[...]).processItems"),
 	)
+}
+
+// startChild starts cmd, which runs the test binary, as one of the processes that TestMain knows.
+// It returns what that prints; who calls it ends it.
+func startChild(t testing.TB, cmd *exec.Cmd, env ...string) io.Reader {
+	t.Helper()
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // openAt opens a store that is closed at the end of the test, if it was not before.

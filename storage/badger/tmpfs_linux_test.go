@@ -199,7 +199,16 @@ func TestMergingFitsInWhatIsKeptFree(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes half a GiB")
 	}
-	mount := volume(t, "768m")
+	for _, c := range []struct {
+		name  string
+		fresh int // new tables
+	}{{"as many as are merged", newTables + 1}, {"more than could be merged", 2 * newTables}} {
+		t.Run(c.name, func(t *testing.T) { fitsInWhatIsKeptFree(t, c.fresh) })
+	}
+}
+
+func fitsInWhatIsKeptFree(t *testing.T, fresh int) {
+	mount := volume(t, "1200m")
 	dir := filepath.Join(mount, "relay")
 	s, err := Open(dir, Options{Limits: Limits{MinFree: 16 << 20}})
 	if err != nil {
@@ -210,9 +219,10 @@ func TestMergingFitsInWhatIsKeptFree(t *testing.T) {
 		t.Fatal(err)
 	}
 	scatter(t, dir, 200<<20, false)
-	scatter(t, dir, (newTables+1)*memTableSize, true)
+	scatter(t, dir, fresh*memTableSize, true)
 	_ = os.Remove(filepath.Join(dir, ballastName))
 	u := count(dir)
+	u.merging = mergingIn(dir)
 	hog, err := os.Create(filepath.Join(mount, "hog"))
 	if err != nil {
 		t.Fatal(err)
@@ -238,7 +248,11 @@ func scatter(t *testing.T, dir string, size int, anew bool) {
 	t.Helper()
 	o := Options{rest: anew}
 	o.setDefaults()
-	db, err := bdb.Open(badgerOptions(dir, &o).WithSyncWrites(false))
+	tuned := badgerOptions(dir, &o).WithSyncWrites(false)
+	if !anew {
+		tuned = tuned.WithNumLevelZeroTables(1)
+	}
+	db, err := bdb.Open(tuned)
 	if err != nil {
 		t.Fatal(err)
 	}

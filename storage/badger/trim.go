@@ -251,6 +251,7 @@ func (r *trimRequest) plan(c *committer) error {
 	if err := c.s.space.admit(int64(len(r.events)+len(r.keys))*trimCost, false); err != nil {
 		return err
 	}
+	var removed removedSpan
 	for i := range r.events {
 		t := &r.events[i]
 		ok, err := r.stillAllowed(c, t)
@@ -265,6 +266,10 @@ func (r *trimRequest) plan(c *committer) error {
 			return err
 		}
 		r.removed++
+		removed.add(t)
+	}
+	if err := c.fence(removed); err != nil {
+		return err
 	}
 	for _, key := range r.keys {
 		if err := c.room(records(2, idemAgeKeyLen)); err != nil {

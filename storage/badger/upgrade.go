@@ -70,6 +70,7 @@ func (im *image) roomToUpgrade(o *Options) error {
 		return err
 	}
 	u := count(im.dir)
+	u.merging = im.db.merging()
 	need := u.critical()
 	if o.rest { // nothing is merged
 		need = u.toOpen()

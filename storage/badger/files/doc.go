@@ -16,7 +16,8 @@ type Entry struct {
 	Key []byte
 	// Version grows with each transaction.
 	Version uint64
-	Value   []byte
+	// Value is nil for a deletion.
+	Value []byte
 	// Deleted says that this version is a deletion.
 	Deleted bool
 }
@@ -28,6 +29,17 @@ const (
 	bitTxn          = 1 << 6 // of a transaction whose end is still to come
 	bitFinTxn       = 1 << 7 // the end of a transaction
 )
+
+// Gone is when the time of an entry ends that is removed but has a value, as seconds since
+// 1970; 0 is never. No other times are met here.
+const Gone = 1
+
+// judge sets Deleted, by what Badger keeps beside an entry.
+func (e *Entry) judge(meta byte, expires uint64) {
+	if e.Deleted = meta&bitDelete != 0 || expires == Gone; e.Deleted {
+		e.Value = nil
+	}
+}
 
 // versionLen is what follows a key: the version, as the complement, so that the newest
 // comes first.

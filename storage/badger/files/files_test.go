@@ -38,9 +38,12 @@ func database(t *testing.T, key []byte, compression options.CompressionType) (di
 				k := fmt.Appendf(nil, "%c%04d", 'A'+random.IntN(4), random.IntN(2000))
 				var v []byte
 				var err error
-				if random.IntN(5) == 0 {
+				switch random.IntN(10) {
+				case 0:
 					err = txn.Delete(k)
-				} else {
+				case 1: // removed, too, though it has a value
+					err = txn.SetEntry(&bdb.Entry{Key: k, Value: []byte("gone"), ExpiresAt: Gone})
+				default:
 					v = bytes.Repeat(fmt.Appendf(nil, "%x", random.Uint64()), 1+random.IntN(30))
 					err = txn.Set(k, v)
 				}
@@ -392,6 +395,6 @@ func FuzzBlock(f *testing.F) {
 	f.Add([]byte{0, 0, 5, 0, 'a', 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 'v', 0, 0, 0, 0, 0, 0, 0, 1})
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		_, _ = parseBlock(data)
-		_, _ = parseIndex(data, 1<<20)
+		_, _, _ = parseIndex(data, 1<<20)
 	})
 }

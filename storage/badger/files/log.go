@@ -131,7 +131,7 @@ func (s *logScanner) at(offset int64) (e logEntry, ok bool) {
 	}
 	key := plain[:keyLen]
 	e.Key, e.Version, e.Value = y.ParseKey(key), y.ParseTs(key), plain[keyLen:]
-	e.Deleted = e.meta&bitDelete != 0
+	e.judge(e.meta, e.expires)
 	e.next = offset + int64(size) + crc32.Size
 	return e, true
 }
@@ -191,7 +191,7 @@ func (s *logScanner) behind(offset int64) (found []Entry) {
 			continue
 		}
 		e, ok := s.at(offset)
-		if !ok || e.expires != 0 {
+		if !ok || e.expires > Gone {
 			offset++
 			continue
 		}

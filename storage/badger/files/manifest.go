@@ -1,8 +1,11 @@
 package files
 
 import (
+	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,7 +14,9 @@ import (
 
 	bdb "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/pb"
 	"github.com/dgraph-io/badger/v4/table"
+	"google.golang.org/protobuf/proto"
 )
 
 // Names of Badger's files.
@@ -28,6 +33,8 @@ type TableInfo struct {
 	Key         uint64
 	Compression options.CompressionType
 	Unknown     bool
+	// Level is 0 for a log that became a table, and more for what was merged.
+	Level int
 }
 
 // Manifest is the list of a database's tables, by their numbers.
@@ -55,9 +62,46 @@ func ReadManifest(dir string) (m Manifest, err error) {
 	m.Torn = end < info.Size()
 	m.Tables = make(map[uint64]TableInfo, len(found.Tables))
 	for id, t := range found.Tables {
-		m.Tables[id] = TableInfo{Key: t.KeyID, Compression: t.Compression}
+		m.Tables[id] = TableInfo{Key: t.KeyID, Compression: t.Compression, Level: int(t.Level)}
 	}
 	return m, nil
+}
+
+// RemovedTables returns the tables that a file MANIFEST which can be read has listed and then
+// struck off; Badger does not tell them. Where it was written anew since, which happens after
+// thousands of changes, it does not know them any more.
+func RemovedTables(dir string) (map[uint64]struct{}, error) {
+	file, err := os.Open(filepath.Join(dir, ManifestName))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	const head = 8 // what the file begins with, and then each set of changes: its length and checksum
+	if _, err := file.Seek(head, io.SeekStart); err != nil {
+		return nil, err
+	}
+	removed := make(map[uint64]struct{})
+	for in := bufio.NewReader(file); ; {
+		var sizes [head]byte
+		if _, err := io.ReadFull(in, sizes[:]); err != nil {
+			return removed, nil // its end, or torn there
+		}
+		raw, err := io.ReadAll(io.LimitReader(in, int64(binary.BigEndian.Uint32(sizes[:]))))
+		if err != nil {
+			return nil, err
+		}
+		var changes pb.ManifestChangeSet
+		if proto.Unmarshal(raw, &changes) != nil {
+			return removed, nil
+		}
+		for _, c := range changes.Changes {
+			if c.Op == pb.ManifestChange_DELETE {
+				removed[c.Id] = struct{}{}
+			} else {
+				delete(removed, c.Id)
+			}
+		}
+	}
 }
 
 // TableName returns the path of a table.

@@ -28,6 +28,8 @@ type Table struct {
 	info   TableInfo
 	secret []byte
 	blocks []block
+	// records is how many there are in all blocks.
+	records int
 	// buf is what was read ahead, from the offset at.
 	buf []byte
 	at  int64
@@ -87,7 +89,7 @@ func (t *Table) open(keys Keys) (err error) {
 				continue
 			}
 		}
-		if t.blocks, err = parseIndex(index, at); err == nil && t.fits() {
+		if t.blocks, t.records, err = parseIndex(index, at); err == nil && t.fits() {
 			return nil
 		}
 	}
@@ -168,7 +170,7 @@ func verify(data, sum []byte) error {
 
 // parseIndex reads an index of a table whose blocks end at an offset. What FlatBuffers
 // makes of data that is no index is a panic.
-func parseIndex(data []byte, end int64) (blocks []block, err error) {
+func parseIndex(data []byte, end int64) (blocks []block, records int, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = errors.New("it says what cannot be")
@@ -177,19 +179,22 @@ func parseIndex(data []byte, end int64) (blocks []block, err error) {
 	index := fb.GetRootAsTableIndex(data, 0)
 	n := index.OffsetsLength()
 	if n <= 0 || n > len(data) {
-		return nil, errors.New("it names no blocks")
+		return nil, 0, errors.New("it names no blocks")
 	}
 	var o fb.BlockOffset
 	for i := range n {
 		index.Offsets(&o, i)
 		b := block{first: bytes.Clone(o.KeyBytes()), offset: int64(o.Offset()), size: int(o.Len())}
 		if len(b.first) < versionLen || b.size <= 0 || b.size > mostBlock || b.offset+int64(b.size) > end {
-			return nil, fmt.Errorf("what it says of block %d cannot be", i)
+			return nil, 0, fmt.Errorf("what it says of block %d cannot be", i)
 		}
 		blocks = append(blocks, b)
 	}
-	return blocks, nil
+	return blocks, int(index.KeyCount()), nil
 }
+
+// Records returns how many records the table has, with all their versions.
+func (t *Table) Records() int { return t.records }
 
 // Blocks returns the number of blocks.
 func (t *Table) Blocks() int { return len(t.blocks) }
@@ -345,7 +350,9 @@ func parseBlock(data []byte) (entries []Entry, err error) {
 		if v.Meta&bitValuePointer != 0 {
 			return nil, errors.New("a value is in the value log")
 		}
-		entries = append(entries, Entry{Key: y.ParseKey(key), Version: y.ParseTs(key), Value: v.Value, Deleted: v.Meta&bitDelete != 0})
+		e := Entry{Key: y.ParseKey(key), Version: y.ParseTs(key), Value: v.Value}
+		e.judge(v.Meta, v.ExpiresAt)
+		entries = append(entries, e)
 	}
 	return entries, nil
 }
