@@ -28,7 +28,7 @@ var opening = map[string][]string{
 	"net/rpc":                {"*"},
 	"net/smtp":               {"*"},
 	"crypto/tls":             {"Dial", "DialWithDialer", "Dialer"},
-	"golang.org/x/net/http2": {"*"},
+	"golang.org/x/net/http2": {"Transport", "ConfigureTransport", "ConfigureTransports", "ClientConn"},
 	"golang.org/x/net/proxy": {"*"},
 }
 

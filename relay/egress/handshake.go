@@ -26,20 +26,34 @@ func (t *Transport) dialPlain(from sources) func(context.Context, string, string
 }
 
 // dialSecure connects for https and HTTP/1.1. Whether the server speaks that turns out in the
-// handshake: it is an [*http2Error] if it has chosen HTTP/2.
+// handshake: it is a [*chosenError] if it has chosen HTTP/2.
 func (t *Transport) dialSecure(from sources) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, _, address string) (net.Conn, error) {
-		conn, below, err := t.handshake(ctx, from, address)
+		s, err := t.secure(ctx, from, address)
 		if err != nil {
 			return nil, err
 		}
-		if conn.ConnectionState().NegotiatedProtocol == protocolHTTP2 {
-			below.begin(conn)
-			return nil, &http2Error{conn: conn}
+		if s.http2() {
+			return nil, &chosenError{secured: s}
 		}
-		secure := newConn(conn, below.Conn)
-		secure.below = below
-		return secure, nil
+		conn := newConn(s.over, s.below.Conn)
+		conn.below = s.below
+		return conn, nil
+	}
+}
+
+// dialHTTP2 connects for https and HTTP/2. It is a [*chosenError] if the server has chosen
+// HTTP/1.1.
+func (t *Transport) dialHTTP2(from sources) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, address string) (net.Conn, error) {
+		s, err := t.secure(ctx, from, address)
+		if err != nil {
+			return nil, err
+		}
+		if !s.http2() {
+			return nil, &chosenError{secured: s}
+		}
+		return &framed{s.over, s.over.LocalAddr().String(), s.over.RemoteAddr().String()}, nil
 	}
 }
 
@@ -47,28 +61,47 @@ func (t *Transport) dialSecure(from sources) func(context.Context, string, strin
 // answers of HTTP/2 come in frames of their own: there is no status line to note.
 func (t *Transport) dialTLS(from sources) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, _, address string) (net.Conn, error) {
-		if found, ok := ctx.Value(foundKey{}).(*http2Error); ok {
-			if conn := found.take(); conn != nil {
-				return conn, nil
-			}
-		}
-		conn, below, err := t.handshake(ctx, from, address)
+		s, err := t.secure(ctx, from, address)
 		if err != nil {
 			return nil, err
 		}
-		below.begin(conn)
-		if conn.ConnectionState().NegotiatedProtocol == protocolHTTP2 {
-			return conn, nil
+		s.below.begin(s.over)
+		if s.http2() {
+			return s.over, nil
 		}
-		return newConn(conn, below.Conn), nil
+		return newConn(s.over, s.below.Conn), nil
 	}
 }
 
+// secured is a connection by TLS.
+type secured struct {
+	over  *tls.Conn
+	below *watch
+}
+
+// http2 reports whether the server has chosen HTTP/2.
+func (s secured) http2() bool { return s.over.ConnectionState().NegotiatedProtocol == protocolHTTP2 }
+
+// framed is a connection that speaks HTTP/2.
+type framed struct {
+	*tls.Conn
+	// local and remote are the addresses as texts, which each attempt records.
+	local, remote string
+}
+
+// secure returns the connection that the context offers, or makes one.
+func (t *Transport) secure(ctx context.Context, from sources, address string) (secured, error) {
+	if found, ok := ctx.Value(foundKey{}).(*chosenError); ok && found.take() {
+		return found.secured, nil
+	}
+	return t.handshake(ctx, from, address)
+}
+
 // handshake connects by TLS.
-func (t *Transport) handshake(ctx context.Context, from sources, address string) (*tls.Conn, *watch, error) {
+func (t *Transport) handshake(ctx context.Context, from sources, address string) (secured, error) {
 	raw, host, err := t.dial(ctx, from, "https", address)
 	if err != nil {
-		return nil, nil, err
+		return secured{}, err
 	}
 	below := &watch{Conn: raw}
 	config := t.tls.Clone()
@@ -81,9 +114,9 @@ func (t *Transport) handshake(ctx context.Context, from sources, address string)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
-		return nil, nil, &HandshakeError{raw.LocalAddr().String(), raw.RemoteAddr().String(), err}
+		return secured{}, &HandshakeError{raw.LocalAddr().String(), raw.RemoteAddr().String(), err}
 	}
-	return conn, below, nil
+	return secured{conn, below}, nil
 }
 
 // dial connects to address, "host:port", and returns the host, too.
@@ -109,34 +142,34 @@ func (e *HandshakeError) Error() string { return e.Err.Error() }
 // Unwrap returns what crypto/tls said.
 func (e *HandshakeError) Unwrap() error { return e.Err }
 
-// http2Error is that a server has chosen HTTP/2 on a connection that was made for HTTP/1.1.
-// Nothing was sent. It has the connection, for who speaks that.
-type http2Error struct {
-	conn  net.Conn
+// chosenError is that a server has chosen another protocol than that for which a connection
+// was made. Nothing was sent. It has the connection, for who speaks that.
+type chosenError struct {
+	secured
 	taken atomic.Bool
 }
 
-func (*http2Error) Error() string { return "the server has chosen HTTP/2" }
+func (e *chosenError) Error() string {
+	if e.http2() {
+		return "the server has chosen HTTP/2"
+	}
+	return "the server has chosen HTTP/1.1"
+}
 
-// foundKey is where the context of a dial has an *http2Error.
+// foundKey is where the context of a dial has a *chosenError.
 type foundKey struct{}
 
 // offered is a context of dials that take the connection rather than make one.
-func (e *http2Error) offered(ctx context.Context) context.Context {
+func (e *chosenError) offered(ctx context.Context) context.Context {
 	return context.WithValue(ctx, foundKey{}, e)
 }
 
-// take returns the connection, once.
-func (e *http2Error) take() net.Conn {
-	if e.taken.Swap(true) {
-		return nil
-	}
-	return e.conn
-}
+// take reports whether the connection is the caller's, which it is once.
+func (e *chosenError) take() bool { return !e.taken.Swap(true) }
 
 // closeUnused closes the connection if nobody has taken it.
-func (e *http2Error) closeUnused() {
-	if conn := e.take(); conn != nil {
-		_ = conn.Close()
+func (e *chosenError) closeUnused() {
+	if e.take() {
+		_ = e.over.Close()
 	}
 }

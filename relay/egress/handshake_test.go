@@ -163,7 +163,7 @@ func TestAServerThatChangesWhatItSpeaks(t *testing.T) {
 	}
 	want("HTTP/2.0", 1)
 	change("http/1.1")
-	want("HTTP/1.1", 2) // by net/http, which has taken it for HTTP/2
+	want("HTTP/1.1", 2) // the connection that was made for HTTP/2
 	change("http/1.1")
 	want("HTTP/1.1", 3)
 	want("HTTP/1.1", 3)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay/http1"
+	"github.com/caddyrelay/caddyrelay/relay/http2"
 )
 
 // What all connections have in common.
@@ -24,23 +25,34 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
-// pool makes requests over connections that leave from certain addresses: small ones by
-// HTTP/1.1 with package http1, which costs half as much, everything else with net/http.
+// pool makes requests over connections that leave from certain addresses: small ones with
+// packages http1 and http2, which costs half as much, everything else with net/http.
 type pool struct {
-	// plain and secure make the small requests of http and https.
+	// plain and secure make the small requests of http and https, modern those to servers that
+	// choose HTTP/2.
 	plain, secure *http1.Transport
+	modern        *http2.Transport
 	other         *http.Transport
 
 	mu sync.RWMutex
-	// modern are the hosts, "host" or "host:port", that have chosen HTTP/2 when last asked.
-	modern map[string]struct{}
+	// choosing are the hosts, "host" or "host:port", that have chosen HTTP/2 when last asked.
+	choosing map[string]struct{}
+}
+
+// client makes small requests.
+type client interface {
+	http.RoundTripper
+	Do(ctx context.Context, deadline time.Time, req *http.Request) (*http.Response, net.Conn, error)
 }
 
 func (t *Transport) newPool(from sources) *pool {
 	small := func(dial func(context.Context, string, string) (net.Conn, error)) *http1.Transport {
 		return &http1.Transport{Dial: dial, MaxIdlePerHost: t.idle, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes}
 	}
-	return &pool{plain: small(t.dialPlain(from)), secure: small(t.dialSecure(from)), other: &http.Transport{
+	modern := &http2.Transport{
+		Dial: t.dialHTTP2(from), IdleTimeout: idleTimeout, PingAfter: pingAfter, PingTimeout: pingTimeout, MaxHeaderBytes: maxHeaderBytes,
+	}
+	return &pool{plain: small(t.dialPlain(from)), secure: small(t.dialSecure(from)), modern: modern, other: &http.Transport{
 		Proxy:          nil,
 		DialContext:    t.dialPlain(from),
 		DialTLSContext: t.dialTLS(from),
@@ -64,15 +76,17 @@ func (t *Transport) newPool(from sources) *pool {
 	}}
 }
 
-// small returns what makes a small request by HTTP/1.1; nil: net/http makes it.
-func (p *pool) small(req *http.Request) *http1.Transport {
+// small returns what makes a small request; nil: net/http makes it.
+func (p *pool) small(req *http.Request) client {
 	switch {
 	case !http1.Takes(req):
 		return nil
 	case req.URL.Scheme == "http":
 		return p.plain
-	case p.speaksHTTP2(req.URL.Host) || req.Body != nil && req.GetBody == nil: // it is read before the handshake
+	case req.Body != nil && req.GetBody == nil: // it is read before the handshake
 		return nil
+	case p.speaksHTTP2(req.URL.Host):
+		return p.modern
 	}
 	return p.secure
 }
@@ -80,7 +94,7 @@ func (p *pool) small(req *http.Request) *http1.Transport {
 func (p *pool) speaksHTTP2(host string) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	_, ok := p.modern[host]
+	_, ok := p.choosing[host]
 	return ok
 }
 
@@ -100,52 +114,65 @@ func (p *pool) learn(host string, http2 bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !http2 {
-		delete(p.modern, host)
+		delete(p.choosing, host)
 		return
 	}
-	if p.modern == nil {
-		p.modern = make(map[string]struct{})
+	if p.choosing == nil {
+		p.choosing = make(map[string]struct{})
 	}
-	p.modern[host] = struct{}{}
+	p.choosing[host] = struct{}{}
 }
 
+// roundTrip makes a request that ends with its context.
 func (p *pool) roundTrip(req *http.Request) (*http.Response, error) {
-	if small := p.small(req); small != nil {
-		resp, err := small.RoundTrip(req)
-		found, ok := errors.AsType[*http2Error](err)
-		if !ok {
-			return resp, err
+	resp, _, err := p.choose(req.Context(), req, func(ctx context.Context, c client, req *http.Request) (*http.Response, net.Conn, error) {
+		if ctx != req.Context() {
+			req = req.WithContext(ctx)
 		}
-		p.learn(req.URL.Host, true) // now: the answer may take long
-		defer found.closeUnused()
-		if req, err = rewound(req); err != nil {
-			return nil, err
+		if c != nil {
+			resp, err := c.RoundTrip(req)
+			return resp, nil, err
 		}
-		req = req.WithContext(found.offered(req.Context()))
-	}
-	resp, err := p.other.RoundTrip(req)
-	p.note(req, resp)
+		resp, err := p.other.RoundTrip(req)
+		p.note(req, resp)
+		return resp, nil, err
+	})
 	return resp, err
 }
 
 // send is roundTrip for [Send].
 func (p *pool) send(ctx context.Context, deadline time.Time, req *http.Request) (*http.Response, net.Conn, error) {
-	if small := p.small(req); small != nil {
-		resp, conn, err := small.Do(ctx, deadline, req)
-		found, ok := errors.AsType[*http2Error](err)
+	return p.choose(ctx, req, func(ctx context.Context, c client, req *http.Request) (*http.Response, net.Conn, error) {
+		if c != nil {
+			return c.Do(ctx, deadline, req)
+		}
+		resp, conn, err := sendTraced(ctx, p.other, deadline, req)
+		p.note(req, resp)
+		return resp, conn, err
+	})
+}
+
+// choose makes a request by the client that speaks what its server has chosen before. If it
+// chooses another protocol now, the connection is offered to who speaks that, and at last to
+// net/http, which is nil and speaks both.
+func (p *pool) choose(
+	ctx context.Context, req *http.Request, send func(context.Context, client, *http.Request) (*http.Response, net.Conn, error),
+) (*http.Response, net.Conn, error) {
+	for range 2 {
+		small := p.small(req)
+		resp, conn, err := send(ctx, small, req)
+		found, ok := errors.AsType[*chosenError](err)
 		if !ok {
 			return resp, conn, err
 		}
-		p.learn(req.URL.Host, true) // now: the answer may take long
+		p.learn(req.URL.Host, found.http2()) // now: the answer may take long
 		defer found.closeUnused()
 		if req, err = rewound(req); err != nil {
 			return nil, nil, err
 		}
 		ctx = found.offered(ctx)
 	}
-	resp, conn, err := sendTraced(ctx, p.other, deadline, req)
-	p.note(req, resp)
-	return resp, conn, err
+	return send(ctx, nil, req)
 }
 
 // closeIdle closes the connections that no request uses. Those of requests under way are
@@ -153,5 +180,6 @@ func (p *pool) send(ctx context.Context, deadline time.Time, req *http.Request) 
 func (p *pool) closeIdle() {
 	p.plain.CloseIdleConnections()
 	p.secure.CloseIdleConnections()
+	p.modern.CloseIdleConnections()
 	p.other.CloseIdleConnections()
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay/httpcommon"
 )
 
 // A connection that breaks at its first request is asked why: for so long, and as long as no
@@ -57,10 +59,23 @@ func (w *watch) Write(b []byte) (int, error) {
 	defer timer.Stop()
 	select {
 	case refusal := <-told:
-		if op, ok := errors.AsType[*net.OpError](refusal); ok && op.Op == "remote error" {
+		if httpcommon.Alerted(refusal) {
 			return n, refusal
 		}
 	case <-timer.C:
 	}
 	return n, err
+}
+
+// alertOr returns the alert by which the other side has ended TLS, if err only says that the
+// connection is closed: net/http closes it when it has read the alert, and a request that is
+// being written hears of that. TLS keeps the alert for whoever reads next.
+func alertOr(err error, conn net.Conn) error {
+	if conn == nil || !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	if _, told := conn.Read(make([]byte, 1)); httpcommon.Alerted(told) {
+		return told
+	}
+	return err
 }

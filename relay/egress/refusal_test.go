@@ -32,9 +32,11 @@ func TestARefusedCertificateIsToldByItsAlert(t *testing.T) {
 		name string
 		auth tls.ClientAuthType
 		want string
+		// closed is what is said of it when it is closed.
+		closed string
 	}{
-		{"asked", tls.RequireAndVerifyClientCert, "remote error: tls: "},
-		{"not asked", tls.NoClientCert, "broken pipe"},
+		{"asked", tls.RequireAndVerifyClientCert, "remote error: tls: ", "remote error: tls: "},
+		{"not asked", tls.NoClientCert, "broken pipe", "use of closed network connection"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -75,6 +77,11 @@ func TestARefusedCertificateIsToldByItsAlert(t *testing.T) {
 			watched.writes.Store(refusalWrites)
 			if _, err := watched.Write([]byte("x")); err == nil || !strings.Contains(err.Error(), "broken pipe") {
 				t.Errorf("a write of a later request: %v", err)
+			}
+			// net/http closes what it has read the alert of.
+			_ = raw.Close()
+			if err := alertOr(net.ErrClosed, conn); !strings.Contains(err.Error(), tt.closed) {
+				t.Errorf("of a closed connection: %v; want %s", err, tt.closed)
 			}
 		})
 	}

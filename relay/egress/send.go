@@ -42,7 +42,7 @@ func sendTraced(ctx context.Context, rt http.RoundTripper, deadline time.Time, r
 	resp, err := rt.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		cancel()
-		return nil, conn, err
+		return nil, conn, alertOr(err, conn)
 	}
 	resp.Body = &cancelled{resp.Body, cancel}
 	return resp, conn, nil

@@ -80,7 +80,10 @@ func newConn(conn, socket net.Conn) *Conn {
 
 // Addresses returns those that the kernel reported of a connection, "host:port".
 func Addresses(conn net.Conn) (local, remote string) {
-	if c, ok := conn.(*Conn); ok {
+	switch c := conn.(type) {
+	case *Conn:
+		return c.local, c.remote
+	case *framed:
 		return c.local, c.remote
 	}
 	return conn.LocalAddr().String(), conn.RemoteAddr().String()

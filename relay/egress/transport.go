@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay/httpcommon"
 )
 
 // TransportOptions are what differs between transports. The zero value is good.
@@ -81,7 +83,7 @@ func (t *Transport) try(req *http.Request, send func(*pool, *http.Request) error
 	for {
 		from, err := trial.next()
 		if err != nil {
-			closeBody(req)
+			httpcommon.CloseBody(req) // nothing was read
 			return err
 		}
 		err = send(t.pool(from), req)
@@ -91,12 +93,6 @@ func (t *Transport) try(req *http.Request, send func(*pool, *http.Request) error
 		if req, err = rewound(req); err != nil {
 			return err
 		}
-	}
-}
-
-func closeBody(req *http.Request) {
-	if req.Body != nil {
-		_ = req.Body.Close() // nothing was read
 	}
 }
 

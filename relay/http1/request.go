@@ -1,45 +1,22 @@
 package http1
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"sync"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddyrelay/caddyrelay/relay/httpcommon"
 )
-
-func hostOf(req *http.Request) string {
-	if req.Host != "" {
-		return req.Host
-	}
-	return req.URL.Host
-}
-
-// addressOf returns the "host:port" to connect to.
-func addressOf(req *http.Request) string {
-	if req.URL.Port() != "" {
-		return req.URL.Host
-	}
-	port := "80"
-	if req.URL.Scheme == "https" {
-		port = "443"
-	}
-	return net.JoinHostPort(req.URL.Hostname(), port)
-}
 
 // messages are buffers of those requests that are on their way.
 var messages = sync.Pool{New: func() any { return new(make([]byte, 0, bufferSize)) }}
 
-// compose appends the request as it goes on the wire. It refuses what would break it apart: a
-// line break in a field's value is a field of its own, or another request (RFC 9112, section
-// 11.1).
+// compose appends the request as it goes on the wire. It refuses what would break it apart.
 func compose(b []byte, req *http.Request) ([]byte, error) {
-	host := hostOf(req)
+	host := httpcommon.Host(req)
 	if !httpguts.ValidHostHeader(host) {
 		return b, fmt.Errorf("the host %q cannot be sent", host)
 	}
@@ -58,22 +35,13 @@ func compose(b []byte, req *http.Request) ([]byte, error) {
 		b = append(b, "Content-Length: 0\r\n"...)
 	}
 	b = append(b, "\r\n"...)
-	if req.ContentLength <= 0 {
-		return b, nil
-	}
-	head, size := len(b), int(req.ContentLength)
-	b = slices.Grow(b, size)[:head+size]
-	n, err := io.ReadFull(req.Body, b[head:])
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = fmt.Errorf("the request's body has %d bytes of %d", n, size)
-	}
-	return b, err
+	return httpcommon.AppendBody(b, req)
 }
 
 // appendField appends a field once for each of its values.
 func appendField(b []byte, name string, values []string) ([]byte, error) {
-	if !httpguts.ValidHeaderFieldName(name) {
-		return b, fmt.Errorf("the header field name %q cannot be sent", name)
+	if err := httpcommon.CheckField(name, values); err != nil {
+		return b, err
 	}
 	switch name {
 	case "Host", "Content-Length", "Transfer-Encoding": // they are the connection's
@@ -84,9 +52,6 @@ func appendField(b []byte, name string, values []string) ([]byte, error) {
 		}
 	}
 	for _, v := range values {
-		if !httpguts.ValidHeaderFieldValue(v) {
-			return b, fmt.Errorf("the value of the header field %s cannot be sent: it has control characters", name)
-		}
 		b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
 	}
 	return b, nil

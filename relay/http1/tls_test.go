@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay/httpcommon"
 )
 
 // way is what requests and answers go over; as text, the scheme of their URLs.
@@ -60,21 +62,6 @@ func trusting() *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(certificate().Leaf)
 	return &tls.Config{RootCAs: roots}
-}
-
-func TestThePortIsThatOfTheScheme(t *testing.T) {
-	for url, want := range map[string]string{
-		"http://a.example/": "a.example:80", "https://a.example/": "a.example:443", "https://[2001:db8::1]/": "[2001:db8::1]:443",
-		"https://a.example:8443/": "a.example:8443", "http://a.example:443/": "a.example:443",
-	} {
-		req, err := http.NewRequest(http.MethodGet, url, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := addressOf(req); got != want {
-			t.Errorf("%s: %s, want %s", url, got, want)
-		}
-	}
 }
 
 // alerting is a connection whose other side ends TLS with an alert before its second answer.
@@ -157,7 +144,7 @@ func TestARefusedCertificateIsTold(t *testing.T) {
 		}()
 		r := &receiver{Listener: l, t: t, way: encrypted}
 		err = r.wantError(newTransportOver(t, encrypted), "certificate required")
-		if !alerted(err) {
+		if !httpcommon.Alerted(err) {
 			t.Errorf("%v", err)
 		}
 		<-ended

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
-	"syscall"
 	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay/httpcommon"
 )
 
 // Defaults of a [Transport].
@@ -69,8 +69,7 @@ func Takes(req *http.Request) bool {
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	deadline, _ := ctx.Deadline()
-	_, repeatable := req.Header["Idempotency-Key"]
-	resp, _, err := t.do(ctx, deadline, req, manner{repeatable: repeatable || req.Method == http.MethodGet})
+	resp, _, err := t.do(ctx, deadline, req, manner{repeatable: httpcommon.Repeatable(req)})
 	return resp, err
 }
 
@@ -92,14 +91,14 @@ type manner struct {
 }
 
 func (t *Transport) do(ctx context.Context, deadline time.Time, req *http.Request, how manner) (*http.Response, net.Conn, error) {
-	defer closeBody(req)
+	defer httpcommon.CloseBody(req)
 	message := messages.Get().(*[]byte)
 	defer messages.Put(message)
 	var err error
 	if *message, err = compose((*message)[:0], req); err != nil {
 		return nil, nil, err
 	}
-	address := addressOf(req)
+	address := httpcommon.Address(req)
 	c, reused := t.idle.take(address, how.repeatable), true
 	for {
 		if c == nil {
@@ -124,11 +123,8 @@ func (t *Transport) do(ctx context.Context, deadline time.Time, req *http.Reques
 func (t *Transport) CloseIdleConnections() { t.idle.clear() }
 
 func (t *Transport) connect(ctx context.Context, deadline time.Time, address string) (*conn, error) {
-	if !deadline.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline)
-		defer cancel()
-	}
+	ctx, cancel := httpcommon.Until(ctx, deadline)
+	defer cancel()
 	raw, err := t.Dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
@@ -145,7 +141,7 @@ func (c *conn) roundTrip(ctx context.Context, deadline time.Time, req *http.Requ
 	// A receiver may have answered before it closed its side: that counts.
 	resp, err := c.readHeader(req)
 	if err != nil {
-		if wrote != nil && !alerted(err) {
+		if wrote != nil && !httpcommon.Alerted(err) {
 			err = wrote
 		}
 		return nil, err
@@ -169,22 +165,8 @@ func ended(ctx context.Context, deadline time.Time, err error) error {
 	return err
 }
 
-// alerted reports an error by which the other side has ended TLS. It says why, which a write
-// that finds the connection closed does not: in TLS 1.3 a certificate of the client may be
-// refused as late as that (RFC 8446, section 4.4.2.4).
-func alerted(err error) bool {
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "remote error" // as crypto/tls names it
-}
-
 // closedBefore reports an error of a connection that was closed before the request, by the
 // other side or by the end of the last request's context.
 func closedBefore(err error) bool {
-	return errors.Is(err, errSpent) || alerted(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
-func closeBody(req *http.Request) {
-	if req.Body != nil {
-		_ = req.Body.Close()
-	}
+	return errors.Is(err, errSpent) || httpcommon.ClosedByServer(err)
 }
