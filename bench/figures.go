@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -30,6 +31,11 @@ type figures struct {
 	// DeliveredBySecond has the whole seconds of the window one by one: a rate that
 	// sags does not show in the mean.
 	DeliveredBySecond []int `json:"delivered_by_second"`
+	// LoadCPUFirst and LoadCPULast are microseconds that the load took for each delivery in the
+	// first minute of the window and in the last one. Its work is the same all the time: if it
+	// takes longer, the machine has become slower, whatever the system under test does.
+	LoadCPUFirst float64 `json:"load_cpu_us_first_minute"`
+	LoadCPULast  float64 `json:"load_cpu_us_last_minute"`
 	// Of what was posted in the window: from the request's begin to its answer,
 	Accept latency `json:"accept"`
 	// to when the sink has read it,
@@ -142,10 +148,32 @@ func (f *figures) count(m *measurement, w window, posted *Posted, arrivals []int
 	f.judge(m, posted, seen)
 }
 
+// end is how many seconds are compared at the window's beginning and at its end.
+func (f *figures) end() int { return min(len(f.DeliveredBySecond)/3, 60) }
+
+// pace fills in what the load took at the window's beginning and at its end.
+func (f *figures) pace(w window, seen []cpuSample) {
+	// used is the CPU up to a moment.
+	used := func(t int64) int64 {
+		i, _ := slices.BinarySearchFunc(seen, t, func(s cpuSample, t int64) int { return cmp.Compare(s.at, t) })
+		return seen[min(i, len(seen)-1)].cpu
+	}
+	first, last := f.ends()
+	if len(seen) == 0 || first == 0 || last == 0 {
+		return
+	}
+	length := int64(f.end()) * int64(time.Second)
+	to := w.from + int64(len(f.DeliveredBySecond))*int64(time.Second)
+	each := func(from int64, rate float64) float64 {
+		return float64(used(from+length)-used(from)) / float64(time.Microsecond) / (rate * float64(f.end()))
+	}
+	f.LoadCPUFirst, f.LoadCPULast = each(w.from, first), each(to-length, last)
+}
+
 // ends returns the deliveries a second in the first minute of the window and in the last
 // one, or in its first and last third if it is shorter.
 func (f *figures) ends() (first, last float64) {
-	n := min(len(f.DeliveredBySecond)/3, 60)
+	n := f.end()
 	if n == 0 {
 		return 0, 0
 	}

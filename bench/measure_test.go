@@ -143,7 +143,7 @@ func TestTheEndOfARunIsComparedWithItsBeginning(t *testing.T) {
 	if f := r.of("relay")[0]; first(f) == 0 || last(f) == 0 {
 		t.Errorf("by second: %v", f.DeliveredBySecond)
 	}
-	if len(r.Ratios) != 1 || r.Ratios[0].Median == 0 {
+	if len(r.Ratios) != 2 || r.Ratios[0].Median == 0 || r.Ratios[1].Median == 0 {
 		t.Errorf("%+v", r.Ratios)
 	}
 }

@@ -73,7 +73,10 @@ func ratios(o *options) []*ratio {
 	case len(o.relays) > 0:
 		return relayRatios(o.relays)
 	case o.steady:
-		return []*ratio{against(of("relay", "relay", "last_minute_per_second", "delivered/s, last minute ÷ first", "≥ 0.9"), "first_minute_per_second")}
+		return []*ratio{
+			against(of("relay", "relay", "last_minute_per_second", "delivered/s, last minute ÷ first", "≥ 0.9"), "first_minute_per_second"),
+			against(of("relay", "relay", "load_cpu_us_last_minute", "what the load took for each, last minute ÷ first", ""), "load_cpu_us_first_minute"),
+		}
 	case o.tls != wirePlain:
 		return []*ratio{
 			of("relay", "proxy", delivered, "delivered/s", "≥ 1"),

@@ -143,6 +143,7 @@ func (m *measurement) measure(ctx context.Context) (*figures, error) {
 		return nil, err
 	}
 	watch := watchMemory(ctx, m.subject.pid())
+	gauge := watchCPU(ctx, m.load.pid())
 	profiled := m.profile(ctx)
 	var posted Posted
 	if m.s.backlog {
@@ -161,7 +162,7 @@ func (m *measurement) measure(ctx context.Context) (*figures, error) {
 	if err == nil {
 		err = pause(ctx, settleTime)
 	}
-	most := watch.stop()
+	most, paces := watch.stop(), gauge.stop()
 	if profileErr := <-profiled; err == nil {
 		err = profileErr
 	}
@@ -205,6 +206,7 @@ func (m *measurement) measure(ctx context.Context) (*figures, error) {
 	}
 	f.count(m, w, &posted, arrivals, &seen)
 	f.spend(before, after)
+	f.pace(w, paces)
 	if m.s.relays > 0 {
 		made, err := m.made(ctx)
 		if err != nil {

@@ -63,6 +63,8 @@ var allColumns = func() []column {
 		{"end_to_end_p99_ms", "p99 ms", func(f *figures) float64 { return f.EndToEnd.P99 }, "%.2f", hands, nil},
 		{"first_minute_per_second", "first min", first, "%.0f", delivers, steady},
 		{"last_minute_per_second", "last min", last, "%.0f", delivers, steady},
+		{"load_cpu_us_first_minute", "load µs", func(f *figures) float64 { return f.LoadCPUFirst }, "%.1f", delivers, steady},
+		{"load_cpu_us_last_minute", "at last", func(f *figures) float64 { return f.LoadCPULast }, "%.1f", delivers, steady},
 		{"after_answer_p50_ms", "after p50", func(f *figures) float64 { return f.AfterAnswer.P50 }, "%.2f", relays, paced},
 		{"after_answer_p99_ms", "p99 ms", func(f *figures) float64 { return f.AfterAnswer.P99 }, "%.2f", relays, paced},
 		{"late_p99_ms", "late p99", func(f *figures) float64 { return f.Late.P99 }, "%.2f", nil, paced},

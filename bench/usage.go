@@ -96,33 +96,44 @@ func machineBusy() (busy, stolen time.Duration, err error) {
 	return sum(user, nice, system, irq, softirq), sum(steal), nil
 }
 
+// every calls look at intervals, and once more when it is stopped.
+func every(ctx context.Context, interval time.Duration, look func()) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for done := false; !done; {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				done = true
+			}
+			look()
+		}
+	})
+	return func() {
+		cancel()
+		wait.Wait()
+	}
+}
+
 // memoryWatch takes the largest of what a process holds. The kernel keeps the peak of
 // the whole, but not of its anonymous part.
 type memoryWatch struct {
-	wait   sync.WaitGroup
-	cancel context.CancelFunc
-	most   memory
+	end  func()
+	most memory
 }
 
 const memoryInterval = 50 * time.Millisecond
 
 func watchMemory(ctx context.Context, pid int) *memoryWatch {
 	w := new(memoryWatch)
-	ctx, w.cancel = context.WithCancel(ctx)
-	w.wait.Go(func() {
-		ticker := time.NewTicker(memoryInterval)
-		defer ticker.Stop()
-		for done := false; !done; {
-			select {
-			case <-ticker.C:
-			case <-ctx.Done():
-				done = true // and look once more
-			}
-			// A process that has ended is found by others.
-			if m, err := memoryOf(pid); err == nil {
-				w.most.Peak = max(w.most.Peak, m.Peak)
-				w.most.Anonymous = max(w.most.Anonymous, m.Anonymous)
-			}
+	w.end = every(ctx, memoryInterval, func() {
+		// A process that has ended is found by others.
+		if m, err := memoryOf(pid); err == nil {
+			w.most.Peak = max(w.most.Peak, m.Peak)
+			w.most.Anonymous = max(w.most.Anonymous, m.Anonymous)
 		}
 	})
 	return w
@@ -130,7 +141,31 @@ func watchMemory(ctx context.Context, pid int) *memoryWatch {
 
 // stop ends the watch and returns what it saw.
 func (w *memoryWatch) stop() memory {
-	w.cancel()
-	w.wait.Wait()
+	w.end()
 	return w.most
+}
+
+// cpuWatch notes how long a process has run, each second.
+type cpuWatch struct {
+	end  func()
+	seen []cpuSample
+}
+
+// cpuSample is the CPU of a process up to a moment, both in nanoseconds.
+type cpuSample struct{ at, cpu int64 }
+
+func watchCPU(ctx context.Context, pid int) *cpuWatch {
+	w := new(cpuWatch)
+	w.end = every(ctx, time.Second, func() {
+		if cpu, err := cpuTime(pid); err == nil {
+			w.seen = append(w.seen, cpuSample{now(), cpu})
+		}
+	})
+	return w
+}
+
+// stop ends the watch and returns what it saw, in order.
+func (w *cpuWatch) stop() []cpuSample {
+	w.end()
+	return w.seen
 }
