@@ -33,6 +33,7 @@ func TestOracleNoticesEachBreach(t *testing.T) {
 		{"mistaken", "was delivered as {evt_9 crm}", func(h *history) { h.arrive("evt_9", `{"n":1}`, 1, h.now, http.StatusOK) }},
 		{"unsigned", "I2: {evt_1 crm}: there is no", func(h *history) { h.got[0].header.Del("webhook-signature") }},
 		{"signed by another", "no matching signature", func(h *history) { h.oracle.secret = newSecret() }},
+		{"signed long before", "I2: {evt_1 crm}: its webhook-timestamp is", func(h *history) { h.got[0].at = h.now.Add(tolerance + time.Second) }},
 		{"other source", "I6: ", func(h *history) { h.got[0].peer = "127.0.0.1" }},
 		{"other subscription", "does not match", func(h *history) { h.got[0].header.Set("Relay-Subscription", "erp") }},
 		{"repeated", "I4: ", func(h *history) { h.arrive("evt_1", `{"n":1}`, 1, h.now.Add(time.Second), http.StatusOK) }},
