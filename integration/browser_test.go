@@ -3,7 +3,9 @@ package integration
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	cdplog "github.com/chromedp/cdproto/log"
@@ -130,13 +133,31 @@ func (b *tab) open(url string) {
 
 func (b *tab) click(selector string) {
 	b.t.Helper()
-	b.do(chromedp.Click(chromedp.CSS(selector)))
+	b.gesture(chromedp.Click(chromedp.CSS(selector)))
 }
 
 func (b *tab) fill(selector, text string) {
 	b.t.Helper()
-	b.do(chromedp.SendKeys(chromedp.CSS(selector), text))
+	b.gesture(chromedp.SendKeys(chromedp.CSS(selector), text))
 }
+
+// gesture finds an element and uses it, in the page that comes where another one went away
+// in between: until the browser knows the element, nothing is clicked or typed.
+func (b *tab) gesture(step chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	var err error
+	eventually(b.t, func() bool {
+		err = chromedp.Do(b.ctx, step)
+		var refused *cdproto.Error
+		return !errors.As(err, &refused) || refused.Code != serverError
+	}, func() string { return err.Error() })
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// serverError is what the browser answers about an element of a page that is gone (JSON-RPC 2.0, section 5.1).
+const serverError = -32000
 
 // evaluate runs a script as the developer's tools do: no policy applies to it.
 func evaluate[T any](b *tab, script string) T {
@@ -208,10 +229,23 @@ func (b *tab) keys(text string) {
 	b.do(chromedp.KeyEvent(text))
 }
 
-// selectOption chooses a value of a list.
-func selectOption(selector, value string) chromedp.Action[chromedp.Void] {
-	return func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
-		_, err := chromedp.EvaluateAsDevTools[bool](fmt.Sprintf(`document.querySelector(%q).value = %q; true`, selector, value))(ctx, target)
-		return chromedp.Void{}, err
+// choose takes a value of a list.
+func (b *tab) choose(selector, value string) {
+	b.t.Helper()
+	b.gesture(chromedp.SetValue(chromedp.CSS(selector), value))
+}
+
+// search returns what the page's URL asks for.
+func (b *tab) search() url.Values {
+	b.t.Helper()
+	var at string
+	b.gesture(func(ctx context.Context, target *chromedp.Target) (none chromedp.Void, err error) {
+		at, err = chromedp.Location()(ctx, target)
+		return none, err
+	})
+	u, err := url.Parse(at)
+	if err != nil {
+		b.t.Fatal(err)
 	}
+	return u.Query()
 }
