@@ -472,6 +472,44 @@ func TestRequestsEndInTime(t *testing.T) {
 		s = p.accept()
 		s.serve(done)
 	})
+	for _, dead := range []bool{false, true} {
+		timed(t, fmt.Sprintf("nothing was heard, and others wait; dead: %t", dead), func(t *testing.T) {
+			p := newPeer(t)
+			done := p.send("one", patience)
+			s := p.accept()
+			s.serve(done)
+			time.Sleep(time.Second)
+			start := time.Now()
+			short, long := p.send("short", 3*time.Second), p.send("long", patience)
+			byBody := make(map[string]uint32)
+			for range 2 {
+				id, _, body := s.request()
+				byBody[body] = id
+			}
+			for range 2 { // that the one has ended, and a ping
+				f, err := s.framer.ReadFrame()
+				s.must(err)
+				if ping, ok := f.(*wire.PingFrame); ok && !dead {
+					s.must(s.framer.WritePing(true, ping.Data))
+				}
+			}
+			if e := <-short; !errors.Is(e.err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second {
+				t.Errorf("%v after %v", e, time.Since(start))
+			}
+			next := p.send("next", patience)
+			p.accept().serve(next)
+			if dead {
+				if e := <-long; !errors.Is(e.err, os.ErrDeadlineExceeded) || time.Since(start) != 3*time.Second+DefaultPingTimeout {
+					t.Errorf("%v after %v", e, time.Since(start))
+				}
+				return
+			}
+			time.Sleep(DefaultPingTimeout)
+			s.answer(byBody["long"], true, ":status", "200")
+			p.delivered(long)
+			s.gone()
+		})
+	}
 	timed(t, "context", func(t *testing.T) {
 		p := newPeer(t)
 		reason := errors.New("the relay stops")

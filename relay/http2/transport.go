@@ -37,7 +37,8 @@ type Transport struct {
 	// IdleTimeout is how long an idle connection is kept. Default: 90s.
 	IdleTimeout time.Duration
 	// A connection on which nothing was heard for PingAfter is pinged, and given up if
-	// PingTimeout later there is no answer. Defaults: 10s and 5s.
+	// PingTimeout later there is no answer. So is, at once, one on which nothing was heard since
+	// a request began whose time has ended; it takes no further ones. Defaults: 10s and 5s.
 	PingAfter, PingTimeout time.Duration
 	// MaxHeaderBytes bounds the header of an answer, as RFC 9113 counts it (section 6.5.2).
 	// Default: 64 KiB.
