@@ -141,15 +141,15 @@ func (b *tab) fill(selector, text string) {
 	b.gesture(chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
-// gesture finds an element and uses it, in the page that comes where another one went away
-// in between: until the browser knows the element, nothing is clicked or typed.
+// gesture does what needs a page: in the one that comes, where another one went away in
+// between. Until the browser knows the element, nothing is clicked or typed.
 func (b *tab) gesture(step chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	var err error
 	eventually(b.t, func() bool {
 		err = chromedp.Do(b.ctx, step)
-		var refused *cdproto.Error
-		return !errors.As(err, &refused) || refused.Code != serverError
+		refused, ok := errors.AsType[*cdproto.Error](err)
+		return !ok || refused.Code != serverError
 	}, func() string { return err.Error() })
 	if err != nil {
 		b.t.Fatal(err)

@@ -10,7 +10,7 @@ func (c *conn) ring() {
 	c.mu.Lock()
 	now, heard := time.Now(), c.lastHeard()
 	var err error
-	ping := false
+	doubt := false
 	for _, st := range c.streams {
 		switch {
 		case !st.waits() || now.Before(st.deadline):
@@ -20,22 +20,21 @@ func (c *conn) ring() {
 		case c.silent(st.began):
 			// It may have been dead for long: firewalls forget connections and tell nobody. What
 			// is under way here waits for the answer to a ping, and what comes takes another one.
-			c.closing, ping = true, true
+			c.closing, doubt = true, true
 		}
 		st.end(context.DeadlineExceeded)
 	}
+	ping := false
 	switch t := c.transport; {
 	case len(c.streams)+c.reserved == 0 && now.Sub(c.idle) >= t.idleTimeout():
 		err = errRetired
 	case !heard.Before(c.pinged): // or there was none
 		c.pinged = time.Time{}
-		if ping = ping || now.Sub(heard) >= t.pingAfter(); ping {
+		if ping = doubt || now.Sub(heard) >= t.pingAfter(); ping {
 			c.pinged = now
 		}
 	case now.Sub(c.pinged) >= t.pingTimeout():
 		err = errSilent
-	default:
-		ping = false // one is on its way
 	}
 	switch {
 	case err != nil:

@@ -439,11 +439,7 @@ func TestRequestsEndInTime(t *testing.T) {
 		start := time.Now()
 		short, long := p.send("short", 3*time.Second), p.send("long", 8*time.Second)
 		s := p.accept()
-		byBody := make(map[string]uint32)
-		for range 2 {
-			id, _, body := s.request()
-			byBody[body] = id
-		}
+		byBody := s.requests(2)
 		time.Sleep(time.Second)
 		s.must(s.framer.WriteSettings()) // it lives
 		frame[*wire.SettingsFrame](s)
@@ -457,12 +453,9 @@ func TestRequestsEndInTime(t *testing.T) {
 		p.delivered(long)
 	})
 	timed(t, "nothing was heard", func(t *testing.T) {
-		p := newPeer(t)
-		done := p.send("one", patience)
-		s := p.accept()
-		s.serve(done)
+		p, s := newSide(t)
 		time.Sleep(time.Second)
-		done = p.send("two", 3*time.Second)
+		done := p.send("two", 3*time.Second)
 		s.request()
 		s.gone()
 		if e := <-done; !errors.Is(e.err, context.DeadlineExceeded) {
@@ -474,18 +467,11 @@ func TestRequestsEndInTime(t *testing.T) {
 	})
 	for _, dead := range []bool{false, true} {
 		timed(t, fmt.Sprintf("nothing was heard, and others wait; dead: %t", dead), func(t *testing.T) {
-			p := newPeer(t)
-			done := p.send("one", patience)
-			s := p.accept()
-			s.serve(done)
+			p, s := newSide(t)
 			time.Sleep(time.Second)
 			start := time.Now()
 			short, long := p.send("short", 3*time.Second), p.send("long", patience)
-			byBody := make(map[string]uint32)
-			for range 2 {
-				id, _, body := s.request()
-				byBody[body] = id
-			}
+			byBody := s.requests(2)
 			for range 2 { // that the one has ended, and a ping
 				f, err := s.framer.ReadFrame()
 				s.must(err)
@@ -568,15 +554,8 @@ func TestRequestsEndInTime(t *testing.T) {
 // A connection on which nothing is heard is pinged, given up if it does not answer, and closed
 // when it was idle for long.
 func TestConnectionsAreLookedAfter(t *testing.T) {
-	begin := func(t *testing.T) (*peer, *side) {
-		p := newPeer(t)
-		done := p.send("data", patience)
-		s := p.accept()
-		s.serve(done)
-		return p, s
-	}
 	timed(t, "alive", func(t *testing.T) {
-		_, s := begin(t)
+		_, s := newSide(t)
 		start, pings := time.Now(), 0
 		for {
 			f, err := s.framer.ReadFrame()
@@ -593,7 +572,7 @@ func TestConnectionsAreLookedAfter(t *testing.T) {
 		}
 	})
 	timed(t, "dead", func(t *testing.T) {
-		p, s := begin(t)
+		p, s := newSide(t)
 		start := time.Now()
 		last := s.gone()
 		if after := time.Since(start); len(last) != 1 || after != DefaultPingAfter+DefaultPingTimeout {
@@ -607,7 +586,7 @@ func TestConnectionsAreLookedAfter(t *testing.T) {
 		}
 	})
 	timed(t, "pinged", func(t *testing.T) {
-		p, s := begin(t)
+		p, s := newSide(t)
 		s.must(s.framer.WritePing(false, [8]byte{1, 2, 3}))
 		if f := frame[*wire.PingFrame](s); !f.IsAck() || f.Data != [8]byte{1, 2, 3} {
 			t.Error(f)

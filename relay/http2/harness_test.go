@@ -152,6 +152,16 @@ func (s *side) greeted() {
 	}
 }
 
+// newSide is newPeer with a connection, on which a request was answered.
+func newSide(t *testing.T) (*peer, *side) {
+	t.Helper()
+	p := newPeer(t)
+	done := p.send("data", patience)
+	s := p.accept()
+	s.serve(done)
+	return p, s
+}
+
 func (s *side) must(err error) {
 	s.t.Helper()
 	if err != nil {
@@ -184,6 +194,17 @@ func (s *side) request() (uint32, *wire.MetaHeadersFrame, string) {
 		ended = d.StreamEnded()
 	}
 	return h.StreamID, h, body.String()
+}
+
+// requests reads n requests, and returns the numbers of their streams by their bodies.
+func (s *side) requests(n int) map[string]uint32 {
+	s.t.Helper()
+	byBody := make(map[string]uint32)
+	for range n {
+		id, _, body := s.request()
+		byBody[body] = id
+	}
+	return byBody
 }
 
 // header returns fields, by name and value, compressed.
