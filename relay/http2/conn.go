@@ -269,7 +269,6 @@ func (c *conn) start(st *stream, m *message) (sent int, err error) {
 	st.window = c.firstWindow
 	c.streams[st.id] = st
 	sent = st.claim(len(m.body))
-	st.sent = sent == len(m.body)
 	if !st.deadline.IsZero() && st.deadline.Before(c.rings) {
 		c.schedule(st.began)
 	}
