@@ -94,7 +94,7 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		WithNumMemtables(2).
 		// Badger keeps up to eight buffers in which tables are built. Each begins with twice the
 		// size of a table, and is doubled until the table of a memtable fits: in the end they
-		// have 30 MiB.
+		// have 30 MiB, or 126 where Badger has made one of four such tables.
 		WithCompression(options.None).
 		WithBaseTableSize(tableSize).
 		// What is merged down goes through each level, and is written about twice there: into
