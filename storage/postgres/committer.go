@@ -93,7 +93,9 @@ func (c *committer) run() {
 	defer close(c.s.stopped)
 	tick := time.NewTicker(c.s.times.look())
 	defer tick.Stop()
+	// It is set by hints, the first of which comes of having entered.
 	hinted := time.NewTimer(0)
+	hinted.Stop()
 	defer hinted.Stop()
 	for {
 		var gathered []request

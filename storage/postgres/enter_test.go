@@ -128,6 +128,7 @@ func TestSilentRelayIsToldWhoTookOver(t *testing.T) {
 	o.Logger, o.DSN = zap.New(core), w.dsn()
 	o.times.renew, o.times.commit, o.times.connect = time.Hour, impatience, impatience
 	silent := openWith(t, o)
+	awaitLook(t, silent) // or it is the answer to this that does not come
 	mustAppend(t, silent, one("1", "crm"))
 	mustAppend(t, silent, one("2", "crm")) // the server knows all statements by now
 	w.stuck.Store(true)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"net"
+	"testing"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 )
@@ -62,4 +63,26 @@ type asking struct {
 
 func (a *asking) plan(ctx context.Context, c *committer) error {
 	return c.conn.QueryRow(ctx, a.sql).Scan(a.reply)
+}
+
+// watching tells whether the relay has looked at the members since it entered.
+type watching struct {
+	solitary
+	looked chan bool
+}
+
+func (w *watching) plan(_ context.Context, c *committer) error {
+	w.looked <- c.place.looked.After(c.place.renewed)
+	return nil
+}
+
+// awaitLook waits until the relay has looked at the members, as it does soon after it has
+// entered: one that renews nothing asks the server for nothing of its own accord after that.
+func awaitLook(t *testing.T, s *Store) {
+	t.Helper()
+	eventually(t, "the relay looks at the members", func() bool {
+		w := &watching{looked: make(chan bool, 1)}
+		s.requests <- w
+		return <-w.looked
+	})
 }
