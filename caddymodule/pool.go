@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddyrelay/caddyrelay/caddymodule/collector"
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
@@ -62,6 +63,7 @@ func openEngine(opener StorageOpener, logger *zap.Logger) (*engine, error) {
 		}
 		return nil, fmt.Errorf("starting with storage %s: %w", opener, err)
 	}
+	collector.Hold()
 	return &engine{relay: r, name: opener.String(), live: live, store: store}, nil
 }
 
@@ -105,6 +107,7 @@ func (e *engine) configure(change func([]StorageOpener) []StorageOpener) {
 // Destruct implements [caddy.Destructor]. The engine closes its store.
 func (e *engine) Destruct() error {
 	e.warnLeftBehind()
+	defer collector.Release()
 	if err := e.relay.Close(); err != nil {
 		return fmt.Errorf("closing storage %s: %w", e.name, err)
 	}
