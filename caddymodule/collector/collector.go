@@ -102,8 +102,8 @@ func (p *pacer) set(now costs) {
 
 // costs are figures of the last collection, in bytes, and the percentage that holds.
 type costs struct {
-	// live is what it left, with the roots: what Go takes the percentage of. looked is what it
-	// looked through for pointers, at most.
+	// live is what it left, with the roots: what Go takes the percentage of. looked is what of
+	// that it looked through for pointers.
 	live, looked uint64
 	percent      int
 }
@@ -125,10 +125,10 @@ func readCosts() costs {
 	}
 }
 
-// wanted returns the percentage that leaves as much room for garbage as was looked through, up
-// to twice what is live, and at least roomLeast.
+// wanted returns the percentage that leaves room for three times as much garbage as was looked
+// through, up to twice what is live, and at least roomLeast.
 func (c costs) wanted() int {
 	live := max(c.live, 1<<20)
-	room := max(min(c.looked, 2*live), roomLeast)
+	room := max(min(3*c.looked, 2*live), roomLeast)
 	return int(max(100*room/live, 1))
 }
