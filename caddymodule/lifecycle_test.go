@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	runtimemetrics "runtime/metrics"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -40,6 +41,32 @@ func TestReloadKeepsTheEngineAndUsesTheNewPlan(t *testing.T) {
 	if n := len(first.headers()); n != 1 {
 		t.Errorf("the old URL got %d deliveries; want 1", n)
 	}
+}
+
+// TestGarbageIsPacedWhileAStoreIsOpen: by the percentage alone there would be a gigabyte of it
+// beside a gigabyte of buffers.
+func TestGarbageIsPacedWhileAStoreIsOpen(t *testing.T) {
+	t.Setenv("GOGC", "")
+	buffer := make([]byte, 1<<30) // never touched
+	runtime.GC()
+	percent := func() uint64 {
+		sample := []runtimemetrics.Sample{{Name: "/gc/gogc:percent"}}
+		runtimemetrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	c := startCaddy(t)
+	for range 2 {
+		c.load(config{})
+		eventually(t, func() bool { runtime.GC(); return percent() < 20 },
+			func() string { return fmt.Sprintf("the percentage is %d", percent()) })
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := percent(); got != 100 {
+		t.Errorf("the percentage is %d with no store open", got)
+	}
+	runtime.KeepAlive(buffer)
 }
 
 func TestFailedReloadLeavesTheOldPlanActive(t *testing.T) {
