@@ -30,7 +30,8 @@ var process pacer
 // is, and a memory limit holds beside it.
 func Hold() { process.hold() }
 
-// Release gives back what Hold took; the last one sets what was before.
+// Release ends one Hold. The last one sets Go's default again, unless somebody has chosen
+// another percentage meanwhile.
 func Release() { process.release() }
 
 type pacer struct {
