@@ -31,11 +31,11 @@ var buffers [][]byte
 
 func TestCollectorIsPacedWhileHeld(t *testing.T) {
 	t.Setenv("GOGC", "")
-	debug.SetGCPercent(defaultPercent)
+	defer debug.SetGCPercent(debug.SetGCPercent(defaultPercent))
+	defer func() { buffers = nil }()
 	var p pacer
 	p.hold()
 	p.hold()
-	defer func() { buffers = nil; debug.SetGCPercent(defaultPercent) }()
 	for range 4 {
 		buffers = append(buffers, make([]byte, 256<<20))
 	}
@@ -95,8 +95,8 @@ func TestCollectorOfSomebodyElseIsLeftAlone(t *testing.T) {
 // awaitPercent collects until the percentage is as it is to be.
 func awaitPercent(t *testing.T, what string, as func(percent int) bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
-		runtime.GC()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		runtime.GC() // which takes its time
 		percent := readCosts().percent
 		if as(percent) {
 			return

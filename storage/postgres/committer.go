@@ -93,10 +93,8 @@ func (c *committer) run() {
 	defer close(c.s.stopped)
 	tick := time.NewTicker(c.s.times.look())
 	defer tick.Stop()
-	// It is set by hints, the first of which comes of having entered.
-	hinted := time.NewTimer(0)
-	hinted.Stop()
-	defer hinted.Stop()
+	// Hints set it, the first of which comes of having entered.
+	var hinted <-chan time.Time
 	for {
 		var gathered []request
 		look := false
@@ -111,9 +109,9 @@ func (c *committer) run() {
 			gathered = c.gather(r)
 		case <-c.s.hints:
 			// Hints may come thick and fast.
-			hinted.Reset(max(0, hintPause-time.Since(c.place.looked)))
+			hinted = time.After(max(0, hintPause-time.Since(c.place.looked)))
 			continue
-		case <-hinted.C:
+		case <-hinted:
 			look = true
 		case <-tick.C:
 		}
