@@ -11,9 +11,6 @@ import (
 
 // F4: the Nth sync fails. Nobody gets a 202 for that batch, the store stops itself and
 // opens itself again, and nothing that was answered 202 is lost.
-//
-// Each commit syncs two files, of which one holds nothing: two syncs in a row fail, in each
-// thread.
 func TestFailedSyncIsNeverAnsweredAndMends(t *testing.T) {
 	t.Parallel()
 	c, r, o := newFaulty(t, func(dir string) { tmpfs(t, dir, "256m") })
@@ -26,7 +23,7 @@ func TestFailedSyncIsNeverAnsweredAndMends(t *testing.T) {
 		}
 	}
 	for _, n := range few {
-		failing(t, c, o, fmt.Sprintf("msync %d", n), "-e", "trace=msync", "-e", fmt.Sprintf("inject=msync:error=EIO:when=%d..%d", n, n+1))
+		failing(t, c, o, fmt.Sprintf("fdatasync %d", n), "-e", "trace=fdatasync", "-e", fmt.Sprintf("inject=fdatasync:error=EIO:when=%d", n))
 	}
 	judge(c, r, o)
 }
@@ -36,7 +33,7 @@ func TestSyncsThatKeepFailingKeepTheStoreClosed(t *testing.T) {
 	t.Parallel()
 	c, r, o := newFaulty(t, func(dir string) { tmpfs(t, dir, "256m") })
 	c.start()
-	i := c.inject("-e", "trace=msync,fsync", "-e", "inject=msync,fsync:error=EIO")
+	i := c.inject("-e", "trace=msync,fsync,fdatasync", "-e", "inject=msync,fsync,fdatasync:error=EIO")
 	taken, others := burst(c, o, "closed", 8, 10)
 	if taken != 0 {
 		t.Errorf("%d events were taken, though no sync succeeds", taken)

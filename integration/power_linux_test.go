@@ -2,10 +2,12 @@ package integration
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -24,6 +26,46 @@ func powerCut(t *testing.T, image, name string) (dir string) {
 	}
 	mountImage(t, cut, dir, "")
 	return dir
+}
+
+// stopped runs fn while the process stands still.
+func (c *instance) stopped(fn func()) {
+	c.t.Helper()
+	if err := c.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() {
+		if err := c.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+			c.t.Error(err)
+		}
+	}()
+	fn()
+}
+
+// wantInCut cuts the power of an image, and wants these events in what is left: bodies by ID.
+func wantInCut(t *testing.T, image, name string, accepted map[string]string) {
+	t.Helper()
+	dir := powerCut(t, image, name)
+	s, err := openStore(dir, "")
+	if err != nil {
+		t.Fatalf("after %d events: %v", len(accepted), err)
+	}
+	for id, body := range accepted {
+		seq, err := s.Find(t.Context(), id)
+		if err != nil {
+			t.Fatalf("%s of %d was accepted and is lost: %v", id, len(accepted), err)
+		}
+		if e, err := s.Event(t.Context(), seq); err != nil || string(e.Data) != body {
+			t.Fatalf("%s of %d has another body, or %v", id, len(accepted), err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	unmount(t, dir)
+	if err := os.Remove(dir + ".image"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // F2: the volume is copied while Caddy is stopped in the middle of its work, and what was
@@ -71,43 +113,50 @@ func TestAcceptedEventsSurviveAPowerCut(t *testing.T) {
 			defer mu.Unlock()
 			return len(accepted) > seen+50
 		}, func() string { return "no events are taken" })
-		if err := c.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		mu.Lock()
-		known := make(map[string]string, len(accepted))
-		for id, body := range accepted {
-			known[id] = body
-		}
-		mu.Unlock()
-		seen = len(known)
-		dir := powerCut(t, image, fmt.Sprint("cut", round))
-		if err := c.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		s, err := openStore(dir, "")
-		if err != nil {
-			t.Fatalf("after %d events: %v", seen, err)
-		}
-		for id, body := range known {
-			seq, err := s.Find(t.Context(), id)
-			if err != nil {
-				t.Fatalf("%s of %d was accepted and is lost: %v", id, seen, err)
-			}
-			if e, err := s.Event(t.Context(), seq); err != nil || string(e.Data) != body {
-				t.Fatalf("%s of %d has another body, or %v", id, seen, err)
-			}
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		unmount(t, dir)
-		if err := os.Remove(dir + ".image"); err != nil {
-			t.Fatal(err)
-		}
+		c.stopped(func() {
+			mu.Lock()
+			known := maps.Clone(accepted)
+			mu.Unlock()
+			seen = len(known)
+			wantInCut(t, image, fmt.Sprint("cut", round), known)
+		})
 	}
 	end()
 	t.Logf("%d events accepted", len(accepted))
+}
+
+// The same where Badger has just begun a new log, with the event that was the first in it.
+func TestAcceptedEventsSurviveAPowerCutWhenALogBegins(t *testing.T) {
+	t.Parallel()
+	image := filepath.Join(t.TempDir(), "image")
+	makeImage(t, image, 512)
+	c, _, o := newFaulty(t, func(dir string) { mountImage(t, image, dir, "") })
+	c.start()
+	logs := func() string {
+		names, err := filepath.Glob(filepath.Join(c.store(), "*.mem"))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("no logs in %s: %v", c.store(), err)
+		}
+		return slices.Max(names)
+	}
+	accepted := make(map[string]string)
+	begun, last := 0, logs()
+	for n := 0; begun < counted(2, 10); n++ {
+		if n == 1000 {
+			t.Fatalf("%d logs were begun by %d events", begun, n)
+		}
+		body := fmt.Sprintf(`{"n":%d,"text":%q}`, n, filler(300_000))
+		o.sending("order.paid", body)
+		a := c.post("/v1/events/order.paid", body)
+		if !o.answered(body, a) || a.status != http.StatusAccepted {
+			t.Fatalf("posting: %s", a)
+		}
+		accepted[a.header.Get("Location")[len("/v1/events/"):]] = body
+		if now := logs(); now != last {
+			begun, last = begun+1, now
+			c.stopped(func() { wantInCut(t, image, fmt.Sprint("cut", begun), accepted) })
+		}
+	}
 }
 
 // The control of F2: a database that does not sync loses events by such a cut.

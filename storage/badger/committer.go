@@ -27,7 +27,7 @@ type committer struct {
 	s  *Store
 	db *database
 	// commit is a seam for tests, in which it fails.
-	commit func(*bdb.Txn) error
+	commit func(*database, *bdb.Txn) error
 
 	// groupLimit is where a group ends; batchLimit is the most that a single request
 	// may bring, in a group of its own.
@@ -93,7 +93,7 @@ func newCommitter(s *Store) *committer {
 		changes: born, lastPlaced: born, born: born,
 		s:      s,
 		db:     db,
-		commit: (*bdb.Txn).Commit,
+		commit: (*database).commit,
 		// Half of what Badger takes keeps a group's sync short. One batch may be larger:
 		// an event of the largest size, or for thousands of subscriptions, is not half.
 		groupLimit: load{limit.count / 2, limit.size / 2},
@@ -249,7 +249,7 @@ func (c *committer) write() error {
 		return c.broken
 	}
 	c.introduce()
-	if err := c.commit(c.txn); err != nil {
+	if err := c.commit(c.db, c.txn); err != nil {
 		c.withdraw()
 		return err
 	}

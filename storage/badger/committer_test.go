@@ -28,7 +28,7 @@ func withCommit(s *Store, commit func(*bdb.Txn) error) {
 	<-s.stopped
 	s.requests, s.stopped = make(chan request, queueLength), make(chan struct{})
 	c := newCommitter(s)
-	c.commit = commit
+	c.commit = func(_ *database, txn *bdb.Txn) error { return commit(txn) }
 	go c.run()
 }
 

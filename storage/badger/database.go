@@ -15,15 +15,42 @@ import (
 // several of them, one after the other.
 type database struct {
 	*bdb.DB
-	merges *merges
-	gate   gate.Gate  // who reads from it
-	closed chan error // set once closing has begun
+	journal *journal
+	merges  *merges
+	gate    gate.Gate  // who reads from it
+	closed  chan error // set once closing has begun
 }
 
 // Close closes Badger, and leaves its files to whom the directory belongs.
 func (d *database) Close() error {
 	defer handOver(d.Opts().Dir)
-	return d.DB.Close()
+	return errors.Join(d.DB.Close(), d.journal.close())
+}
+
+// commit returns when the transaction is on the disk. One is committed after the other.
+func (d *database) commit(txn *bdb.Txn) error {
+	if err := txn.Commit(); err != nil {
+		return err
+	}
+	return d.journal.sync()
+}
+
+// Update runs fn in a transaction and commits it, in place of Badger's, which would not sync.
+func (d *database) Update(fn func(txn *bdb.Txn) error) error {
+	txn := d.NewTransaction(true)
+	defer txn.Discard()
+	if err := fn(txn); err != nil {
+		return err
+	}
+	return d.commit(txn)
+}
+
+// DropPrefix is Badger's, which begins a new log.
+func (d *database) DropPrefix(prefixes ...[]byte) error {
+	if err := d.DB.DropPrefix(prefixes...); err != nil {
+		return err
+	}
+	return d.journal.find()
 }
 
 // view runs fn in a snapshot.
@@ -87,8 +114,12 @@ func openImage(dir string, o *Options, tolerant bool) (*image, error) {
 	if err != nil {
 		return nil, errors.Join(explainOpen(dir, err, o), mark.close())
 	}
-	im.db = &database{DB: db, merges: watched.merges}
 	handOver(dir)
+	log, err := openJournal(dir)
+	if err != nil {
+		return nil, errors.Join(explainOpen(dir, err, o), db.Close(), mark.close())
+	}
+	im.db = &database{DB: db, journal: log, merges: watched.merges}
 	if err := im.load(o, tolerant); err != nil {
 		return nil, errors.Join(err, im.close())
 	}

@@ -84,8 +84,8 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 	tuned.TableSizeMultiplier = tableRatio
 	return tuned.
 		WithLogger(logger{o.Logger.Named("badger").Sugar(), o.reserve, o.merges}).
-		// A commit returns when it is on the disk. Badger's own default is off.
-		WithSyncWrites(true).
+		// A commit returns when it is on the disk, which the journal sees to where it can.
+		WithSyncWrites(badgerSyncs).
 		// There is one writer, so nothing can conflict.
 		WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).

@@ -252,7 +252,7 @@ func TestFormerKeyIsTheOlderOne(t *testing.T) {
 	if err := db.Update(func(txn *bdb.Txn) error { return txn.Set(former, encodeProgress(former, &stale)) }); err != nil {
 		t.Fatal(err)
 	}
-	if err := rehouse(db); err != nil {
+	if err := rehouse(db, (*bdb.Txn).Commit); err != nil {
 		t.Fatal(err)
 	}
 	if keys := recordsOf(t, s, formerProgressPrefix); len(keys) > 0 {

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	bdb "github.com/dgraph-io/badger/v4"
-
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
@@ -115,7 +113,7 @@ func TestDiskThatIsTakenOutToBeMendedBecomesNoNewStore(t *testing.T) {
 	if err := errors.Join(os.Rename(dir, dir+".away"), os.Mkdir(dir, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	c := &committer{s: s, commit: (*bdb.Txn).Commit}
+	c := &committer{s: s, commit: (*database).commit}
 	if err := c.reopen(time.Minute); !errors.Is(err, errVanished) {
 		t.Errorf("opening again: %v", err)
 	}

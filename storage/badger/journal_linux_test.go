@@ -1,0 +1,113 @@
+package badger
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	bdb "github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
+)
+
+// What is synced is the file that was written to, also when Badger has begun another, and
+// after tables were dropped, when it begins one that no commit goes to.
+func TestTheLogThatIsSyncedIsTheOneThatIsWrittenTo(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s := openAt(t, dir, nil)
+	logs := make(map[string]bool)
+	wantSynced := func(what string, body []byte) {
+		t.Helper()
+		name := s.db.Load().journal.file.Name()
+		logs[name] = true
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if !bytes.Contains(text, body) {
+			t.Fatalf("%s: the log that was synced, %s, does not hold what was committed", what, name)
+		}
+	}
+	append1 := func(n, size int) []byte {
+		t.Helper()
+		// What repeats would be stored in fewer bytes than it has.
+		body := make([]byte, size)
+		noise := rand.NewChaCha8([32]byte{byte(n)})
+		_, _ = noise.Read(body)
+		e := &relay.Event{Type: "order.paid", Data: body}
+		if _, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Event: e, Targets: storagetest.Targets("crm")}}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		return body
+	}
+	for n := range 60 { // of which some twenty fill a log
+		wantSynced(fmt.Sprintf("event %d", n), append1(n, 700_000))
+	}
+	if len(logs) < 3 {
+		t.Fatalf("there were %d logs; want several", len(logs))
+	}
+	for round := range 2 { // without a commit between what is dropped
+		r := &reclaimRequest{make(chan error, 1)}
+		if err := s.submit(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		wantSynced(fmt.Sprintf("drop %d", round), nil)
+	}
+	wantSynced("after what was dropped", append1(100, 1000))
+	for n := range 60 {
+		wantSynced(fmt.Sprintf("event %d after it", n), append1(n, 700_000))
+	}
+}
+
+// A commit that cannot be synced is none.
+func TestCommitThatCannotBeSyncedFails(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "store"), nil)
+	d := s.db.Load()
+	if err := d.journal.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Update(func(txn *bdb.Txn) error { return txn.Set([]byte{scratchPrefix}, nil) }); err == nil {
+		t.Error("it succeeded")
+	}
+}
+
+// A database is found by its log with the highest number, whatever else lies there.
+func TestJournalIsThatWithTheHighestNumber(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := openJournal(dir); err == nil {
+		t.Error("without a log: no error")
+	}
+	for _, name := range []string{"00009.mem", "99999.mem", "100000.mem", "200000.sst", "x.mem"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j, err := openJournal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"100000.mem", "100001.mem"}
+	var synced []string
+	for i := range names {
+		if i > 0 {
+			if err := os.WriteFile(filepath.Join(dir, names[i]), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := j.sync(); err != nil {
+			t.Fatal(err)
+		}
+		synced = append(synced, filepath.Base(j.file.Name()))
+	}
+	if !slices.Equal(synced, names) {
+		t.Errorf("synced %v; want %v", synced, names)
+	}
+	if err := j.close(); err != nil {
+		t.Error(err)
+	}
+}
