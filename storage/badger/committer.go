@@ -2,6 +2,7 @@ package badger
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 
 	bdb "github.com/dgraph-io/badger/v4"
@@ -165,11 +166,16 @@ func (c *committer) transaction() *bdb.Txn {
 }
 
 // put writes a record for which there is room. An error of Badger's means that the
-// accounts here are wrong: it is kept and fails the group.
+// accounts here are wrong: it is kept and fails the group. So does a record for the value
+// log, which is not synced.
 func (c *committer) put(key, rec []byte) { c.add(bdb.NewEntry(key, rec)) }
 
 func (c *committer) add(e *bdb.Entry) {
-	if err := c.transaction().SetEntry(e); err != nil {
+	err := c.transaction().SetEntry(e)
+	if size := len(e.Value); size >= valueThreshold {
+		err = errors.Join(err, fmt.Errorf("a record of %d bytes is larger than a record may be", size))
+	}
+	if err != nil {
 		c.broken = errors.Join(c.broken, err)
 	}
 }

@@ -2,6 +2,7 @@ package badger
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -109,5 +110,35 @@ func TestJournalIsThatWithTheHighestNumber(t *testing.T) {
 	}
 	if err := j.close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// largeRequest writes what Badger would put into its value log.
+type largeRequest struct{ done chan error }
+
+func (r *largeRequest) plan(c *committer) error {
+	c.put([]byte{scratchPrefix}, make([]byte, valueThreshold))
+	return nil
+}
+
+func (r *largeRequest) settle(error) {}
+
+func (r *largeRequest) answer() chan error { return r.done }
+
+// The value log is not synced: what would stand there is not committed.
+func TestRecordForTheValueLogFailsTheGroup(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "store"), nil)
+	put(t, s, 1)
+	if err := s.submit(t.Context(), &largeRequest{make(chan error, 1)}); !errors.Is(err, relay.ErrBroken) {
+		t.Errorf("%v; want %v", err, relay.ErrBroken)
+	}
+	eventually(t, "the store is open again", func() bool { return s.Err() == nil })
+	put(t, s, 1)
+	err := s.db.Load().view(func(txn *bdb.Txn) error {
+		_, err := txn.Get([]byte{scratchPrefix})
+		return err
+	})
+	if !errors.Is(err, bdb.ErrKeyNotFound) {
+		t.Errorf("looking for the record: %v; want %v", err, bdb.ErrKeyNotFound)
 	}
 }
