@@ -5,29 +5,27 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
+
+	"github.com/caddyrelay/caddyrelay/storage/badger/files"
 )
 
 // journal syncs the log that Badger commits to: the file NNNNN.mem of the table in memory, of
 // which a new one is begun when that table is full.
 //
 // With SyncWrites Badger syncs its value log before each sync of this one. That holds nothing
-// here, but to sync it takes as long, for the disk is asked to empty its cache once more. What
-// is synced here is the one file that was written to. That works where syncing a file covers
-// what was written through a mapping of it, as Badger does: on Linux. POSIX promises it of
-// msync(2) alone: elsewhere there is no journal (nil), and Badger syncs itself.
+// here, but the disk is asked to empty its cache once more. What is synced here is the one file
+// that was written to. That works where syncing a file covers what was written through a
+// mapping of it, as Badger does: on Linux. POSIX promises it of msync(2) alone, and elsewhere
+// Badger syncs itself. A journal that is nil does nothing: there, and in a salvage, in which
+// nothing counts before the database is closed.
 //
 // A transaction is in one log, since Badger begins a new one only between two of them. So it
 // suffices that one committer calls sync after each.
 type journal struct {
 	dir    string
-	number int
+	number uint64
 	file   *os.File
 }
-
-const logSuffix = ".mem"
 
 // openJournal finds the log of a database that has just been opened in dir.
 func openJournal(dir string) (*journal, error) {
@@ -43,32 +41,20 @@ func (j *journal) find() error {
 	if j == nil {
 		return nil
 	}
-	dir, err := os.Open(j.dir)
+	logs, err := files.Logs(j.dir)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
-	last := -1
-	for _, name := range names {
-		if stem, found := strings.CutSuffix(name, logSuffix); found {
-			if n, err := strconv.Atoi(stem); err == nil {
-				last = max(last, n)
-			}
-		}
-	}
-	if last < 0 {
+	if len(logs) == 0 {
 		return fmt.Errorf("there is no log in %s", j.dir)
 	}
+	last, _ := files.LogNumber(logs[len(logs)-1])
 	return j.take(last)
 }
 
 // take makes the log of that number the one that is synced. Its name is synced at once.
-func (j *journal) take(number int) error {
-	file, err := os.Open(filepath.Join(j.dir, fmt.Sprintf("%05d%s", number, logSuffix)))
+func (j *journal) take(number uint64) error {
+	file, err := os.Open(files.LogName(j.dir, number))
 	if err != nil {
 		return err
 	}

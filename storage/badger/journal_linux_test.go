@@ -34,7 +34,7 @@ func TestTheLogThatIsSyncedIsTheOneThatIsWrittenTo(t *testing.T) {
 			t.Fatalf("%s: the log that was synced, %s, does not hold what was committed", what, name)
 		}
 	}
-	append1 := func(n, size int) []byte {
+	store := func(n, size int) []byte {
 		t.Helper()
 		// What repeats would be stored in fewer bytes than it has.
 		body := make([]byte, size)
@@ -47,7 +47,7 @@ func TestTheLogThatIsSyncedIsTheOneThatIsWrittenTo(t *testing.T) {
 		return body
 	}
 	for n := range 60 { // of which some twenty fill a log
-		wantSynced(fmt.Sprintf("event %d", n), append1(n, 700_000))
+		wantSynced(fmt.Sprintf("event %d", n), store(n, 700_000))
 	}
 	if len(logs) < 3 {
 		t.Fatalf("there were %d logs; want several", len(logs))
@@ -59,9 +59,9 @@ func TestTheLogThatIsSyncedIsTheOneThatIsWrittenTo(t *testing.T) {
 		}
 		wantSynced(fmt.Sprintf("drop %d", round), nil)
 	}
-	wantSynced("after what was dropped", append1(100, 1000))
+	wantSynced("after what was dropped", store(100, 1000))
 	for n := range 60 {
-		wantSynced(fmt.Sprintf("event %d after it", n), append1(n, 700_000))
+		wantSynced(fmt.Sprintf("event %d after it", n), store(n, 700_000))
 	}
 }
 

@@ -49,7 +49,7 @@ type mendedSub struct {
 
 func (m *mender) mend() error {
 	m.subs, m.chunks = make(map[uint32]*mendedSub), make(map[chunkAt]*chunk)
-	if err := rehouse(m.db, (*bdb.Txn).Commit); err != nil {
+	if err := rehouse(&database{DB: m.db}); err != nil {
 		return err
 	}
 	for _, step := range []func(txn *bdb.Txn) error{

@@ -37,7 +37,7 @@ func (im *image) upgrade(o *Options) error {
 	im.log.Info("the store has a new format from now on; earlier versions of this program refuse it",
 		zap.Uint64("before", before), zap.Uint64("now", formatVersion))
 	o.step("has the format")
-	if err := rehouse(im.db.DB, im.db.commit); err != nil {
+	if err := rehouse(im.db); err != nil {
 		return fmt.Errorf("moving the keys of the store: %w", err)
 	}
 	o.step("rehoused")
@@ -89,8 +89,8 @@ func (im *image) roomToUpgrade(o *Options) error {
 // rehouse gives records the keys that they have since format 5. It may be ended anywhere, and
 // is then done again. What has its key already stays: where a damaged file has lost the mark
 // that a former one is removed, that is the older one.
-func rehouse(db *bdb.DB, commit func(*bdb.Txn) error) error {
-	w := inTurn{db: db, commit: commit, txn: db.NewTransaction(true)}
+func rehouse(db *database) error {
+	w := inTurn{db: db, txn: db.NewTransaction(true)}
 	defer func() { w.txn.Discard() }()
 	err := db.View(func(txn *bdb.Txn) error {
 		for _, letter := range rehoused {
@@ -104,16 +104,15 @@ func rehouse(db *bdb.DB, commit func(*bdb.Txn) error) error {
 	if err != nil {
 		return err
 	}
-	return w.commit(w.txn)
+	return w.db.commit(w.txn)
 }
 
 // inTurn writes in transactions of which each is on the disk before the next one begins. Of a
 // batch of Badger's several are under way, and one may succeed, with the removal of a record,
 // where that with its new key has failed.
 type inTurn struct {
-	db     *bdb.DB
-	commit func(*bdb.Txn) error
-	txn    *bdb.Txn
+	db  *database
+	txn *bdb.Txn
 }
 
 // move gives a record another letter.
@@ -140,7 +139,7 @@ func (w *inTurn) write(fn func(txn *bdb.Txn) error) error {
 	if !errors.Is(err, bdb.ErrTxnTooBig) {
 		return err
 	}
-	if err := w.commit(w.txn); err != nil {
+	if err := w.db.commit(w.txn); err != nil {
 		return err
 	}
 	w.txn = w.db.NewTransaction(true)

@@ -245,14 +245,14 @@ func TestFormerKeyIsTheOlderOne(t *testing.T) {
 	s := openAt(t, t.TempDir(), nil)
 	batchOf(t, s, 20, "crm")
 	finishUpTo(t, s, "crm", 20)
-	db := s.db.Load().DB
+	db := s.db.Load()
 	former := progressKey(1)
 	former[0] = formerProgressPrefix
 	stale := state{progress: relay.Progress{Head: 20, Low: 3}}
 	if err := db.Update(func(txn *bdb.Txn) error { return txn.Set(former, encodeProgress(former, &stale)) }); err != nil {
 		t.Fatal(err)
 	}
-	if err := rehouse(db, (*bdb.Txn).Commit); err != nil {
+	if err := rehouse(db); err != nil {
 		t.Fatal(err)
 	}
 	if keys := recordsOf(t, s, formerProgressPrefix); len(keys) > 0 {

@@ -124,6 +124,18 @@ func Tables(dir string) ([]uint64, error) {
 	return ids, nil
 }
 
+// LogName returns the path of a log.
+func LogName(dir string, number uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%05d%s", number, LogSuffix))
+}
+
+// LogNumber returns the number of a log by its name.
+func LogNumber(name string) (number uint64, ok bool) {
+	text, ok := strings.CutSuffix(filepath.Base(name), LogSuffix)
+	_, err := fmt.Sscanf(text, "%d", &number)
+	return number, ok && err == nil
+}
+
 // Logs returns the paths of the logs in a directory, oldest first.
 func Logs(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
@@ -133,9 +145,8 @@ func Logs(dir string) ([]string, error) {
 	numbers := make(map[string]uint64)
 	var names []string
 	for _, e := range entries {
-		text, ok := strings.CutSuffix(e.Name(), LogSuffix)
-		var n uint64
-		if _, err := fmt.Sscanf(text, "%d", &n); !ok || err != nil || e.IsDir() {
+		n, ok := LogNumber(e.Name())
+		if !ok || e.IsDir() {
 			continue
 		}
 		name := filepath.Join(dir, e.Name())
