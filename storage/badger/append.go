@@ -41,7 +41,7 @@ func (r *appendRequest) plan(c *committer) error {
 		return err
 	}
 	if need.count > 0 {
-		if err := c.s.space.admit(need.size, true); err != nil {
+		if err := c.admit(need, true); err != nil {
 			return err
 		}
 		if err := c.room(need); err != nil {
@@ -110,7 +110,7 @@ func (r *appendRequest) weigh(c *committer, repeats []relay.Repeat[receipt]) (lo
 				need = need.plus(records(2, 0)).plus(load{size: int64(idemSize(nil) + answer)})
 			}
 		}
-		if !need.fits(c.batchLimit) || r.batch.Key != nil && batchKey >= valueThreshold {
+		if !need.fits(largestBatch) || r.batch.Key != nil && batchKey >= valueThreshold {
 			return load{}, &relay.BatchTooLargeError{Fits: i}
 		}
 	}

@@ -2,16 +2,12 @@ package badger
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 )
 
-// Commit implements [relay.Store]. Each update is one transaction with others or
-// alone. One that is larger than a transaction may be (hundreds of attempts with long
-// excerpts) has its attempts written before the rest: a crash between them leaves
-// attempts whose deliveries are made again.
+// Commit implements [relay.Store]. Each update is in one group with others or alone.
 func (s *Store) Commit(ctx context.Context, updates []relay.Update) error {
 	return s.submit(ctx, &commitRequest{updates, make(chan error, 1)})
 }
@@ -36,47 +32,28 @@ func (r *commitRequest) settle(error) {}
 
 func (r *commitRequest) answer() chan error { return r.done }
 
-// update puts one update into the group, or into groups of its own.
+// update puts one update into the group, or into a group of its own.
 func (c *committer) update(u *relay.Update) error {
 	name := u.Progress.Subscription
-	attempts := load{}
-	for i := range u.Attempts {
-		attempts = attempts.plus(attemptLoad(&u.Attempts[i].Attempt))
-	}
 	// A drop may remove four records, a put replaces one and may remove two.
-	rest := c.nameLoad(name).plus(record(progressSize(&u.Progress))).plus(records(4*len(u.Drop), exceptKeyLen))
+	need := c.nameLoad(name).plus(record(progressSize(&u.Progress))).plus(records(4*len(u.Drop), exceptKeyLen))
 	for i := range u.Put {
-		rest = rest.plus(record(exceptSize(&u.Put[i]))).plus(records(2, exceptKeyLen))
-	}
-	if !rest.fits(c.batchLimit) {
-		return fmt.Errorf("committing %d exceptions of %q: they do not fit into one storage transaction", len(u.Put)+len(u.Drop), name)
-	}
-
-	whole := rest.plus(attempts)
-	if err := c.s.space.admit(whole.size, false); err != nil {
-		return err
-	}
-	if whole.fits(c.batchLimit) {
-		if err := c.room(whole); err != nil {
-			return err
-		}
-		s := c.sub(name)
-		for i := range u.Attempts {
-			c.addAttempt(s, &u.Attempts[i])
-		}
-		c.advance(s, u)
-		return nil
+		need = need.plus(record(exceptSize(&u.Put[i]))).plus(records(2, exceptKeyLen))
 	}
 	for i := range u.Attempts {
-		if err := c.room(c.nameLoad(name).plus(attemptLoad(&u.Attempts[i].Attempt))); err != nil {
-			return err
-		}
-		c.addAttempt(c.sub(name), &u.Attempts[i])
+		need = need.plus(attemptLoad(&u.Attempts[i].Attempt))
 	}
-	if err := c.room(rest); err != nil {
+	if err := c.admit(need, false); err != nil {
 		return err
 	}
-	c.advance(c.sub(name), u)
+	if err := c.room(need); err != nil {
+		return err
+	}
+	s := c.sub(name)
+	for i := range u.Attempts {
+		c.addAttempt(s, &u.Attempts[i])
+	}
+	c.advance(s, u)
 	return nil
 }
 

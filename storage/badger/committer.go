@@ -30,16 +30,18 @@ type committer struct {
 	// commit is a seam for tests, in which it fails.
 	commit func(*database, *bdb.Txn) error
 
-	// groupLimit is where a group ends; batchLimit is the most that a single request
-	// may bring, in a group of its own.
-	groupLimit, batchLimit load
+	// groupLimit is where a group ends. A request that brings more than txnLimit has a group of
+	// its own, which is larger than a transaction may be.
+	groupLimit, txnLimit load
 
 	// broken is the error that every request gets, once there is one.
 	broken error
 
 	// The group under way: its transaction (nil if nothing was looked up or written
-	// yet), what it weighs, who waits for it.
+	// yet), or what it writes where that is more than a transaction takes (else nil); what it
+	// weighs, who waits for it.
 	txn     *bdb.Txn
+	redo    *redo
 	records recordRoom
 	// before is what was committed before the group; nil if nobody has asked for it.
 	before  *beforeGroup
@@ -73,19 +75,6 @@ type waiter struct {
 	err     error // the request's own, from plan
 }
 
-// load is what a transaction weighs in Badger's accounts.
-type load struct{ count, size int64 }
-
-func (l load) plus(m load) load     { return load{l.count + m.count, l.size + m.size} }
-func (l load) fits(limit load) bool { return l.count <= limit.count && l.size <= limit.size }
-
-// record returns the load of one record, whose key and value have together at most
-// size bytes. Badger adds a version to the key and marks to the value.
-func record(size int) load { return load{1, int64(size) + 20} }
-
-// records returns the load of n records of at most size bytes each.
-func records(n, size int) load { return load{int64(n), int64(n) * (int64(size) + 20)} }
-
 func newCommitter(s *Store) *committer {
 	db := s.db.Load()
 	limit := load{db.MaxBatchCount(), db.MaxBatchSize()}
@@ -95,10 +84,10 @@ func newCommitter(s *Store) *committer {
 		s:      s,
 		db:     db,
 		commit: (*database).commit,
-		// Half of what Badger takes keeps a group's sync short. One batch may be larger:
-		// an event of the largest size, or for thousands of subscriptions, is not half.
+		// Half of what Badger takes keeps a group's sync short. One request may bring more: an
+		// event of the largest size, or for thousands of subscriptions, is not half.
 		groupLimit: load{limit.count / 2, limit.size / 2},
-		batchLimit: load{limit.count*9/10 - 1, limit.size*9/10 - tailSize},
+		txnLimit:   load{limit.count*9/10 - 1, limit.size*9/10 - tailSize},
 		tail:       s.tail,
 		freshName:  make(map[string]*sub),
 		opened:     make(map[uint32][]*openChunk),
@@ -153,6 +142,9 @@ func (c *committer) room(l load) error {
 			return err
 		}
 	}
+	if !l.fits(c.txnLimit) {
+		c.redo = &redo{}
+	}
 	c.used = c.used.plus(l)
 	return nil
 }
@@ -165,24 +157,25 @@ func (c *committer) transaction() *bdb.Txn {
 	return c.txn
 }
 
-// put writes a record for which there is room. An error of Badger's means that the
-// accounts here are wrong: it is kept and fails the group. So does a record for the value
-// log, which is not synced.
-func (c *committer) put(key, rec []byte) { c.add(bdb.NewEntry(key, rec)) }
+// put writes a record for which there is room.
+func (c *committer) put(key, rec []byte) { c.change(change{key: key, rec: rec}) }
 
-func (c *committer) add(e *bdb.Entry) {
-	err := c.transaction().SetEntry(e)
-	if size := len(e.Value); size >= valueThreshold {
+// remove deletes a record. It takes room like one.
+func (c *committer) remove(key []byte) { c.change(change{key: key, gone: true}) }
+
+// change takes a change into the group. An error of Badger's means that the accounts here are
+// wrong: it is kept and fails the group. So does a record for the value log, which is not synced.
+func (c *committer) change(one change) {
+	var err error
+	if c.redo != nil {
+		c.redo.changes = append(c.redo.changes, one)
+	} else {
+		err = one.write(c.transaction())
+	}
+	if size := len(one.rec); size >= valueThreshold {
 		err = errors.Join(err, fmt.Errorf("a record of %d bytes is larger than a record may be", size))
 	}
 	if err != nil {
-		c.broken = errors.Join(c.broken, err)
-	}
-}
-
-// remove deletes a record. It takes room like one.
-func (c *committer) remove(key []byte) {
-	if err := c.transaction().Delete(key); err != nil {
 		c.broken = errors.Join(c.broken, err)
 	}
 }
@@ -220,7 +213,7 @@ func (c *committer) flush() error {
 		c.txn = nil
 	}
 	c.unfenced += c.used.size
-	c.used = load{}
+	c.used, c.redo = load{}, nil
 	c.records.reuse()
 	// All are settled before the first is answered, and in commit order.
 	for i := range c.waiting {
@@ -251,16 +244,26 @@ func (c *committer) write() error {
 	if c.tailDirty {
 		c.put(tailKey, encodeTail(c.tail))
 	}
-	if c.broken != nil || c.txn == nil {
+	if c.broken != nil || c.txn == nil && c.redo == nil {
 		return c.broken
 	}
 	c.introduce()
-	if err := c.commit(c.db, c.txn); err != nil {
+	if err := c.store(); err != nil {
 		c.withdraw()
 		return err
 	}
 	// Before the answers: what was promised is known from here on.
 	return c.s.sentinel.note(c.tail.ordinal, c.tail.last)
+}
+
+// store returns when the group is on the disk.
+func (c *committer) store() error {
+	if c.redo == nil {
+		return c.commit(c.db, c.txn)
+	}
+	w := newInTurn(c.db, c.commit)
+	defer w.end()
+	return c.redo.commit(w)
 }
 
 // introduce adds the group's new subscriptions to the table, before there are records that

@@ -11,6 +11,7 @@
 //	L<sub4><pos8>            entries of a subscription's log, from pos on
 //	P<sub4>                  progress of a subscription
 //	X<class1><sub4><from8>   exception
+//	R<n4>                    part of a group that is larger than a transaction
 //	T<seq8><sub4><number4>   attempt
 //	W<sub4><pos/64:8><n8>    attempts of deliveries at neighbouring positions
 //	I<hash16>                idempotency key
@@ -24,5 +25,6 @@
 //
 // Badger syncs once for each transaction. One goroutine, the committer, therefore
 // takes everything that waits into one transaction; while that is synced, the next
-// group gathers. Nothing else writes.
+// group gathers. A request that is larger than a transaction is a group of its own, which is
+// written ahead as a whole. Nothing else writes.
 package badger

@@ -1,8 +1,6 @@
 package badger
 
 import (
-	bdb "github.com/dgraph-io/badger/v4"
-
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/storage/badger/files"
 )
@@ -83,7 +81,5 @@ func fenceKey(s relay.Seq, n byte) []byte { return append(eventKey(s), n) }
 // putRemoved writes a record that is removed from the beginning: to Badger, one whose time
 // was over in 1970 is the same as a deletion, but it may have a value.
 func (c *committer) putRemoved(key, rec []byte) {
-	e := bdb.NewEntry(key, rec)
-	e.ExpiresAt = files.Gone
-	c.add(e)
+	c.change(change{key: key, rec: rec, expires: files.Gone})
 }

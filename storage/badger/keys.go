@@ -23,6 +23,7 @@ const (
 	metaPrefix     = 'M'
 	namePrefix     = 'N'
 	progressPrefix = 'P'
+	redoPrefix     = 'R' // a part of a group that is larger than a transaction
 	attemptPrefix  = 'T'
 	bundlePrefix   = 'W' // of the attempts of a window
 	exceptPrefix   = 'X'
@@ -35,7 +36,7 @@ const (
 // allPrefixes are the first bytes of all keys, of all formats.
 var allPrefixes = string([]byte{
 	movedPrefix, eventPrefix, idemPrefix, idemAgePrefix, logPrefix, metaPrefix, namePrefix, progressPrefix, attemptPrefix,
-	bundlePrefix, exceptPrefix, formerBundlePrefix, formerProgressPrefix,
+	bundlePrefix, exceptPrefix, redoPrefix, formerBundlePrefix, formerProgressPrefix,
 })
 
 // Lengths of keys.

@@ -20,7 +20,8 @@ import (
 //   - 3: several positions of a log may stand in one record.
 //   - 4: and so may attempts.
 //   - 5: progress and attempts stand behind the events.
-const formatVersion = 5
+//   - 6: a group may be larger than a transaction.
+const formatVersion = 6
 
 // Fields of the store's identity.
 const (

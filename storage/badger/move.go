@@ -45,7 +45,7 @@ func (r *adoptRequest) plan(c *committer) error {
 		}
 		twice[e.ID] = true
 		size, one := r.weigh(c, &r.moved[i])
-		if need = need.plus(one); size >= valueThreshold || !need.fits(c.batchLimit) {
+		if need = need.plus(one); size >= valueThreshold || !need.fits(largestBatch) {
 			return &relay.BatchTooLargeError{Fits: i}
 		}
 		fresh = append(fresh, i)
@@ -53,7 +53,7 @@ func (r *adoptRequest) plan(c *committer) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	if err := c.s.space.admit(need.size, true); err != nil {
+	if err := c.admit(need, true); err != nil {
 		return err
 	}
 	if err := c.room(need); err != nil {
@@ -202,7 +202,7 @@ func (r *adoptKeysRequest) plan(c *committer) error {
 			}
 		}
 		need = need.plus(records(2, 0)).plus(load{size: int64(size)})
-		if size >= valueThreshold || !need.fits(c.batchLimit) {
+		if size >= valueThreshold || !need.fits(largestBatch) {
 			return &relay.BatchTooLargeError{Fits: i}
 		}
 		fresh = append(fresh, k)
@@ -210,7 +210,7 @@ func (r *adoptKeysRequest) plan(c *committer) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	if err := c.s.space.admit(need.size, true); err != nil {
+	if err := c.admit(need, true); err != nil {
 		return err
 	}
 	if err := c.room(need); err != nil {

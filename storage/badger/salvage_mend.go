@@ -49,7 +49,8 @@ type mendedSub struct {
 
 func (m *mender) mend() error {
 	m.subs, m.chunks = make(map[uint32]*mendedSub), make(map[chunkAt]*chunk)
-	if err := rehouse(&database{DB: m.db}); err != nil {
+	db := &database{DB: m.db}
+	if err := errors.Join(rehouse(db), m.finish(db)); err != nil {
 		return err
 	}
 	for _, step := range []func(txn *bdb.Txn) error{
@@ -62,6 +63,21 @@ func (m *mender) mend() error {
 		}
 	}
 	return nil
+}
+
+// finish carries out what was being written, or forgets it where that cannot be read.
+func (m *mender) finish(db *database) error {
+	left, err := findLeftover(db)
+	if left == nil {
+		return err
+	}
+	if err != nil {
+		m.report.find("what was being written is done in part: %v", err)
+		left.whole = false
+	}
+	w := newInTurn(db, (*database).commit)
+	defer w.end()
+	return left.finish(w)
 }
 
 // readMeta reads identity and tail, as far as they are there.

@@ -283,6 +283,31 @@ func (s *space) err() error {
 	return s.reason()
 }
 
+// roomFor refuses where the volume does not have room for size bytes of records, which are
+// written for a purpose before the store is open.
+func (im *image) roomFor(o *Options, purpose string, size int64) error {
+	s := newSpace(im.dir, o)
+	free := s.volume(im.dir)
+	if free < 0 {
+		return nil
+	}
+	u := count(im.dir)
+	u.merging = im.db.merging()
+	need := u.critical()
+	if o.rest { // nothing is merged
+		need = u.toOpen()
+	}
+	need += size * 9 / 4
+	if free < need && s.dropBallast() {
+		free = s.volume(im.dir)
+	}
+	if free < need {
+		return fmt.Errorf("%w: %s are free on the volume of %s, and %s takes %s; nothing is lost: make room on the volume and start again",
+			relay.ErrFull, humanize.IBytes(uint64(free)), im.dir, purpose, humanize.IBytes(uint64(need)))
+	}
+	return nil
+}
+
 // configure sets other limits.
 func (s *space) configure(l Limits) {
 	l.setDefaults()

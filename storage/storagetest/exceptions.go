@@ -239,6 +239,51 @@ func openPages(t *testing.T, h *Harness) {
 	}
 }
 
+// hugeUpdate is what comes together when a disk takes its time, and when somebody drops all
+// that is retried: tens of thousands of exceptions of one subscription.
+func hugeUpdate(t *testing.T, h *Harness) {
+	const n = 20_000
+	progress := relay.Progress{Subscription: "crm", Low: n, Open: n, NextDue: Start}
+	u := relay.Update{Progress: progress}
+	for i := range uint64(n) {
+		u.Put = append(u.Put, retry(i+1))
+	}
+	// Others, before it and behind it, are what they were.
+	few := func(low uint64) relay.Update {
+		return relay.Update{Progress: relay.Progress{Subscription: "billing", Low: low, Open: 1}, Put: []relay.Exception{retry(low)}}
+	}
+	h.commit(t, few(1), u, few(2))
+	h.reopen(t)
+	if got := h.progress(t)["crm"]; got.Low != n || got.Open != n {
+		t.Fatalf("Progress: %+v", got)
+	}
+	if got := h.open(t, "crm", 0, 2*n); len(got) != n || got[0].From != 1 || got[n-1].From != n {
+		t.Fatalf("%d are open, want %d", len(got), n)
+	}
+	if got := h.open(t, "billing", 0, 9); len(got) != 2 {
+		t.Fatalf("%+v; want that of each of the two updates around it", got)
+	}
+
+	u = relay.Update{Progress: relay.Progress{Subscription: "crm", Low: n, Failed: n / 2, Delivered: n / 2}}
+	for i := uint64(1); i <= n; i += 2 {
+		u.Drop = append(u.Drop, i)
+		x := retry(i + 1)
+		x.Kind, x.Reason = relay.Failed, "dropped"
+		u.Put = append(u.Put, x)
+	}
+	h.commit(t, u)
+	h.reopen(t)
+	if got := h.open(t, "crm", 0, 9); len(got) != 0 {
+		t.Fatalf("%+v are open, want none", got)
+	}
+	for _, pos := range []uint64{1, 2, n - 1, n} {
+		x, found, err := h.Store.Exception(t.Context(), "crm", pos)
+		if err != nil || found != (pos%2 == 0) || found && x.Kind != relay.Failed {
+			t.Fatalf("at %d: %+v, %v, %v", pos, x, found, err)
+		}
+	}
+}
+
 // largeUpdate is more than an engine may take in one transaction of its own: a full
 // window of attempts that failed with the longest excerpts.
 func largeUpdate(t *testing.T, h *Harness) {

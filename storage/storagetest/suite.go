@@ -68,6 +68,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"AttemptsAreForgotten", attemptsAreForgotten},
 		{"NeighboursKeepTheirAttempts", neighboursKeepTheirAttempts},
 		{"LargeUpdate", largeUpdate},
+		{"HugeUpdate", hugeUpdate},
 		{"ProgressIsACopy", progressIsACopy},
 		{"ListByTime", listByTime},
 		{"ListByTypeAndMatch", listByTypeAndMatch},
