@@ -28,7 +28,7 @@ const (
 	// that are merged together, so that each merge meets one. fenceLeast is what is written at
 	// least.
 	fenceEvery = newTables * memTableSize / 4
-	fenceLeast = memTableSize
+	fenceLeast = 2 * memTableSize
 	// fenceAhead is about what lies between the last event removed and the fence, so that the
 	// next ones do not need another.
 	fenceAhead = 64 << 20

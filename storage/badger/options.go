@@ -64,11 +64,12 @@ func (o *Options) step(what string) {
 }
 
 const (
-	memTableSize   = 16 << 20 // a transaction may have 15 % of it: a batch of 2 MiB
+	// A transaction may have 15 % of it: a batch of a thousand events of 1 KiB.
+	memTableSize   = 10 << 20
 	valueThreshold = 1 << 20
 	tableSize      = 1 << 20 // on the first level; a fence fills one
 	tableRatio     = 2
-	newTables      = 12
+	newTables      = 20
 	firstLevelSize = 64 << 20
 	levelRatio     = 30
 	lastLevel      = 6 // new tables are 0, and merged into one of 1 to 6
@@ -94,7 +95,7 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		WithNumMemtables(2).
 		// Badger keeps up to eight buffers in which tables are built. Each begins with twice the
 		// size of a table, and is doubled until the table of a memtable fits: in the end they
-		// have 30 MiB, or 126 where Badger has made one of four such tables.
+		// have 14 MiB, or 62 where Badger has made one of four such tables.
 		WithCompression(options.None).
 		WithBaseTableSize(tableSize).
 		// What is merged down goes through each level, and is written about twice there: into

@@ -38,8 +38,8 @@ const (
 	redoParts   = 2 // in the last part: how many there are
 )
 
-// redoPart is how much of a group stands in one record.
-const redoPart = 512 << 10
+// redoPart is how much of a group stands in one record, which must stay out of the value log.
+const redoPart = valueThreshold - 64<<10
 
 func redoKey(n int) []byte { return binary.BigEndian.AppendUint32([]byte{redoPrefix}, uint32(n)) }
 
