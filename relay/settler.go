@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // settleDelay is how long outcomes wait for company. They need no sync of their own: a
@@ -15,6 +17,10 @@ const settleDelay = 10 * time.Millisecond
 // groupRecords is about how many records are written at once. When thousands of lanes have
 // something to tell, what is accepted meanwhile waits for one group and not for all.
 const groupRecords = 1000
+
+// commitPatience is how long attempts begin while the store takes outcomes. What they come to
+// waits in memory, and is not known after a crash.
+const commitPatience = time.Second
 
 // commitRetry is the pause after a commit failed.
 const commitRetry = time.Second
@@ -144,7 +150,7 @@ func gather(lanes []*lane) (n int, updates []Update) {
 // commit stores updates. It reports whether it could.
 func (s *settler) commit(updates []Update, stop <-chan struct{}) bool {
 	for {
-		err := s.engine.store.Commit(context.Background(), updates)
+		err := s.store(updates)
 		if s.engine.member.refused(updates, err) {
 			err = nil
 		}
@@ -163,4 +169,21 @@ func (s *settler) commit(updates []Update, stop <-chan struct{}) bool {
 		case <-time.After(commitRetry):
 		}
 	}
+}
+
+// store has the store take updates. Where that takes long, attempts wait for it.
+func (s *settler) store(updates []Update) error {
+	began := time.Now()
+	stalled := make(chan struct{})
+	slow := time.AfterFunc(commitPatience, func() {
+		s.engine.setStalled(true)
+		close(stalled)
+	})
+	err := s.engine.store.Commit(context.Background(), updates)
+	if !slow.Stop() {
+		<-stalled
+		s.engine.logger.Warn("the store took long to keep outcomes, and no attempts began until it had; is the disk or the database slow?",
+			zap.Duration("took", time.Since(began)), zap.Error(err))
+	}
+	return err
 }

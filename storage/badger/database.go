@@ -129,7 +129,7 @@ func openImage(dir string, o *Options, tolerant bool) (*image, error) {
 func (im *image) close() error { return errors.Join(im.db.Close(), im.sentinel.close()) }
 
 func (im *image) load(o *Options, tolerant bool) error {
-	for _, load := range []func() error{im.loadIdentity, func() error { return im.upgrade(o) }, func() error { return im.finish(o) }, im.loadTail, im.loadSubs} {
+	for _, load := range []func() error{im.loadIdentity, func() error { return im.upgrade(o) }, func() error { return im.finishLeftover(o) }, im.loadTail, im.loadSubs} {
 		if err := load(); err != nil {
 			return err
 		}

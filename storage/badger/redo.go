@@ -189,9 +189,9 @@ func decodeChanges(all []byte) (changes []change, err error) {
 	return changes, nil
 }
 
-// finish carries out the group that was being written when the database was last open, or
+// finishLeftover carries out the group that was being written when the database was last open, or
 // forgets it.
-func (im *image) finish(o *Options) error {
+func (im *image) finishLeftover(o *Options) error {
 	left, err := findLeftover(im.db)
 	if err != nil {
 		return fmt.Errorf("finishing what was being written when the store was last open: %w; restore the directory from a backup", err)
@@ -207,6 +207,7 @@ func (im *image) finish(o *Options) error {
 	return left.finish(w)
 }
 
+// finish carries it out, or forgets it.
 func (l *leftover) finish(w *inTurn) error {
 	if l.whole {
 		return l.carryOut(w, l.parts)

@@ -50,7 +50,10 @@ type mendedSub struct {
 func (m *mender) mend() error {
 	m.subs, m.chunks = make(map[uint32]*mendedSub), make(map[chunkAt]*chunk)
 	db := &database{DB: m.db}
-	if err := errors.Join(rehouse(db), m.finish(db)); err != nil {
+	if err := rehouse(db); err != nil {
+		return err
+	}
+	if err := m.finishLeftover(db); err != nil {
 		return err
 	}
 	for _, step := range []func(txn *bdb.Txn) error{
@@ -65,8 +68,8 @@ func (m *mender) mend() error {
 	return nil
 }
 
-// finish carries out what was being written, or forgets it where that cannot be read.
-func (m *mender) finish(db *database) error {
+// finishLeftover carries out what was being written, or forgets it where that cannot be read.
+func (m *mender) finishLeftover(db *database) error {
 	left, err := findLeftover(db)
 	if left == nil {
 		return err
