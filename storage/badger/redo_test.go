@@ -2,6 +2,7 @@ package badger
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -180,35 +181,54 @@ func TestPartsThatCannotBeRead(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	var corrupt *CorruptError
-	if _, err := Open(s.dir, Options{}); !errors.As(err, &corrupt) && !strings.Contains(fmt.Sprint(err), "what was being written") {
+	if _, err := Open(s.dir, Options{}); err == nil || !strings.Contains(err.Error(), "finishing what was being written") {
 		t.Errorf("Open: %v", err)
 	}
 }
 
-// TestBatchLargerThanATransaction is stored, whole.
+// TestBatchLargerThanATransaction is stored, whole: an event of many subscriptions, and many
+// events of one.
 func TestBatchLargerThanATransaction(t *testing.T) {
 	dir := t.TempDir()
 	s := openAt(t, dir, nil)
-	c := newCommitter(s)
-	names := make([]string, c.txnLimit.count/2)
+	names := make([]string, newCommitter(s).txnLimit.count/2)
 	for i := range names {
 		names[i] = fmt.Sprintf("s%d", i)
 	}
-	e := &relay.Event{Type: "order.paid"}
-	var told int
-	if _, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Event: e, Targets: storagetest.Targets(names...)}}},
-		func(events []*relay.Event) { told += len(events) }); err != nil {
-		t.Fatal(err)
+	wide := []relay.Item{{Event: &relay.Event{Type: "order.paid"}, Targets: storagetest.Targets(names...)}}
+	many := make([]relay.Item, 900)
+	for i := range many {
+		data := make([]byte, 2<<10)
+		_, _ = rand.Read(data)
+		many[i] = relay.Item{Event: &relay.Event{Type: "order.paid", Data: data}, Targets: storagetest.Targets(names[0])}
 	}
-	if told != 1 || len(e.Deliveries) != len(names) {
-		t.Fatalf("%d events told, %d deliveries", told, len(e.Deliveries))
+	commits := 0
+	withCommit(s, func(txn *bdb.Txn) error {
+		commits++
+		return txn.Commit()
+	})
+	for _, items := range [][]relay.Item{wide, many} {
+		told := 0
+		commits = 0
+		if _, err := s.Append(t.Context(), relay.Batch{Items: items}, func(events []*relay.Event) { told += len(events) }); err != nil {
+			t.Fatal(err)
+		}
+		if told != len(items) || commits < 2 {
+			t.Errorf("of %d events %d were told, in %d transactions", len(items), told, commits)
+		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if report, err := Verify(dir, Options{}); err != nil || !report.Sound() || report.Events != 1 || report.Entries != uint64(len(names)) {
+	entries := uint64(len(names) + len(many))
+	if report, err := Verify(dir, Options{}); err != nil || !report.Sound() || report.Events != 901 || report.Entries != entries {
 		t.Errorf("%+v, %v", report, err)
+	}
+	s = openAt(t, dir, nil)
+	for _, item := range many {
+		if e, err := s.Event(t.Context(), item.Event.Seq); err != nil || !bytes.Equal(e.Data, item.Event.Data) {
+			t.Fatalf("%v; or it has another body", err)
+		}
 	}
 }
 
