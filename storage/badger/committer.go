@@ -87,7 +87,7 @@ func newCommitter(s *Store) *committer {
 		// Half of what Badger takes keeps a group's sync short. One request may bring more: an
 		// event of the largest size, or for thousands of subscriptions, is not half.
 		groupLimit: load{limit.count / 2, limit.size / 2},
-		txnLimit:   load{limit.count*9/10 - 1, limit.size*9/10 - tailSize},
+		txnLimit:   load{limit.count*9/10 - 1, limit.size*19/20 - tailSize},
 		tail:       s.tail,
 		freshName:  make(map[string]*sub),
 		opened:     make(map[uint32][]*openChunk),

@@ -37,7 +37,7 @@ func mergingChild(dir string) {
 	}
 	data := make([]byte, 100<<10)
 	_, _ = rand.Read(data)
-	for range 100 {
+	for range memTableSize / 2 / len(data) {
 		e := &relay.Event{Type: "order.paid", Data: data}
 		if _, err := s.Append(background, relay.Batch{Items: []relay.Item{{Event: e, Targets: storagetest.Targets("crm")}}}, nil); err != nil {
 			fmt.Println("error", err)

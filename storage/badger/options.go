@@ -64,12 +64,13 @@ func (o *Options) step(what string) {
 }
 
 const (
-	// A transaction may have 15 % of it: a batch of a thousand events of 1 KiB.
-	memTableSize   = 10 << 20
+	// A transaction may have 15 % of it: a batch of a thousand events of 1 KiB. The table of one
+	// fits into 14 MiB, with a fence.
+	memTableSize   = 9 << 20
 	valueThreshold = 1 << 20
 	tableSize      = 1 << 20 // on the first level; a fence fills one
 	tableRatio     = 2
-	newTables      = 20
+	newTables      = 22
 	firstLevelSize = 64 << 20
 	levelRatio     = 30
 	lastLevel      = 6 // new tables are 0, and merged into one of 1 to 6

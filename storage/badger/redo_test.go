@@ -191,7 +191,7 @@ func TestPartsThatCannotBeRead(t *testing.T) {
 func TestBatchLargerThanATransaction(t *testing.T) {
 	dir := t.TempDir()
 	s := openAt(t, dir, nil)
-	names := make([]string, newCommitter(s).txnLimit.count/2)
+	names := make([]string, newCommitter(s).txnLimit.count*3/5)
 	for i := range names {
 		names[i] = fmt.Sprintf("s%d", i)
 	}
