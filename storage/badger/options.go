@@ -1,11 +1,14 @@
 package badger
 
 import (
+	"os"
 	"time"
 
 	bdb "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"go.uber.org/zap"
+
+	"github.com/caddyrelay/caddyrelay/storage/badger/files"
 )
 
 // Options are those of a store. The zero value is usable.
@@ -66,7 +69,10 @@ func (o *Options) step(what string) {
 const (
 	// A transaction may have 15 % of it: a batch of a thousand events of 1 KiB. The table of one
 	// fits into 14 MiB, with a fence.
-	memTableSize   = 9 << 20
+	memTableSize = 9 << 20
+	// Versions up to format 5 had tables of this size.
+	formerMemTableSize = 16 << 20
+
 	valueThreshold = 1 << 20
 	tableSize      = 1 << 20 // on the first level; a fence fills one
 	tableRatio     = 2
@@ -75,6 +81,22 @@ const (
 	levelRatio     = 30
 	lastLevel      = 6 // new tables are 0, and merged into one of 1 to 6
 )
+
+// memTableSizeIn returns how large tables in memory have to be in a directory. Badger reads what
+// is in its logs into such tables, and ends the process if it does not fit. A log whose table has
+// memTableSize is twice as long, as long as nobody has cut it at its end.
+func memTableSizeIn(dir string) int64 {
+	logs, err := files.Logs(dir)
+	if err != nil {
+		return memTableSize // whoever opens the store says what is wrong
+	}
+	for _, name := range logs {
+		if info, err := os.Stat(name); err != nil || info.Size() != 2*memTableSize {
+			return formerMemTableSize
+		}
+	}
+	return memTableSize
+}
 
 // badgerOptions are chosen for what was measured, not by Badger's defaults.
 func badgerOptions(dir string, o *Options) bdb.Options {
@@ -92,7 +114,7 @@ func badgerOptions(dir string, o *Options) bdb.Options {
 		WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).
 		// Small memtables and caches: the relay lives inside a web server.
-		WithMemTableSize(memTableSize).
+		WithMemTableSize(memTableSizeIn(dir)).
 		WithNumMemtables(2).
 		// Badger keeps up to eight buffers in which tables are built. Each begins with twice the
 		// size of a table, and is doubled until the table of a memtable fits: in the end they

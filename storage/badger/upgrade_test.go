@@ -3,6 +3,7 @@ package badger
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"os"
 	"path/filepath"
@@ -269,5 +270,58 @@ func TestFormerKeyIsTheOlderOne(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestLogsOfLargerTablesAreRead: what a version with larger tables in memory has left in its logs
+// when it was killed is read, and written to tables. Badger ends the process otherwise.
+func TestLogsOfLargerTablesAreRead(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, dir, nil)
+	want := batchOf(t, s, 10, "crm")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{}
+	o.setDefaults()
+	db, err := bdb.Open(badgerOptions(dir, &o).WithMemTableSize(formerMemTableSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := 0
+	for n := 0; written < formerMemTableSize*7/8; n++ {
+		err := db.Update(func(txn *bdb.Txn) error {
+			for i := range 100 {
+				key, rec := []byte(fmt.Sprintf("Z%d-%d", n, i)), make([]byte, 1<<10)
+				written += len(rec)
+				if err := txn.Set(key, rec); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	killed := copyDirectory(t, dir)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, killed, nil)
+	for _, e := range want {
+		if _, err := s.Event(t.Context(), e.Seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(recordsOf(t, s, 'Z')); n*1024 != written {
+		t.Errorf("%d records, want %d", n, written/1024)
+	}
+	batchOf(t, s, 10, "crm")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if size := memTableSizeIn(killed); size != memTableSize {
+		t.Errorf("the next tables have %d bytes", size)
 	}
 }
