@@ -77,6 +77,14 @@ func (r *redo) parts() [][]byte {
 // commit writes the group, each transaction by a commit of its own.
 func (r *redo) commit(w *inTurn) error {
 	parts := r.parts()
+	if err := writeAhead(w, parts); err != nil {
+		return err
+	}
+	return r.carryOut(w, len(parts))
+}
+
+// writeAhead writes the parts, the last one when the others are on the disk.
+func writeAhead(w *inTurn, parts [][]byte) error {
 	for n, part := range parts {
 		if err := w.write(func(txn *bdb.Txn) error { return txn.Set(redoKey(n), part) }); err != nil {
 			return err
@@ -85,7 +93,7 @@ func (r *redo) commit(w *inTurn) error {
 			return err
 		}
 	}
-	return r.carryOut(w, len(parts))
+	return nil
 }
 
 // carryOut writes the changes to where they belong, and removes the parts.
@@ -151,10 +159,7 @@ func findLeftover(db *database) (*leftover, error) {
 	if err != nil || left.parts == 0 {
 		return nil, err
 	}
-	if !left.whole && failed == nil {
-		return &left, nil
-	}
-	if failed == nil {
+	if left.whole && failed == nil {
 		left.changes, failed = decodeChanges(all)
 	}
 	return &left, failed
@@ -202,13 +207,13 @@ func (im *image) finishLeftover(o *Options) error {
 	if err := im.roomFor(o, "to finish what was being written", left.size); err != nil {
 		return err
 	}
-	w := newInTurn(im.db, (*database).commit)
-	defer w.end()
-	return left.finish(w)
+	return left.finish(im.db)
 }
 
 // finish carries it out, or forgets it.
-func (l *leftover) finish(w *inTurn) error {
+func (l *leftover) finish(db *database) error {
+	w := newInTurn(db, (*database).commit)
+	defer w.end()
 	if l.whole {
 		return l.carryOut(w, l.parts)
 	}

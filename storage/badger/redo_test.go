@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,8 +23,7 @@ func allRecords(t testing.TB, s *Store) (sum string) {
 	h := sha256.New()
 	err := s.view(func(txn *bdb.Txn) error {
 		return scan(txn, nil, func(key, rec []byte) error {
-			fmt.Fprintf(h, "%x ", key)
-			_, err := io.Copy(h, bytes.NewReader(rec))
+			_, err := fmt.Fprintf(h, "%x %x ", key, rec)
 			return err
 		})
 	})
@@ -243,10 +241,8 @@ func TestSalvageFinishesWhatWasBeingWritten(t *testing.T) {
 			x := &relay.Exception{From: 3, To: 3, Kind: relay.Retry, Attempts: 7}
 			left := redo{[]change{{key: []byte("Zunknown"), rec: make([]byte, redoPart)}, {key: key, rec: encodeException(key, x)}}}
 			w := newInTurn(s.db.Load(), (*database).commit)
-			for n, part := range left.parts() {
-				if err := w.write(func(txn *bdb.Txn) error { return txn.Set(redoKey(n), part) }); err != nil {
-					t.Fatal(err)
-				}
+			if err := writeAhead(w, left.parts()); err != nil {
+				t.Fatal(err)
 			}
 			if !readable {
 				if err := w.write(func(txn *bdb.Txn) error { return txn.Delete(redoKey(0)) }); err != nil {

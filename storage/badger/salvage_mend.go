@@ -78,9 +78,7 @@ func (m *mender) finishLeftover(db *database) error {
 		m.report.find("what was being written is done in part: %v", err)
 		left.whole = false
 	}
-	w := newInTurn(db, (*database).commit)
-	defer w.end()
-	return left.finish(w)
+	return left.finish(db)
 }
 
 // readMeta reads identity and tail, as far as they are there.
