@@ -30,10 +30,7 @@ func TestClockStepsWhileStopped(t *testing.T) {
 					ids = append(ids, w.publish("a", fmt.Sprint(i)).ID)
 				}
 				w.wait(time.Second)
-				if err := w.engine.Close(); err != nil {
-					t.Fatal(err)
-				}
-				w.memory = w.memory.Reopen()
+				w.stop()
 				// What an engine would have left whose clock showed now minus step.
 				then := time.Now().Add(-step)
 				u := relay.Update{Progress: relay.Progress{
@@ -97,11 +94,7 @@ func TestTimeWithoutAnEngineCountsForNothing(t *testing.T) {
 				attach()
 				given, disabled := w.publish("a", "1").ID, w.publish("b", "2").ID
 				w.wait(25 * time.Minute)
-				if err := w.engine.Close(); err != nil {
-					t.Fatal(err)
-				}
-				w.memory = w.memory.Reopen()
-				w.store = w.memory
+				w.stop()
 				time.Sleep(stopped)
 				w.open()
 				attach()

@@ -261,10 +261,8 @@ func TestHoldDuringRefillLosesNothing(t *testing.T) {
 		for i := range ids {
 			ids[i] = w.publish("a", fmt.Sprint(i)).ID
 		}
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.store = &slowToRead{w.memory.Reopen()}
+		w.stop()
+		w.store = &slowToRead{w.memory}
 		w.open()
 		open := subscription("crm", &to)
 		open.MaxInFlight = 3
@@ -306,10 +304,7 @@ func TestUnreadableEventIsSetAsideAndTheRestGoesOn(t *testing.T) {
 		for i := range 5 {
 			ids = append(ids, w.publish("a", fmt.Sprint(i)).ID)
 		}
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
+		w.stop()
 		bad, _, err := relay.ParseID(ids[2])
 		if err != nil {
 			t.Fatal(err)

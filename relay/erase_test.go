@@ -168,11 +168,7 @@ func TestErasureThatACrashInterrupted(t *testing.T) {
 		s.Paused = true
 		w.plan(s)
 		pending := w.publish("a", "2")
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
-		w.store = w.memory
+		w.stop()
 		for _, r := range []relay.Receipt{retrying, pending} {
 			seq, _, err := relay.ParseID(r.ID)
 			if err == nil {
@@ -242,11 +238,8 @@ func (s *unreadable) Event(ctx context.Context, seq relay.Seq) (*relay.Event, er
 // is failed, and not tried to be read for ever.
 func TestUnreadableRetryIsSetAside(t *testing.T) {
 	run(t, func(w *world) {
+		w.stop()
 		store := &unreadable{Store: w.memory}
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		store.Store = w.memory.Reopen()
 		w.store = store
 		w.open()
 		to := &receiver{answer: func(n int, _ *http.Request) (*http.Response, error) { return answer([]int{500, 200}[n-1]), nil }}

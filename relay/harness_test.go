@@ -101,12 +101,19 @@ func (w *world) open() {
 // restart closes the engine and opens another one on what the store holds.
 func (w *world) restart() {
 	w.t.Helper()
+	w.stop()
+	w.open()
+}
+
+// stop closes the engine. The next one opens what the store holds; a test may put a store of
+// its own before that.
+func (w *world) stop() {
+	w.t.Helper()
 	if err := w.engine.Close(); err != nil {
 		w.t.Fatal(err)
 	}
 	w.memory = w.memory.Reopen()
 	w.store = w.memory
-	w.open()
 }
 
 // plan makes a plan of subscriptions and attaches it.

@@ -330,10 +330,7 @@ func TestReplayAfterARestartLetsNobodyOvertakeTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := len(to.all())
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
+		w.stop()
 		w.store = &slowToRead{w.memory}
 		w.open()
 		slow.Store(false)

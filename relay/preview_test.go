@@ -113,13 +113,9 @@ func (s *scanner) Events(ctx context.Context, q relay.EventQuery) (relay.EventPa
 // A type that is rare does not make a page scan everything.
 func TestAPageOfARareTypeIsBounded(t *testing.T) {
 	run(t, func(w *world) {
+		w.stop()
 		s := &scanner{Store: w.memory}
 		w.store = s
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
-		s.Store = w.memory
 		w.open()
 		w.plan(subscription("well", &receiver{}))
 		w.publish("rare", `{}`)

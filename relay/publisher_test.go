@@ -196,11 +196,7 @@ func TestChangesAreToldOnceOverRestarts(t *testing.T) {
 			}
 		}
 		// It happens while nobody is there.
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
-		w.store = w.memory
+		w.stop()
 		w.wait(50 * day)
 		w.open()
 		_, _, ops := w.regions(&h, nil, move)
@@ -227,10 +223,7 @@ func TestChangesAreToldOnceWhateverWriteIsTheLast(t *testing.T) {
 			before := eu(always("192.0.2.10"), always("192.0.2.12"))
 			move := eu(always("192.0.2.10"), address("192.0.2.11", at, time.Time{}))
 			w.regions(&h, nil, before)
-			if err := w.engine.Close(); err != nil {
-				t.Fatal(err)
-			}
-			w.memory = w.memory.Reopen()
+			w.stop()
 			w.store = &dying{Store: w.memory, left: n}
 			w.open()
 			w.regions(&h, nil, move)
@@ -332,10 +325,7 @@ func TestRolledBackPlanPublishesNothing(t *testing.T) {
 func TestUnannouncedChangeIsAWarning(t *testing.T) {
 	core, logs := observer.New(zapcore.InfoLevel)
 	run(t, func(w *world) {
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
+		w.stop()
 		engine, err := relay.Open(context.Background(), w.memory, relay.Options{Logger: zap.New(core)})
 		if err != nil {
 			t.Fatal(err)

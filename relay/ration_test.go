@@ -168,10 +168,7 @@ func (s *weighing) Commit(ctx context.Context, updates []relay.Update) error {
 // What is accepted while thousands of lanes have outcomes waits for a few of them.
 func TestOutcomesAreStoredInGroups(t *testing.T) {
 	run(t, func(w *world) {
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
+		w.stop()
 		store := &weighing{Store: w.memory}
 		w.store = store
 		w.open()

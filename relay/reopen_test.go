@@ -43,10 +43,7 @@ func (s *reopening) Commit(ctx context.Context, updates []relay.Update) error {
 func TestDeliveriesGoOnAfterTheStoreReopened(t *testing.T) {
 	for _, stores := range []bool{false, true} {
 		run(t, func(w *world) {
-			if err := w.engine.Close(); err != nil {
-				t.Fatal(err)
-			}
-			w.memory = w.memory.Reopen()
+			w.stop()
 			store := &reopening{Store: w.memory, stores: stores}
 			w.store = store
 			w.open()

@@ -300,11 +300,7 @@ func (s *lingering) Open(ctx context.Context, name string, after uint64, limit i
 // What ends while a drop reads the store is not dropped, too.
 func TestDropLeavesAloneWhatEndsMeanwhile(t *testing.T) {
 	run(t, func(w *world) {
-		w.store = &lingering{w.memory}
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
+		w.stop()
 		w.store = &lingering{w.memory}
 		w.open()
 		to := &receiver{answer: func(n int, _ *http.Request) (*http.Response, error) {

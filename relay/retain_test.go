@@ -44,10 +44,8 @@ func TestRetentionKeepsUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(w *world) {
-				if err := w.engine.Close(); err != nil {
-					t.Fatal(err)
-				}
-				slow := &slowTrims{Store: w.memory.Reopen(), step: c.step}
+				w.stop()
+				slow := &slowTrims{Store: w.memory, step: c.step}
 				w.store = slow
 				w.open()
 				w.plan()

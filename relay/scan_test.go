@@ -75,10 +75,7 @@ func TestNothingIsReadBeforeItIsDue(t *testing.T) {
 		if n, most := relay.RetriesInMemory(w.engine), int64(budget+lanes*64); n > most {
 			t.Errorf("%d retries are in memory, want at most %d", n, most)
 		}
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
+		w.stop()
 		store := &counting{Store: w.memory}
 		w.store = store
 		w.open()
@@ -137,10 +134,7 @@ func TestOrderIsKnownBeforeAnythingGoes(t *testing.T) {
 			w.publish("x", keyed("a", n))
 		}
 		w.wait(time.Minute)
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
+		w.stop()
 		w.store = &sleepy{w.memory}
 		w.open()
 		before := len(to.all())
@@ -226,10 +220,7 @@ func TestResumeWhileTheStoreIsRead(t *testing.T) {
 			w.publish("x", keyed(fmt.Sprint(n), n))
 		}
 		w.wait(10 * time.Minute)
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
+		w.stop()
 		w.store = &slowPage{w.memory}
 		w.open()
 		down.Store(false)
@@ -279,10 +270,7 @@ func TestChangesWhileTheStoreIsRead(t *testing.T) {
 				ids = append(ids, w.publish("x", keyed("a", n)).ID)
 			}
 			w.wait(time.Minute)
-			if err := w.engine.Close(); err != nil {
-				t.Fatal(err)
-			}
-			w.memory = w.memory.Reopen()
+			w.stop()
 			w.store = slow(w.memory)
 			w.open()
 			subscribe()
@@ -367,10 +355,7 @@ func TestDropWhileTheLaneGoesOn(t *testing.T) {
 			}
 			w.wait(time.Minute)
 			if restarted { // the first look at the store ends amid the drop
-				if err := w.engine.Close(); err != nil {
-					t.Fatal(err)
-				}
-				w.memory = w.memory.Reopen()
+				w.stop()
 				w.store = &sleepy{w.memory}
 				w.open()
 				w.plan(s)

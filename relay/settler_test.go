@@ -24,10 +24,7 @@ func (s *slowStore) Commit(ctx context.Context, updates []relay.Update) error {
 // after a crash.
 func TestAttemptsWaitForAStoreThatHangs(t *testing.T) {
 	run(t, func(w *world) {
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
+		w.stop()
 		store := &slowStore{Store: w.memory}
 		w.store = store
 		w.open()

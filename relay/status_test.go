@@ -39,11 +39,8 @@ func (s *away) Log(ctx context.Context, name string, before uint64, limit int) (
 // look.
 func TestStatusIsToldWhileTheStoreIsAway(t *testing.T) {
 	run(t, func(w *world) {
+		w.stop()
 		store := &away{Store: w.memory}
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		store.Store = w.memory.Reopen()
 		w.store = store
 		w.open()
 		paused := subscription("crm", &receiver{})

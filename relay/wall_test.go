@@ -86,10 +86,7 @@ func clockIsSet(t *testing.T, by time.Duration, blind bool) (breaches []string) 
 	defer relay.SetRetriesInMemory(4)()
 	const n, every, givesUp = 40, 20 * time.Minute, 5 * time.Hour
 	run(t, func(w *world) {
-		if err := w.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.memory = w.memory.Reopen()
+		w.stop()
 		clock := &setClock{Store: w.memory, by: by}
 		w.store = clock
 		w.open()
