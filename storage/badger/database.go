@@ -23,6 +23,7 @@ type database struct {
 
 // Close closes Badger, and leaves its files to whom the directory belongs.
 func (d *database) Close() error {
+	defer d.hurry()()
 	defer handOver(d.Opts().Dir)
 	return errors.Join(d.DB.Close(), d.journal.close())
 }
@@ -47,10 +48,19 @@ func (d *database) Update(fn func(txn *bdb.Txn) error) error {
 
 // DropPrefix is Badger's, which begins a new log.
 func (d *database) DropPrefix(prefixes ...[]byte) error {
+	defer d.hurry()() // it ends what is being merged first, and then merges, while the writer waits
 	if err := d.DB.DropPrefix(prefixes...); err != nil {
 		return err
 	}
 	return d.journal.find()
+}
+
+// hurry has tables merged as fast as that goes, until the function is called that it returns.
+func (d *database) hurry() (done func()) {
+	if d.merges == nil {
+		return func() {}
+	}
+	return d.merges.pace.hurry()
 }
 
 // view runs fn in a snapshot.
@@ -120,6 +130,7 @@ func openImage(dir string, o *Options, tolerant bool) (*image, error) {
 		return nil, errors.Join(explainOpen(dir, err, o), db.Close(), mark.close())
 	}
 	im.db = &database{DB: db, journal: log, merges: watched.merges}
+	watched.merges.spread(db)
 	if err := im.load(o, tolerant); err != nil {
 		return nil, errors.Join(err, im.close())
 	}

@@ -23,6 +23,7 @@ func TestRemovalsAndNewEventsAreMergedApart(t *testing.T) {
 	}
 	clock := storagetest.NewClock(storagetest.Start)
 	s := openAt(t, t.TempDir(), clock)
+	defer s.db.Load().hurry()() // tables shall be merged while it goes on
 	stored, removed := uint64(0), 0
 	data := make([]byte, 500<<10)
 	_, _ = rand.Read(data) // nothing that compresses

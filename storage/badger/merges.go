@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	bdb "github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
@@ -30,6 +31,7 @@ type merges struct {
 	key      []byte
 	log      *zap.Logger
 	patience time.Duration
+	pace     *mergePace
 
 	mu sync.Mutex
 	// last is the number of announcements so far. Those of tables that were not seen yet are
@@ -67,7 +69,7 @@ const (
 
 // newMerges is for a database that is not open yet.
 func newMerges(dir string, o *Options) *merges {
-	m := &merges{dir: dir, key: o.EncryptionKey, log: o.Logger, patience: mergePatience, announced: make(map[int][]int), holes: make(map[uint64]struct{})}
+	m := &merges{dir: dir, key: o.EncryptionKey, log: o.Logger, patience: mergePatience, pace: newMergePace(), announced: make(map[int][]int), holes: make(map[uint64]struct{})}
 	if o.hurry {
 		m.patience /= 50
 	}
@@ -89,12 +91,22 @@ func (o *Options) watching(dir string) *Options {
 	return &watched
 }
 
+// spread begins to spread merging over time: the database is open.
+func (m *merges) spread(db *bdb.DB) {
+	if m == nil {
+		return
+	}
+	count := func() int { return db.Levels()[0].NumTables }
+	m.pace.newTables.Store(&count)
+}
+
 // heed is told what Badger logs, before that returns.
 func (m *merges) heed(format string, args []any) {
 	switch {
 	case m == nil:
 	case strings.HasPrefix(format, announcement) && len(args) > 1:
 		if n, ok := args[1].(uint64); ok && n > 0 {
+			m.pace.wait() // first: nobody shall wait for what is not announced yet
 			m.announce(int(n))
 		}
 	case strings.HasPrefix(format, endOfPart):

@@ -99,6 +99,7 @@ func (s *Store) flatten() {
 	go func() {
 		defer s.flattening.Store(false)
 		defer d.gate.Leave()
+		defer d.hurry()()
 		if err := s.options.flatten(d.DB); err != nil {
 			s.log.Warn("merging tables to give room back", zap.Error(err))
 		}

@@ -1,0 +1,73 @@
+package badger
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// mergePace spreads the merging of tables over time.
+//
+// Under full load there are enough new tables every twenty seconds or so. Badger then merges them
+// as fast as it can, in many goroutines, and for seconds hardly anything else gets a processor: a
+// third to a tenth of the events are taken that are taken otherwise. But there is time until as
+// many new tables have come again.
+type mergePace struct {
+	limiter *rate.Limiter
+	// newTables returns how many tables have not been merged yet; nil: the database is not open.
+	newTables atomic.Pointer[func() int]
+
+	mu sync.Mutex
+	// hurried counts those who wait for the end of a merging; rushed is closed while there are
+	// any.
+	hurried int
+	rushed  chan struct{}
+}
+
+const (
+	// mergedPerSecond is how many tables are written at most in a second, while nobody waits. New
+	// ones, and the first level, into which they are merged, then take seven seconds: after ten
+	// Badger would merge those with one another that have come meanwhile.
+	mergedPerSecond = 40
+	// newTablesInTime is from how many new tables on merging is behind.
+	newTablesInTime = 2 * newTables
+)
+
+func newMergePace() *mergePace {
+	return &mergePace{limiter: rate.NewLimiter(mergedPerSecond, 1), rushed: make(chan struct{})}
+}
+
+// wait returns when the next table may be written.
+func (p *mergePace) wait() {
+	count := p.newTables.Load()
+	p.mu.Lock()
+	hurried, rushed := p.hurried > 0, p.rushed
+	p.mu.Unlock()
+	if count == nil || hurried || (*count)() >= newTablesInTime {
+		return
+	}
+	timer := time.NewTimer(p.limiter.Reserve().Delay())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-rushed:
+	}
+}
+
+// hurry lets tables be merged as fast as that goes, until the function is called that it returns.
+func (p *mergePace) hurry() (done func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.hurried++; p.hurried == 1 {
+		close(p.rushed)
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.hurried--; p.hurried == 0 {
+			p.rushed = make(chan struct{})
+		}
+	}
+}

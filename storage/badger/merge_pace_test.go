@@ -1,0 +1,123 @@
+package badger
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	bdb "github.com/dgraph-io/badger/v4"
+	"golang.org/x/time/rate"
+)
+
+// TestMergingIsSpreadOverTime, but for who waits for it.
+func TestMergingIsSpreadOverTime(t *testing.T) {
+	const parts, each = 5, 40
+	spread := time.Second / mergedPerSecond * (parts*each - 1)
+	for name, c := range map[string]struct {
+		newTables  int
+		opening    bool
+		hurriedFor time.Duration
+		want       time.Duration
+	}{
+		"as usual":               {newTables: newTables, want: spread},
+		"the writer is faster":   {newTables: newTablesInTime},
+		"the database opens":     {newTables: newTables, opening: true},
+		"somebody waits":         {newTables: newTables, hurriedFor: time.Hour},
+		"somebody waits a while": {newTables: newTables, hurriedFor: time.Second, want: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newMergePace()
+				if !c.opening {
+					p.newTables.Store(new(func() int { return c.newTables }))
+				}
+				if c.hurriedFor == time.Second { // it comes while they wait, and twice
+					time.AfterFunc(time.Second, func() { p.hurry(); p.hurry()() })
+				} else if c.hurriedFor > 0 {
+					defer p.hurry()()
+				}
+				began := time.Now()
+				var all sync.WaitGroup
+				for range parts {
+					all.Go(func() {
+						for range each {
+							p.wait()
+						}
+					})
+				}
+				all.Wait()
+				if took := time.Since(began); took != c.want {
+					t.Errorf("%d tables took %s, want %s", parts*each, took, c.want)
+				}
+			})
+		})
+	}
+}
+
+// TestNobodyWaitsForMergingThatIsSpread: room is given back, and a store is closed, as fast as
+// that goes.
+func TestNobodyWaitsForMergingThatIsSpread(t *testing.T) {
+	for name, act := range map[string]func(s *Store) error{
+		"close": (*Store).Close,
+		"reclaim": func(s *Store) error {
+			if !s.reclaim() {
+				return errors.New("no room was given back")
+			}
+			return nil
+		},
+		"flatten": func(s *Store) error {
+			s.flatten()
+			for s.flattening.Load() {
+				time.Sleep(time.Millisecond)
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := mergingSlowly(t)
+			defer s.db.Load().hurry() // else the end of a failed test waits, too
+			done := make(chan error, 1)
+			go func() { done <- act(s) }()
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(time.Minute):
+				t.Error("it waits for a merging that has hours")
+			}
+		})
+	}
+}
+
+// mergingSlowly returns a store that is merging tables, of which it writes one an hour.
+func mergingSlowly(t *testing.T) *Store {
+	t.Helper()
+	dir := t.TempDir()
+	s := openAt(t, dir, nil)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{rest: true}
+	o.setDefaults()
+	for range newTables {
+		db, err := bdb.Open(badgerOptions(dir, &o))
+		if err == nil {
+			err = db.Update(func(txn *bdb.Txn) error { return txn.Set([]byte{scratchPrefix}, []byte("1")) })
+		}
+		if err == nil {
+			err = db.Close() // it writes a table
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = openAt(t, dir, nil)
+	limiter := s.db.Load().merges.pace.limiter
+	limiter.SetLimit(rate.Every(time.Hour))
+	limiter.Allow()
+	eventually(t, "a merging waits", func() bool { return limiter.Tokens() < -0.5 })
+	return s
+}
