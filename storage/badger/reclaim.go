@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/badger/files"
 )
 
 // scratchPrefix is of records that mean nothing.
@@ -20,6 +21,9 @@ const (
 	flattenEvery = 10 * time.Minute
 )
 
+// quietFor is how long no log must have been begun for a store to be quiet.
+const quietFor = time.Minute
+
 // tidyFrom is what tables may take before anybody looks whether what was removed is in them.
 const tidyFrom = 16 << 20
 
@@ -28,6 +32,9 @@ type reclaimer struct {
 	sized, reclaimed, flattened, tidied time.Time
 	// removed is how many events had been removed when tables were last merged for that.
 	removed uint64
+	// newest is the newest log, and since when it is, as far as anybody has looked.
+	newest string
+	since  time.Time
 }
 
 // makeRoom removes finished events where the store is larger than it may be, and gives
@@ -61,19 +68,35 @@ func (s *Store) makeRoom(r *reclaimer, now time.Time) {
 // tidy merges tables when more events were removed from them than are left, and they still
 // take half as much again as those. Badger on its own does so only where something new is
 // written, and events are written at the end. The condition makes it cost each event once.
+//
+// While much is written it is left to Badger. It then goes on by itself, and would be asked for
+// what it does worst: the writer, and who reads, wait until all new tables are merged, and
+// flattening begins anew with each that comes.
 func (s *Store) tidy(r *reclaimer, now time.Time) {
 	tail := s.committed()
 	removed, left := tail.removed-min(tail.removed, r.removed), tail.ordinal-min(tail.ordinal, tail.removed+tail.lost)
 	if removed < max(left, 1) || now.Sub(r.tidied) < s.pause(flattenEvery) || s.space.tables() < tidyFrom+int64(tail.live)*3/2 {
 		return
 	}
-	if s.resting.Load() || !s.space.roomToMerge() {
+	if s.resting.Load() || !s.space.roomToMerge() || !r.quiet(s.dir, now, s.pause(quietFor)) {
 		return
 	}
 	r.tidied, r.removed = now, tail.removed
 	if s.reclaim() {
 		s.flatten()
 	}
+}
+
+// quiet reports whether the log that is written to has been the same one for so long.
+func (r *reclaimer) quiet(dir string, now time.Time, long time.Duration) bool {
+	logs, err := files.Logs(dir)
+	if err != nil || len(logs) == 0 {
+		return false // the store has errors of its own for that
+	}
+	if newest := logs[len(logs)-1]; newest != r.newest {
+		r.newest, r.since = newest, now
+	}
+	return now.Sub(r.since) >= long
 }
 
 // reclaim merges what was removed last with what it was removed from. It reports whether it

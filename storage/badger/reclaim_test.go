@@ -2,10 +2,13 @@ package badger
 
 import (
 	"errors"
+	"os"
 	"testing"
 	"time"
 
 	bdb "github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyrelay/caddyrelay/storage/badger/files"
 )
 
 // TestNobodyWaitsForMerging: while all tables are merged, which takes minutes where there are
@@ -36,5 +39,37 @@ func TestNobodyWaitsForMerging(t *testing.T) {
 	close(end)
 	if err := s.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestQuiet: a store is quiet when no log was begun for a minute, and not before somebody has
+// looked for as long.
+func TestQuiet(t *testing.T) {
+	dir := t.TempDir()
+	began := time.Unix(0, 0)
+	var r reclaimer
+	if r.quiet(dir, began.Add(time.Hour), time.Minute) {
+		t.Error("quiet without a log")
+	}
+	for _, c := range []struct {
+		log   uint64
+		at    time.Duration
+		quiet bool
+	}{
+		{1, 0, false},
+		{1, 59 * time.Second, false},
+		{1, time.Minute, true},
+		{2, 61 * time.Second, false},
+		{2, 100 * time.Second, false},
+		{10, 2 * time.Minute, false}, // behind 9, though not by its name
+		{10, 3 * time.Minute, true},
+		{10, time.Hour, true},
+	} {
+		if err := os.WriteFile(files.LogName(dir, c.log), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.quiet(dir, began.Add(c.at), time.Minute); got != c.quiet {
+			t.Errorf("with log %d, after %s: %t", c.log, c.at, got)
+		}
 	}
 }

@@ -52,16 +52,12 @@ func TestMaxSize(t *testing.T) {
 }
 
 // TestRoomComesBackAfterRetention: what retention has removed leaves the disk, without a limit
-// of size and on a volume with room.
+// of size and on a volume with room, once not much is written any more.
 func TestRoomComesBackAfterRetention(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes a hundred megabytes")
 	}
-	s, err := Open(t.TempDir(), Options{hurry: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := openAt(t, t.TempDir(), nil)
 	n := fill(t, s, 80_000)
 	deliver(t, s, 0, uint64(n))
 	before := count(s.dir).tables
@@ -69,6 +65,14 @@ func TestRoomComesBackAfterRetention(t *testing.T) {
 		t.Fatalf("tables take %d bytes; the test needs %d", before, 2*tidyFrom)
 	}
 	trimAll(t, s)
+	var r reclaimer
+	now := time.Now()
+	if s.tidy(&r, now); !r.tidied.IsZero() {
+		t.Error("tables are merged while much is written")
+	}
+	if s.tidy(&r, now.Add(quietFor)); r.tidied.IsZero() {
+		t.Fatal("tables are not merged")
+	}
 	// What is removed while tables are merged stays in them where they are small then.
 	eventually(t, "tables are small", func() bool { return count(s.dir).tables < tidyFrom })
 	t.Logf("%d bytes became %d", before, count(s.dir).tables)
