@@ -93,9 +93,12 @@ func (c *committer) missing() (all []partition) {
 	return all
 }
 
+// makePartition makes a table and attaches it, both or neither. To make one as a partition would
+// wait for everybody who reads, a backup that goes on over midnight say, and others for it.
 func (c *committer) makePartition(ctx context.Context, table string, d day) error {
-	_, err := c.conn.Exec(ctx, fmt.Sprintf("create table if not exists %s partition of %s for values from (%d) to (%d)",
-		d.partition(table), table, d.first(), (d+1).first()))
+	_, err := c.conn.Exec(ctx, fmt.Sprintf(`create table %[1]s (like %[2]s including all);
+		alter table %[2]s attach partition %[1]s for values from (%[3]d) to (%[4]d)`,
+		d.partition(table), table, d.first(), (d+1).first()), pgx.QueryExecModeSimpleProtocol)
 	if isCode(err, "42P07", "23505") { // another member makes it at the same time, or has
 		err = nil
 	}
@@ -107,18 +110,25 @@ func (c *committer) makePartition(ctx context.Context, table string, d day) erro
 }
 
 // dropPartition drops one that is empty, unless members have come or gone since they were
-// last looked at. It does not wait for those who read: all others would wait for it.
+// last looked at. It does not wait for those who read: all others would wait for it. Nor does it
+// look for long, as it would through a large one from which VACUUM has not cleared what was removed:
+// the server ends that, since if the time of the group ended it, the connection would be gone.
 func (c *committer) dropPartition(ctx context.Context, table string, d day) error {
 	name := d.partition(table)
-	var occupied bool
-	if err := c.conn.QueryRow(ctx, "select exists (select 1 from "+name+")").Scan(&occupied); err != nil || occupied {
-		return err
-	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.s.times.commit)
+	defer cancel()
 	tx, err := c.conn.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback(ctx) }()
+	if _, err := tx.Exec(ctx, "set local statement_timeout = "+milliseconds(c.s.times.drop())); err != nil {
+		return err
+	}
+	var occupied bool
+	if err := tx.QueryRow(ctx, "select exists (select 1 from "+name+")").Scan(&occupied); err != nil || occupied {
+		return err
+	}
 	if t, err := scanTail(tx.QueryRow(ctx, lockTail)); err != nil || t.epoch != c.place.epoch {
 		return err
 	}

@@ -1,9 +1,12 @@
 package postgres
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/storage/postgres/postgrestest"
@@ -83,6 +86,68 @@ func TestEmptyDaysAreDropped(t *testing.T) {
 	policy(0, 0, 0)
 	if got := partitionsOf(t, o); strings.Contains(got, "events_20260302") || !strings.Contains(got, "events_20260304") {
 		t.Fatalf("partitions: %s", got)
+	}
+}
+
+// TestReadersDoNotHoldUpANewDay: who reads the tables over midnight holds up nothing.
+func TestReadersDoNotHoldUpANewDay(t *testing.T) {
+	clock := storagetest.NewClock(storagetest.Start)
+	o := options(t)
+	o.Clock, o.times.commit = clock.Now, impatience
+	s := openWith(t, o)
+	mustAppend(t, s, keyed("1", "a", "crm"))
+	reader, err := pgx.Connect(t.Context(), o.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close(context.Background())
+	for _, sql := range []string{"begin", "set search_path = " + o.Schema, "select * from events, attempts, keys"} {
+		if _, err := reader.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clock.Advance(24 * time.Hour)
+	mustAppend(t, s, keyed("2", "b", "crm"))
+	if got, want := partitionsOf(t, o), "attempts_20260301 attempts_20260302 events_20260301 events_20260302 keys_20260301 keys_20260302"; got != want {
+		t.Fatalf("partitions: %s\nwant %s", got, want)
+	}
+	// They are as those that PostgreSQL would have made: each index is part of the one of all.
+	if got := postgrestest.Shared(t).Query(t, "postgres", `select count(*) from pg_indexes i where schemaname = '`+o.Schema+`' and tablename ~ '_20260302$'
+		and not exists (select 1 from pg_inherits where inhrelid = format('%I.%I', i.schemaname, i.indexname)::regclass)`); got != "0" {
+		t.Errorf("%s indexes of the new day are apart", got)
+	}
+	checkLog(t, s, "crm", 2)
+}
+
+// TestEmptyDayThatTakesLongToReadStays, and the relay goes on at once.
+func TestEmptyDayThatTakesLongToReadStays(t *testing.T) {
+	clock := storagetest.NewClock(storagetest.Start)
+	o := options(t)
+	o.Clock, o.times.commit = clock.Now, impatience
+	s := openWith(t, o)
+	mustAppend(t, s, one("1", "crm"))
+	if err := s.Commit(t.Context(), []relay.Update{{Progress: relay.Progress{Subscription: "crm", Low: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	clock.Advance(48 * time.Hour)
+	mustAppend(t, s, one("2", "crm"))
+	name := o.Schema + "." + dayOf(relay.SeqAt(storagetest.Start)).partition("events")
+	query := func(sql string) { t.Helper(); postgrestest.Shared(t).Query(t, "postgres", sql) }
+	query("alter table " + name + " rename to slow; create view " + name + " as select 1 from pg_sleep(60)")
+	trim := func() {
+		t.Helper()
+		for range 2 { // what is empty is dropped by the walk after the one that emptied it
+			if _, err := s.Trim(t.Context(), relay.TrimPolicy{DeliveredBefore: clock.Now().Add(-time.Hour)}); err != nil {
+				t.Fatal(err)
+			}
+			mustAppend(t, s, one("3", "crm"))
+		}
+	}
+	trim()
+	query("drop view " + name + "; alter table " + o.Schema + ".slow rename to " + dayOf(relay.SeqAt(storagetest.Start)).partition("events"))
+	trim()
+	if got := partitionsOf(t, o); strings.Contains(got, "events_20260301") {
+		t.Errorf("partitions: %s", got)
 	}
 }
 

@@ -110,7 +110,12 @@ func (c *committer) tryEnter(ctx context.Context) (other *member, err error) {
 func (c *committer) takePlace(ctx context.Context, members []member, t *tail) (other *member, err error) {
 	p, times := &c.place, &c.s.times
 	p.members = members
-	if p.self() != nil { // the connection is new, nothing else
+	if p.self() != nil {
+		// The connection is new, nothing else. But what was sent by the old one may be under way
+		// yet, and would put back what is written from now on: it has the epoch of before.
+		if err := c.conn.QueryRow(ctx, "update tail set epoch = epoch + 1 returning epoch").Scan(&t.epoch); err != nil {
+			return nil, err
+		}
 		_, err := c.conn.Exec(ctx, returnMember, p.me, times.lease)
 		return nil, err
 	}

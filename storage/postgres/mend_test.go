@@ -133,6 +133,9 @@ type wire struct {
 	still sync.RWMutex
 	mu    sync.Mutex
 	open  []net.Conn
+	// gates are locked for reading by whoever hands on something that was asked, one for each
+	// connection.
+	gates []*sync.RWMutex
 }
 
 func newWire(t *testing.T, server *postgrestest.Server) *wire {
@@ -156,9 +159,11 @@ func newWire(t *testing.T, server *postgrestest.Server) *wire {
 			}
 			w.mu.Lock()
 			w.open = append(w.open, client, upstream)
+			gate := new(sync.RWMutex)
+			w.gates = append(w.gates, gate)
 			w.mu.Unlock()
-			wait.Go(func() { w.copy(upstream, client, false) })
-			wait.Go(func() { w.copy(client, upstream, true) })
+			wait.Go(func() { w.copy(upstream, client, gate, false) })
+			wait.Go(func() { w.copy(client, upstream, new(sync.RWMutex), true) })
 		}
 	})
 	t.Cleanup(func() { _ = l.Close(); w.cut(); wait.Wait() })
@@ -166,7 +171,7 @@ func newWire(t *testing.T, server *postgrestest.Server) *wire {
 }
 
 // copy hands on what comes, unless the wire is deaf to answers.
-func (w *wire) copy(to, from net.Conn, answers bool) {
+func (w *wire) copy(to, from net.Conn, gate *sync.RWMutex, answers bool) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, 64<<10)
@@ -174,6 +179,8 @@ func (w *wire) copy(to, from net.Conn, answers bool) {
 		n, err := from.Read(buf)
 		w.still.RLock()
 		w.still.RUnlock() //nolint:staticcheck // it waits while the wire is still
+		gate.RLock()
+		gate.RUnlock() //nolint:staticcheck // or the connection late
 		if err != nil {
 			return
 		}
@@ -186,6 +193,23 @@ func (w *wire) copy(to, from net.Conn, answers bool) {
 		}
 		if _, err := to.Write(buf[:n]); err != nil {
 			return
+		}
+	}
+}
+
+// delay lets what is asked on the connections that there are arrive when the function is called
+// that it returns.
+func (w *wire) delay() (arrive func()) {
+	w.mu.Lock()
+	gates := w.gates
+	w.gates = nil
+	w.mu.Unlock()
+	for _, g := range gates {
+		g.Lock()
+	}
+	return func() {
+		for _, g := range gates {
+			g.Unlock()
 		}
 	}
 }
@@ -281,6 +305,55 @@ func TestLostEventsAreSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustAppend(t, openWith(t, o), one("2", "crm"))
+}
+
+// TestLateGroupChangesNothing: what was sent by a connection that was given up arrives when the
+// relay has long gone on by another one.
+func TestLateGroupChangesNothing(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		t.Run(fmt.Sprintf("shared %v", shared), func(t *testing.T) {
+			o := options(t)
+			server := postgrestest.Shared(t)
+			w := newWire(t, server)
+			o.DSN, o.Shared, o.times.commit, o.times.connect = w.dsn(), shared, impatience, impatience
+			o.times.renew, o.times.vanished = time.Hour, time.Hour // nobody asks but the test
+			s := openWith(t, o)
+			mustAppend(t, s, one("1", "crm"))
+			awaitLook(t, s)
+			commit := func(low uint64) error {
+				return s.Commit(t.Context(), []relay.Update{{Progress: relay.Progress{Subscription: "crm", Low: low}}})
+			}
+			for range 2 { // the server knows all statements then, and is asked once
+				if err := commit(0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var backend string
+			s.requests <- &asking{sql: "select pg_backend_pid()::text", reply: &backend}
+			mustAppend(t, s, one("2", "crm"))
+
+			arrive := w.delay()
+			if err := commit(1); !errors.Is(err, relay.ErrBroken) {
+				t.Fatalf("Commit: %v", err)
+			}
+			eventually(t, "the store is open again", func() bool { return s.Err() == nil })
+			mustAppend(t, s, one("3", "crm"))
+			mustAppend(t, s, one("4", "crm"))
+			arrive()
+			eventually(t, "the late connection ends", func() bool {
+				return server.Query(t, "postgres", "select count(*) from pg_stat_activity where pid = "+backend) == "0"
+			})
+			if got := server.Query(t, "postgres", "select ordinal || ' ' || head from "+o.Schema+".tail, "+o.Schema+".subscriptions"); got != "4 4" {
+				t.Errorf("tail and head are at %s, want 4 4", got)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = openWith(t, o)
+			mustAppend(t, s, one("5", "crm"))
+			checkLog(t, s, "crm", 5)
+		})
+	}
 }
 
 // TestCloseWithoutDatabase ends, though nothing answers.

@@ -73,6 +73,9 @@ var defaultTimes = times{
 // look is how often a relay looks at what the others do.
 func (t *times) look() time.Duration { return t.renew / 2 }
 
+// drop bounds each statement of dropping a partition.
+func (t *times) drop() time.Duration { return t.commit / 6 }
+
 // carried is for how long after it has renewed its lease a relay may begin attempts. Others
 // take over no earlier than after the shorter of both times, and clocks may differ in speed.
 func (t *times) carried() time.Duration { return min(t.lease, t.vanished) * 3 / 4 }

@@ -172,6 +172,7 @@ func (s *Store) Attempts(ctx context.Context, seq relay.Seq, subscription string
 		return nil, s.check(ctx)
 	}
 	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		attempts = nil // it may come here again
 		rows, err := conn.Query(ctx, selectAttempts, int64(seq), u.id)
 		if err != nil {
 			return err

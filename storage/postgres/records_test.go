@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -163,5 +164,45 @@ func TestEventsAreReadAtOnce(t *testing.T) {
 	}
 	if _, err := s.find(2); err == nil {
 		t.Error("a subscription that was not stored is still known")
+	}
+}
+
+// TestAttemptsAreReadOnce, also where a reader beside meets a subscription of another relay, for
+// which all that was read meanwhile is read again.
+func TestAttemptsAreReadOnce(t *testing.T) {
+	s := openWith(t, options(t))
+	receipt := mustAppend(t, s, one("1", "crm"))
+	seq, _, err := relay.ParseID(receipt.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := relay.Update{
+		Progress: relay.Progress{Subscription: "crm", Low: 1}, Attempts: []relay.AttemptRecord{{Seq: seq, Attempt: relay.Attempt{Number: 1, Status: 500}}},
+	}
+	if err := s.Commit(t.Context(), []relay.Update{u}); err != nil {
+		t.Fatal(err)
+	}
+	misses := s.subs.misses.Load()
+	var beside sync.WaitGroup
+	stop := make(chan struct{})
+	beside.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				s.subs.misses.Add(1)
+			}
+		}
+	})
+	for range 20 {
+		if attempts, err := s.Attempts(t.Context(), seq, "crm"); err != nil || len(attempts) != 1 {
+			t.Errorf("%d attempts, %v", len(attempts), err)
+		}
+	}
+	close(stop)
+	beside.Wait()
+	if s.subs.misses.Load() == misses {
+		t.Error("nobody was beside it")
 	}
 }
