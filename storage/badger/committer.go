@@ -205,7 +205,7 @@ func (c *committer) flush() error {
 	}
 	if err == nil {
 		c.publish()
-	} else if c.s.failure() == nil {
+	} else if !errors.Is(err, relay.ErrBroken) { // the store may be said to be, for another reason
 		c.broken = c.s.breakWith(err)
 	}
 	if c.txn != nil {

@@ -74,6 +74,26 @@ func mergingChild(dir string) {
 	}
 }
 
+// TestCommitThatFailsWhileMergingIsHeldIsRefused: what has no descriptor for a table has none for
+// a log either, and two errors are not less than one.
+func TestCommitThatFailsWhileMergingIsHeldIsRefused(t *testing.T) {
+	s := openAt(t, t.TempDir(), nil)
+	cause := errors.New("open 00003.mem: too many open files")
+	withCommit(s, func(*bdb.Txn) error {
+		s.holdMerge(errors.New("a table could not be written"))
+		return cause
+	})
+	b := relay.Batch{Items: []relay.Item{{Event: &relay.Event{Type: "lost"}, Targets: storagetest.Targets("crm")}}}
+	receipts, err := s.Append(t.Context(), b, func([]*relay.Event) { t.Error("stored was called") })
+	if !errors.Is(err, relay.ErrBroken) || !errors.Is(err, cause) {
+		t.Errorf("Append: %v and %v, want ErrBroken with its cause", receipts, err)
+	}
+	s.holdMerge(nil) // which mends nothing of that
+	if err := s.Err(); !errors.Is(err, cause) {
+		t.Errorf("the store says %v", err)
+	}
+}
+
 // runMergingChild returns what it stored, and what came of merging, after it was killed.
 func runMergingChild(t *testing.T, dir string, env ...string) (stored []string, result string) {
 	t.Helper()
