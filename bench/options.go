@@ -64,10 +64,13 @@ const (
 	maxBacklog = 20_000_000 // the sink's memory: 8 bytes for each
 )
 
+// builtCaddy is where ./xcaddy.sh builds.
+const builtCaddy = "./caddy"
+
 func defaultOptions() options {
 	return options{
 		rounds: 3, duration: 8 * time.Second, warmup: time.Second,
-		posters: 64, size: 1024, fanout: 1, caddy: "./caddy", dir: ".",
+		posters: 64, size: 1024, fanout: 1, caddy: builtCaddy, dir: ".",
 	}
 }
 
@@ -90,7 +93,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&grow, "grow", "", "measure over a range of one quantity: "+QuantityNames())
 	flags.StringVar(&values, "values", "", "the values of -grow, by commas (default: five or six over the whole range)")
 	flags.StringVar(&names, "systems", "", "what is measured, by commas: "+systemNames()+" (default: what the mode compares)")
-	flags.StringVar(&o.caddy, "caddy", o.caddy, "Caddy built by ./xcaddy.sh; if it is missing or the value empty, this program is Caddy itself")
+	flags.StringVar(&o.caddy, "caddy", o.caddy, "Caddy built by ./xcaddy.sh; if the value is empty, or "+builtCaddy+" is missing, this program is Caddy itself")
 	flags.StringVar(&o.dir, "dir", o.dir, "where the temporary folder with the stores is made; the disk counts")
 	flags.StringVar(&o.postgres, "postgres", "", "DSN of a database for relay-postgres, which makes a schema in it and removes that again")
 	flags.Var(&o.relays, "relays", "measure so many relays on the one database of -postgres, or several numbers by commas; posts are spread over them")
@@ -264,7 +267,7 @@ func (o *options) caddyCommand() (path string, self bool, err error) {
 		if err == nil {
 			return o.caddy, false, nil
 		}
-		if !errors.Is(err, os.ErrNotExist) {
+		if !errors.Is(err, os.ErrNotExist) || o.caddy != builtCaddy {
 			return "", false, fmt.Errorf("-caddy: %w", err)
 		}
 	}

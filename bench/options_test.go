@@ -108,3 +108,35 @@ func TestModesCompareWhatTheyAreAbout(t *testing.T) {
 		}
 	}
 }
+
+// TestACaddyThatIsNamedIsMeasured: who names one is never given the figures of another.
+func TestACaddyThatIsNamedIsMeasured(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for path, mode := range map[string]os.FileMode{"built": 0o700, "text": 0o600} {
+		if err := os.WriteFile(path, nil, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		self bool
+		err  string
+	}{
+		"":         {self: true},
+		builtCaddy: {self: true}, // the default, and not built yet
+		"built":    {},
+		"text":     {err: "text is no program"},
+		".":        {err: ". is no program"},
+		"missing":  {err: "-caddy: stat missing"},
+	} {
+		o := options{caddy: name}
+		path, self, err := o.caddyCommand()
+		switch {
+		case c.err != "":
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%q: %v, want %q", name, err, c.err)
+			}
+		case err != nil || self != c.self || !self && path != name:
+			t.Errorf("%q: %q, %t, %v", name, path, self, err)
+		}
+	}
+}
