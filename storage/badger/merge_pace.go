@@ -20,6 +20,8 @@ type mergePace struct {
 	newTables atomic.Pointer[func() int]
 
 	mu sync.Mutex
+	// began is when merging began, last when a table was last written.
+	began, last time.Time
 	// hurried counts those who wait for the end of a merging; rushed is closed while there are
 	// any.
 	hurried int
@@ -27,10 +29,14 @@ type mergePace struct {
 }
 
 const (
-	// mergedPerSecond is how many tables are written at most in a second, while nobody waits. New
-	// ones, and the first level, into which they are merged, then take seven seconds: after ten
-	// Badger would merge those with one another that have come meanwhile.
+	// mergedPerSecond is how many tables are written at most in a second, while nobody waits: of
+	// new ones, and the first level, into which they are merged, most within spreadFor. After ten
+	// seconds Badger would merge those with one another that have come meanwhile, all at once in
+	// memory; on a busy machine the rest takes some.
 	mergedPerSecond = 40
+	spreadFor       = 6 * time.Second
+	// mergePause lies between the end of one merging and the beginning of the next.
+	mergePause = time.Second
 	// newTablesInTime is from how many new tables on merging is behind.
 	newTablesInTime = 2 * newTables
 )
@@ -41,11 +47,15 @@ func newMergePace() *mergePace {
 
 // wait returns when the next table may be written.
 func (p *mergePace) wait() {
-	count := p.newTables.Load()
+	count, now := p.newTables.Load(), time.Now()
 	p.mu.Lock()
-	hurried, rushed := p.hurried > 0, p.rushed
+	if now.Sub(p.last) >= mergePause {
+		p.began = now
+	}
+	p.last = now
+	atOnce, rushed := p.hurried > 0 || now.Sub(p.began) >= spreadFor, p.rushed
 	p.mu.Unlock()
-	if count == nil || hurried || (*count)() >= newTablesInTime {
+	if count == nil || atOnce || (*count)() >= newTablesInTime {
 		return
 	}
 	timer := time.NewTimer(p.limiter.Reserve().Delay())
