@@ -85,7 +85,8 @@ func TestNobodyWaitsForMergingThatIsSpread(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := mergingSlowly(t)
-			defer s.db.Load().hurry() // else the end of a failed test waits, too
+			d := s.db.Load()
+			defer func() { d.hurry() }() // else the end of a failed test waits, too
 			done := make(chan error, 1)
 			go func() { done <- act(s) }()
 			select {
