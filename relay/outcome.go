@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -161,21 +162,26 @@ func errorKind(ctx context.Context, err error) ErrorKind {
 		invalid    x509.CertificateInvalidError
 		isTimeout  = errors.As(err, &timeout) && timeout.Timeout()
 		deadlineIn = ctx.Err() != nil
+		text       = err.Error()
 	)
+	if of, ok := errors.AsType[*url.Error](err); ok {
+		text = of.Err.Error() // that of a client quotes the URL
+	}
+	text = unquoted(text) // no answer decides what kind of error it is
 	switch {
 	case errors.As(err, &blocked):
 		return KindBlocked
 	case errors.As(err, &dns):
 		return KindDNS
 	case errors.As(err, &record), errors.As(err, &alert), errors.As(err, &cert), errors.As(err, &hostname),
-		errors.As(err, &authority), errors.As(err, &invalid), strings.Contains(err.Error(), "tls: "):
+		errors.As(err, &authority), errors.As(err, &invalid), strings.Contains(text, "tls: "):
 		return KindTLS
 	case isTimeout, deadlineIn, errors.Is(err, context.DeadlineExceeded):
 		return KindTimeout
 	case errors.As(err, &op) && op.Op == "dial":
 		return KindConnect
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed),
-		errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "server closed idle connection"):
+		errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(text, "server closed idle connection"):
 		return KindReset
 	default:
 		return KindProtocol

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -436,5 +437,23 @@ func TestJitterOnlyAdds(t *testing.T) {
 	}
 	if len(seen) < 90 {
 		t.Errorf("100 delays have %d lengths", len(seen))
+	}
+}
+
+// TestRecordsHoldNothingOfAnAnswer, nor does an answer choose what kind of error it is.
+func TestRecordsHoldNothingOfAnAnswer(t *testing.T) {
+	for _, answer := range []string{
+		"Authorization: Bearer s3cr3t\r\n\r\n",
+		"tls: Authorization: Bearer s3cr3t\r\n\r\n",
+		"HTTP/1.1 200 OK\r\ntls: x\r\nAuthorization Bearer s3cr3t, tls: x\r\n\r\n",
+		"Authorization: Bearer s3cr3t server closed idle connection\r\n\r\n",
+	} {
+		_, err := http.ReadResponse(bufio.NewReader(strings.NewReader(answer)), nil)
+		if err == nil {
+			t.Fatalf("%q can be read", answer)
+		}
+		if v := judgeAnswer(t.Context(), err); v.kind != KindProtocol || strings.Contains(v.message, "s3cr3t") {
+			t.Errorf("%q is %s: %s", answer, v.kind, v.message)
+		}
 	}
 }

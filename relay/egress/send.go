@@ -37,7 +37,12 @@ func sendTraced(ctx context.Context, rt http.RoundTripper, deadline time.Time, r
 	var conn net.Conn
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(c httptrace.GotConnInfo) { conn = c.Conn },
+		GotConn: func(c httptrace.GotConnInfo) {
+			if kept, ok := c.Conn.(*Conn); ok {
+				kept.forget() // it may end before anything of this request is written
+			}
+			conn = c.Conn
+		},
 	})
 	resp, err := rt.RoundTrip(req.WithContext(ctx))
 	if err != nil {

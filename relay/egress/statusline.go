@@ -28,6 +28,13 @@ type Conn struct {
 // lineLimit is more than "HTTP/1.1 200 " and a reason phrase need.
 const lineLimit = 256
 
+// forget forgets the status line of the answer before.
+func (c *Conn) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.line, c.done = c.line[:0], false
+}
+
 // Write implements [net.Conn]. What is read after it answers another request.
 func (c *Conn) Write(b []byte) (int, error) {
 	c.mu.Lock()

@@ -2,13 +2,20 @@ package egress
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/caddyrelay/caddyrelay/relay/destination"
 )
 
 // script is a connection that answers with parts of a text, one a read.
@@ -100,4 +107,84 @@ func TestCloseTakesBackWhatHasNoAnswer(t *testing.T) {
 		}
 		_ = listener.Close()
 	}
+}
+
+// TestStatusOfTheRequestBeforeIsForgotten: a request of which nothing was written on a kept
+// connection has no answer there, whatever the one before has got.
+func TestStatusOfTheRequestBeforeIsForgotten(t *testing.T) {
+	t.Run("net/http", func(t *testing.T) { // the receiver ends just when the connection is taken
+		kept := &Conn{line: []byte("HTTP/1.1 200 OK\r"), done: true}
+		if kept.Status() != http.StatusOK {
+			t.Fatal("the connection has no status to forget")
+		}
+		refused := errors.New("connection refused")
+		rt := roundTripper(func(r *http.Request) (*http.Response, error) {
+			httptrace.ContextClientTrace(r.Context()).GotConn(httptrace.GotConnInfo{Conn: kept, Reused: true})
+			return nil, refused
+		})
+		_, conn, err := Send(t.Context(), rt, time.Now().Add(time.Minute), request(t, "http://example.com/"))
+		if !errors.Is(err, refused) || conn != kept || kept.Status() != 0 {
+			t.Errorf("%v; the status is %d", err, kept.Status())
+		}
+	})
+	t.Run("of its own", func(t *testing.T) { // the context ends just then
+		requests := 0
+		server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests++ }))
+		defer server.Close()
+		guard, err := destination.New(destination.Rules{AllowIPs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr := NewTransport(&Dialer{Guard: guard}, TransportOptions{})
+		defer tr.CloseIdleConnections()
+		ctx := &flipping{Context: t.Context(), done: make(chan struct{})}
+		send := func() (net.Conn, error) {
+			resp, conn, err := Send(ctx, tr, time.Now().Add(time.Minute), request(t, server.URL))
+			if err == nil {
+				resp.Body.Close()
+			}
+			return conn, err
+		}
+		if _, err := send(); err != nil {
+			t.Fatal(err)
+		}
+		ctx.looks.Store(1)
+		conn, err := send()
+		if c, ok := conn.(*Conn); !errors.Is(err, context.Canceled) || requests != 1 || ok && c.Status() != 0 {
+			t.Errorf("%v on %v; %d requests came", err, conn, requests)
+		}
+	})
+}
+
+func request(t *testing.T, url string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodPost, url, strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// flipping is a context that ends after it was looked at once more, if looks is 1.
+type flipping struct {
+	context.Context
+	looks atomic.Int64
+	done  chan struct{}
+}
+
+func (f *flipping) Done() <-chan struct{} { return f.done }
+
+func (f *flipping) Err() error {
+	switch f.looks.Load() {
+	case 0:
+		return nil
+	case 1: // the last one
+		f.looks.Store(-1)
+		return nil
+	}
+	return context.Canceled
 }

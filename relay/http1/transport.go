@@ -113,6 +113,9 @@ func (t *Transport) do(ctx context.Context, deadline time.Time, req *http.Reques
 		}
 		_ = c.Close() // it is of no use, whatever is wrong with it
 		if !reused || c.heard || !how.repeatable || !closedBefore(err) {
+			if !c.asked { // all that it could tell of is the request before
+				return nil, nil, ended(ctx, deadline, err)
+			}
 			return nil, c.Conn, ended(ctx, deadline, err)
 		}
 		c = nil
@@ -134,9 +137,11 @@ func (t *Transport) connect(ctx context.Context, deadline time.Time, address str
 
 // roundTrip writes the request, which is message, and reads the header of its answer.
 func (c *conn) roundTrip(ctx context.Context, deadline time.Time, req *http.Request, message []byte, shared bool) (*http.Response, error) {
+	c.asked = false
 	if err := c.begin(ctx, deadline, shared); err != nil {
 		return nil, err
 	}
+	c.asked = true
 	_, wrote := c.Write(message)
 	// A receiver may have answered before it closed its side: that counts.
 	resp, err := c.readHeader(req)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -853,4 +854,44 @@ func FuzzAnswer(f *testing.F) {
 			tr.CloseIdleConnections()
 		})
 	})
+}
+
+// TestFramesForNoStreamCostNothing: a server that reads nothing, and sends what is wrong for
+// streams that never were, is not answered: who writes the answers would pile up.
+func TestFramesForNoStreamCostNothing(t *testing.T) {
+	p, s := newSide(t)
+	_ = p.send("blocked", patience) // nobody reads it: there is no buffer between
+	before := runtime.NumGoroutine()
+	const n = 5000
+	wrong := []byte{0, 0, 4, byte(wire.FrameWindowUpdate), 0, 0, 0, 0, 9, 0, 0, 0, 0} // no increment
+	if _, err := s.conn.Write(bytes.Repeat(wrong, n)); err != nil {
+		t.Fatal(err)
+	}
+	if more := runtime.NumGoroutine() - before; more > n/10 {
+		t.Errorf("%d goroutines more for %d frames", more, n)
+	}
+}
+
+// TestConnectionsThatTakeNothingMoreAreClosed: a server takes one request on each, and says
+// afterwards that it takes none.
+func TestConnectionsThatTakeNothingMoreAreClosed(t *testing.T) {
+	p := newPeer(t)
+	for range 5 {
+		done := p.send("data", patience)
+		s := p.accept(wire.Setting{ID: wire.SettingMaxConcurrentStreams, Val: 1})
+		s.serve(done)
+		s.must(s.framer.WriteSettings(wire.Setting{ID: wire.SettingMaxConcurrentStreams, Val: 0}))
+		for { // it ends, with or without a last word
+			if _, err := s.framer.ReadFrame(); err != nil {
+				break
+			}
+		}
+	}
+	p.transport.mu.Lock()
+	defer p.transport.mu.Unlock()
+	for host, h := range p.transport.hosts {
+		if len(h.conns) > 0 {
+			t.Errorf("%d connections to %s are kept", len(h.conns), host)
+		}
+	}
 }

@@ -95,7 +95,6 @@ func streamError(e wire.StreamError) error {
 func (c *conn) settings(f *wire.SettingsFrame) error {
 	return c.write(func() error {
 		c.mu.Lock()
-		defer c.mu.Unlock()
 		err := f.ForeachSetting(func(s wire.Setting) error {
 			if err := s.Valid(); err != nil {
 				return err
@@ -120,6 +119,9 @@ func (c *conn) settings(f *wire.SettingsFrame) error {
 			}
 			return nil
 		})
+		// Having had streams, it may be let have no other one, as in released.
+		c.closing = c.closing || c.most == 0 && c.next > 1 && len(c.streams)+c.reserved == 0
+		c.unlock()
 		if err != nil {
 			return err
 		}
@@ -159,7 +161,8 @@ func (c *conn) stream(id uint32) (*stream, error) {
 	return st, nil
 }
 
-// refuse ends a stream on which the server has made a mistake.
+// refuse ends a stream on which the server has made a mistake. One that is over, or never was, is
+// not refused: there might be any number of them.
 func (c *conn) refuse(id uint32, code wire.ErrCode, err error) {
 	c.mu.Lock()
 	st := c.streams[id]
@@ -167,10 +170,9 @@ func (c *conn) refuse(id uint32, code wire.ErrCode, err error) {
 		st.end(err)
 	}
 	c.mu.Unlock()
-	if st == nil {
-		st = &stream{conn: c, id: id}
+	if st != nil {
+		c.cancel(st, code)
 	}
-	c.cancel(st, code)
 }
 
 // header takes what stands before the body of an answer, or after it.
