@@ -99,7 +99,7 @@ func (c *committer) makePartition(ctx context.Context, table string, d day) erro
 	_, err := c.conn.Exec(ctx, fmt.Sprintf(`create table %[1]s (like %[2]s including all);
 		alter table %[2]s attach partition %[1]s for values from (%[3]d) to (%[4]d)`,
 		d.partition(table), table, d.first(), (d+1).first()), pgx.QueryExecModeSimpleProtocol)
-	if isCode(err, "42P07", "23505") { // another member makes it at the same time, or has
+	if isCode(err, "42P07", "42710", "23505") { // another member makes it at the same time, or has
 		err = nil
 	}
 	if err != nil {
