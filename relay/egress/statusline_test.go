@@ -9,13 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/caddyrelay/caddyrelay/relay/destination"
 )
 
 // script is a connection that answers with parts of a text, one a read.
@@ -131,11 +128,7 @@ func TestStatusOfTheRequestBeforeIsForgotten(t *testing.T) {
 		requests := 0
 		server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests++ }))
 		defer server.Close()
-		guard, err := destination.New(destination.Rules{AllowIPs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		tr := NewTransport(&Dialer{Guard: guard}, TransportOptions{})
+		tr := NewTransport(&Dialer{Guard: guard(t, "127.0.0.1")}, TransportOptions{})
 		defer tr.CloseIdleConnections()
 		ctx := &flipping{Context: t.Context(), done: make(chan struct{})}
 		send := func() (net.Conn, error) {

@@ -32,8 +32,6 @@ type conn struct {
 
 	r    *bufio.Reader // nil while it is idle
 	left int64         // bytes that may be read before it is too much
-	// asked says that something of the request was written, if it could be.
-	asked bool
 	// heard says that something was read since the request began, over that there is no more.
 	heard, over bool
 	// failed is what ended the reading of the answer's header, if not its end.

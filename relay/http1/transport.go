@@ -107,16 +107,18 @@ func (t *Transport) do(ctx context.Context, deadline time.Time, req *http.Reques
 			}
 			reused = false
 		}
-		resp, err := c.roundTrip(ctx, deadline, req, *message, how.shared)
+		var resp *http.Response
+		var asked net.Conn // one on which nothing was written tells of the request before
+		if err = c.begin(ctx, deadline, how.shared); err == nil {
+			asked = c.Conn
+			resp, err = c.roundTrip(req, *message)
+		}
 		if err == nil {
-			return resp, c.Conn, nil
+			return resp, asked, nil
 		}
 		_ = c.Close() // it is of no use, whatever is wrong with it
 		if !reused || c.heard || !how.repeatable || !closedBefore(err) {
-			if !c.asked { // all that it could tell of is the request before
-				return nil, nil, ended(ctx, deadline, err)
-			}
-			return nil, c.Conn, ended(ctx, deadline, err)
+			return nil, asked, ended(ctx, deadline, err)
 		}
 		c = nil
 	}
@@ -135,13 +137,9 @@ func (t *Transport) connect(ctx context.Context, deadline time.Time, address str
 	return newConn(t, raw, address), nil
 }
 
-// roundTrip writes the request, which is message, and reads the header of its answer.
-func (c *conn) roundTrip(ctx context.Context, deadline time.Time, req *http.Request, message []byte, shared bool) (*http.Response, error) {
-	c.asked = false
-	if err := c.begin(ctx, deadline, shared); err != nil {
-		return nil, err
-	}
-	c.asked = true
+// roundTrip writes the request that has begun, which is message, and reads the header of its
+// answer.
+func (c *conn) roundTrip(req *http.Request, message []byte) (*http.Response, error) {
 	_, wrote := c.Write(message)
 	// A receiver may have answered before it closed its side: that counts.
 	resp, err := c.readHeader(req)

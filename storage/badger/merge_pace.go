@@ -2,7 +2,6 @@ package badger
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -16,10 +15,10 @@ import (
 // many new tables have come again.
 type mergePace struct {
 	limiter *rate.Limiter
-	// newTables returns how many tables have not been merged yet; nil: the database is not open.
-	newTables atomic.Pointer[func() int]
 
 	mu sync.Mutex
+	// newTables returns how many tables have not been merged yet; nil: the database is not open.
+	newTables func() int
 	// began is when merging began, last when a table was last written.
 	began, last time.Time
 	// hurried counts those who wait for the end of a merging; rushed is closed while there are
@@ -45,17 +44,25 @@ func newMergePace() *mergePace {
 	return &mergePace{limiter: rate.NewLimiter(mergedPerSecond, 1), rushed: make(chan struct{})}
 }
 
+// spread begins, once the database is open.
+func (p *mergePace) spread(newTables func() int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.newTables = newTables
+}
+
 // wait returns when the next table may be written.
 func (p *mergePace) wait() {
-	count, now := p.newTables.Load(), time.Now()
+	now := time.Now()
 	p.mu.Lock()
 	if now.Sub(p.last) >= mergePause {
 		p.began = now
 	}
 	p.last = now
-	atOnce, rushed := p.hurried > 0 || now.Sub(p.began) >= spreadFor, p.rushed
+	atOnce := p.newTables == nil || p.hurried > 0 || now.Sub(p.began) >= spreadFor
+	count, rushed := p.newTables, p.rushed
 	p.mu.Unlock()
-	if count == nil || atOnce || (*count)() >= newTablesInTime {
+	if atOnce || count() >= newTablesInTime {
 		return
 	}
 	timer := time.NewTimer(p.limiter.Reserve().Delay())

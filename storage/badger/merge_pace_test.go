@@ -17,7 +17,7 @@ func TestMergingIsSpreadOverTime(t *testing.T) {
 	spread := table * (parts*each - 1)
 	for name, c := range map[string]struct {
 		newTables  int
-		times      int // so many tables, 0: once
+		times      int // as many tables; 0: once
 		opening    bool
 		hurriedFor time.Duration
 		want       time.Duration
@@ -33,7 +33,7 @@ func TestMergingIsSpreadOverTime(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newMergePace()
 				if !c.opening {
-					p.newTables.Store(new(func() int { return c.newTables }))
+					p.spread(func() int { return c.newTables })
 				}
 				if c.hurriedFor == time.Second { // it comes while they wait, and twice
 					time.AfterFunc(time.Second, func() { p.hurry(); p.hurry()() })
@@ -75,13 +75,7 @@ func TestNobodyWaitsForMergingThatIsSpread(t *testing.T) {
 			}
 			return nil
 		},
-		"flatten": func(s *Store) error {
-			s.flatten()
-			for s.flattening.Load() {
-				time.Sleep(time.Millisecond)
-			}
-			return nil
-		},
+		"flatten": func(s *Store) error { s.flatten(); return nil }, // it goes on in the background
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := mergingSlowly(t)
@@ -89,13 +83,9 @@ func TestNobodyWaitsForMergingThatIsSpread(t *testing.T) {
 			defer func() { d.hurry() }() // else the end of a failed test waits, too
 			done := make(chan error, 1)
 			go func() { done <- act(s) }()
-			select {
-			case err := <-done:
-				if err != nil {
-					t.Error(err)
-				}
-			case <-time.After(time.Minute):
-				t.Error("it waits for a merging that has hours")
+			eventually(t, "what is merged in hours is merged", func() bool { return len(done) > 0 && !s.flattening.Load() })
+			if err := <-done; err != nil {
+				t.Error(err)
 			}
 		})
 	}

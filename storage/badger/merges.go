@@ -93,11 +93,9 @@ func (o *Options) watching(dir string) *Options {
 
 // spread begins to spread merging over time: the database is open.
 func (m *merges) spread(db *bdb.DB) {
-	if m == nil {
-		return
+	if m != nil {
+		m.pace.spread(func() int { return db.Levels()[0].NumTables })
 	}
-	count := func() int { return db.Levels()[0].NumTables }
-	m.pace.newTables.Store(&count)
 }
 
 // heed is told what Badger logs, before that returns.

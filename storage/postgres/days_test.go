@@ -131,7 +131,8 @@ func TestEmptyDayThatTakesLongToReadStays(t *testing.T) {
 	}
 	clock.Advance(48 * time.Hour)
 	mustAppend(t, s, one("2", "crm"))
-	name := o.Schema + "." + dayOf(relay.SeqAt(storagetest.Start)).partition("events")
+	partition := dayOf(relay.SeqAt(storagetest.Start)).partition("events")
+	name := o.Schema + "." + partition
 	query := func(sql string) { t.Helper(); postgrestest.Shared(t).Query(t, "postgres", sql) }
 	query("alter table " + name + " rename to slow; create view " + name + " as select 1 from pg_sleep(60)")
 	trim := func() {
@@ -144,7 +145,7 @@ func TestEmptyDayThatTakesLongToReadStays(t *testing.T) {
 		}
 	}
 	trim()
-	query("drop view " + name + "; alter table " + o.Schema + ".slow rename to " + dayOf(relay.SeqAt(storagetest.Start)).partition("events"))
+	query("drop view " + name + "; alter table " + o.Schema + ".slow rename to " + partition)
 	trim()
 	if got := partitionsOf(t, o); strings.Contains(got, "events_20260301") {
 		t.Errorf("partitions: %s", got)
