@@ -49,6 +49,8 @@ type lane struct {
 	order order
 	// waiting are those that are polled for.
 	waiting waiting
+	// drops are those that are giving up what is only in the store.
+	drops int
 	// windows are those of what is debounced.
 	windows debounceWindows
 	outbox  outbox

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -104,79 +103,6 @@ func TestReplayedDeliveryIsPendingUntilItFailsAgain(t *testing.T) {
 		}
 		synctest.Wait()
 		w.expect(id, relay.StateRetrying, "", 2)
-	})
-}
-
-func TestDropGivesUpEverythingThatIsNotFinished(t *testing.T) {
-	defer relay.SetRetriesInMemory(5)()
-	run(t, func(w *world) {
-		var status atomic.Int64
-		status.Store(500)
-		s := subscription("crm", endpoint(&status))
-		s.Breaker.Off = true
-		s.Retry.Delays = []time.Duration{time.Hour, time.Hour}
-		w.plan(s)
-		var ids []string
-		for range 20 {
-			ids = append(ids, w.publish("a", "1").ID)
-		}
-		synctest.Wait()
-		ctx := context.Background()
-		if _, err := w.engine.Pause(ctx, "crm", ""); err != nil {
-			t.Fatal(err)
-		}
-		for range 20 {
-			ids = append(ids, w.publish("a", "1").ID)
-		}
-		got, err := w.engine.Drop(ctx, "crm")
-		if err != nil || got.Pending != 0 || got.Failed != 40 {
-			t.Errorf("dropping: %+v, %v", got, err)
-		}
-		check := func(when string) {
-			t.Helper()
-			for i, id := range ids {
-				want := 1
-				if i >= 20 {
-					want = 0
-				}
-				if d := w.delivery(id); d.State != relay.StateFailed || d.Reason != relay.ReasonDropped || d.AttemptCount != want {
-					t.Errorf("%s: %d is %s (%s) after %d attempts", when, i, d.State, d.Reason, d.AttemptCount)
-				}
-			}
-		}
-		check("at once")
-		w.restart()
-		w.plan(s)
-		if _, err := w.engine.Resume(ctx, "crm"); err != nil {
-			t.Fatal(err)
-		}
-		w.wait(24 * time.Hour)
-		check("after a restart")
-
-		// One out of the middle of what was dropped can be brought back.
-		status.Store(200)
-		if err := w.engine.Replay(ctx, ids[30], "crm"); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		w.expect(ids[30], relay.StateDelivered, "", 1)
-		w.expect(ids[29], relay.StateFailed, relay.ReasonDropped, 0)
-		w.expect(ids[31], relay.StateFailed, relay.ReasonDropped, 0)
-		if got := w.status("crm"); got.Pending != 0 || got.Failed != 39 {
-			t.Errorf("status %+v", got)
-		}
-		// And then the rest.
-		if j := w.job(relay.ReplayRequest{Subscription: "crm", Select: relay.SelectFailed}); j.State != relay.JobDone || j.Replayed != 39 {
-			t.Errorf("job %+v", j)
-		}
-		for _, id := range ids {
-			if d := w.delivery(id); d.State != relay.StateDelivered {
-				t.Errorf("%s is %s (%s)", id, d.State, d.Reason)
-			}
-		}
-		if got := w.status("crm"); got.Pending != 0 || got.Failed != 0 {
-			t.Errorf("status %+v", got)
-		}
 	})
 }
 
@@ -284,57 +210,6 @@ func TestReplayJobCanBeCancelled(t *testing.T) {
 		}
 		if _, err := w.engine.Job(context.Background(), "job_none"); !errors.Is(err, relay.ErrNoJob) {
 			t.Errorf("a job that never was: %v", err)
-		}
-	})
-}
-
-// lingering is a store that has answered when it read, but takes its time to say so.
-type lingering struct{ relay.Store }
-
-func (s *lingering) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
-	open, err := s.Store.Open(ctx, name, after, limit)
-	time.Sleep(10 * time.Second)
-	return open, err
-}
-
-// What ends while a drop reads the store is not dropped, too.
-func TestDropLeavesAloneWhatEndsMeanwhile(t *testing.T) {
-	run(t, func(w *world) {
-		w.stop()
-		w.store = &lingering{w.memory}
-		w.open()
-		to := &receiver{answer: func(n int, _ *http.Request) (*http.Response, error) {
-			switch n {
-			case 1, 2:
-				return answer(500), nil
-			default:
-				time.Sleep(5 * time.Second)
-				return answer(map[int]int{3: 200, 4: 500}[n] + map[bool]int{true: 200}[n > 4]), nil
-			}
-		}}
-		s := subscription("crm", to)
-		s.Retry.Delays = []time.Duration{time.Second, time.Minute}
-		w.plan(s)
-		a, b := w.publish("a", "1").ID, w.publish("a", "2").ID
-		w.wait(2 * time.Second) // both are attempted again
-		if _, err := w.engine.Drop(context.Background(), "crm"); err != nil {
-			t.Fatal(err)
-		}
-		w.wait(time.Second)
-		var states []string
-		for _, id := range []string{a, b} {
-			states = append(states, string(w.delivery(id).State))
-		}
-		slices.Sort(states)
-		if fmt.Sprint(states) != "[delivered retrying]" {
-			t.Errorf("what was in flight is %v; want it to have ended by itself", states)
-		}
-		if got := w.status("crm"); got.Pending != 1 || got.Failed != 0 {
-			t.Errorf("%+v", got)
-		}
-		w.wait(time.Hour)
-		if got := w.status("crm"); got.Pending != 0 || len(to.all()) != 5 {
-			t.Errorf("in the end %+v, %d requests", got, len(to.all()))
 		}
 	})
 }

@@ -42,6 +42,8 @@ type retries struct {
 	spilled, reading time.Time
 	// scanning says that a scan of the store is under way.
 	scanning bool
+	// outdated says that what the scan under way has found was dropped since it began.
+	outdated bool
 	*watches
 }
 

@@ -82,7 +82,7 @@ func (l *lane) lookBy() time.Time {
 // cannot go on without, or when what is due is only there. The caller holds the lock.
 func (l *lane) wantsScan(now time.Time) bool {
 	late := l.unread && !now.Before(l.readBy)
-	return !l.retries.scanning && (late || l.unknown() || l.blind() || l.retries.wantsScan(now) || l.waiting.wantsScan(now))
+	return !l.retries.scanning && l.drops == 0 && (late || l.unknown() || l.blind() || l.retries.wantsScan(now) || l.waiting.wantsScan(now))
 }
 
 // oldestDue returns since when something has been due, or when the first will be; zero if
@@ -148,6 +148,10 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 	l.engine.wall.look(time.Now())
 	l.mu.Lock()
 	first, resumed := l.unread, l.condition.ResumedAt
+	if l.retries.outdated = false; l.drops > 0 {
+		l.mu.Unlock()
+		return nil // the drop wakes the lane
+	}
 	for _, q := range []*retries{&l.retries, &l.waiting.retries} {
 		q.reading, q.spilled = q.spilled, time.Time{} // from here on add notes what the scan may miss
 	}
@@ -190,7 +194,8 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.tenure.mirror {
+	if l.tenure.mirror || l.retries.outdated {
+		order.count(-order.waiting)
 		return nil
 	}
 	// What left memory, or came into it, since its page was read is not brought back.
