@@ -16,6 +16,9 @@ type lane struct {
 	heapDue   time.Time
 	heapIndex int
 
+	// replaying has room for one: whoever reopens a delivery.
+	replaying chan struct{}
+
 	mu sync.Mutex
 	// tenure says whose the deliveries are.
 	tenure tenure
@@ -75,6 +78,7 @@ func newLane(r *Relay, p Progress) *lane {
 		order:     newOrder(&r.behind),
 		windows:   newDebounceWindows(&r.windows),
 		inFlight:  make(map[uint64]*job),
+		replaying: make(chan struct{}, 1),
 		condition: condition{Progress: p, failingAt: now},
 		began:     now,
 		outbox:    newOutbox(p),

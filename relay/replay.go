@@ -62,6 +62,14 @@ func (r *Relay) replay(ctx context.Context, e *Event, subscription string) error
 	}
 	p := e.Deliveries[i]
 	l := r.lane(subscription)
+	// One at a time: what the store is asked for next may be a part of a span that another
+	// replay splits.
+	select {
+	case l.replaying <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-l.replaying }()
 	since, end := l.watch()
 	defer end()
 	if err := r.Flush(ctx); err != nil {

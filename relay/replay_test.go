@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -210,6 +211,51 @@ func TestReplayJobCanBeCancelled(t *testing.T) {
 		}
 		if _, err := w.engine.Job(context.Background(), "job_none"); !errors.Is(err, relay.ErrNoJob) {
 			t.Errorf("a job that never was: %v", err)
+		}
+	})
+}
+
+// TestReplaysAtOnceOfWhatWasDroppedTogether: each is reopened, and stays so over a restart; the
+// others of the span stay failed.
+func TestReplaysAtOnceOfWhatWasDroppedTogether(t *testing.T) {
+	const n, reopened = 200, 150
+	run(t, func(w *world) {
+		hangs := &receiver{answer: func(_ int, r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}}
+		s := subscription("crm", hangs)
+		s.Timeout, s.Paused = time.Hour, true
+		held := w.plan(s)
+		var ids []string
+		for i := range n {
+			ids = append(ids, w.publish("a", fmt.Sprint(i)).ID)
+		}
+		if _, err := w.engine.Drop(context.Background(), "crm"); err != nil {
+			t.Fatal(err)
+		}
+		s = subscription("crm", hangs)
+		s.Timeout = time.Hour
+		w.plan(s)
+		w.engine.Detach(held)
+		var all sync.WaitGroup
+		for i := range reopened {
+			all.Go(func() {
+				if err := w.engine.Replay(context.Background(), ids[i*n/reopened], "crm"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if got := w.status("crm"); got.Pending != reopened || got.Failed != n-reopened {
+			t.Errorf("%d replayed of %d: %+v", reopened, n, got)
+		}
+		w.restart()
+		var up receiver
+		w.plan(subscription("crm", &up))
+		w.wait(time.Hour)
+		if got := w.status("crm"); len(up.all()) != reopened || got.Pending != 0 || got.Failed != n-reopened {
+			t.Errorf("after a restart %d were sent: %+v", len(up.all()), got)
 		}
 	})
 }
