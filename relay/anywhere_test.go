@@ -387,6 +387,25 @@ func TestSteeringWhatNobodyCarries(t *testing.T) {
 	})
 }
 
+// What another relay carries can be steered before anybody has heard of an event for it.
+func TestSubscriptionThatOnlyAnotherRelayKnowsIsSteered(t *testing.T) {
+	runFleet(t, 2, func(f *fleet) {
+		a, b, ctx := f.nodes[0], f.nodes[1], context.Background()
+		a.attach(relay.PlanOptions{Subscriptions: []*relay.Subscription{a.sub("new")}})
+		b.attach(relay.PlanOptions{Subscriptions: []*relay.Subscription{b.sub("other")}})
+		f.wait(2 * time.Second)
+		if s, err := b.engine.Pause(ctx, "new", "later"); err != nil || s.Detail != "later" {
+			t.Errorf("%+v, %v", s, err)
+		}
+		if _, err := b.engine.StartReplay(ctx, relay.ReplayRequest{Subscription: "new", Select: relay.SelectFailed}); err != nil {
+			t.Error(err)
+		}
+		if _, err := b.engine.Pause(ctx, "none", ""); err == nil {
+			t.Error("what nobody has is paused")
+		}
+	})
+}
+
 // While a configuration is changed on one machine after the other, each relay does what its
 // own knows.
 func TestRollingChangeOfConfiguration(t *testing.T) {

@@ -150,7 +150,7 @@ func routed[T any](ctx context.Context, r *Relay, q question, here func() (T, er
 		if time.Since(begin) > askWithin {
 			return result, fmt.Errorf("subscription %q: %w", q.Subscription, ErrNoAnswer)
 		}
-		if time.Since(begin) > unclaimed && m.store.Carrier(q.Subscription) == "" && !r.servable(ctx, q.Subscription) {
+		if time.Since(begin) > unclaimed && !m.carried(q.Subscription) && !r.servable(ctx, q.Subscription) {
 			m.claim(q.Subscription)
 		}
 		select {

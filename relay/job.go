@@ -64,7 +64,7 @@ func (r *Relay) StartReplay(ctx context.Context, q ReplayRequest) (Job, error) {
 	r.mu.RLock()
 	_, known := r.lanes[q.Subscription]
 	r.mu.RUnlock()
-	if !known {
+	if !known && !r.member.carried(q.Subscription) {
 		return Job{}, &UnknownNameError{q.Subscription}
 	}
 	return routed(ctx, r, question{Do: doStart, Subscription: q.Subscription, Replay: &q},

@@ -98,6 +98,9 @@ func (m *member) lapsed() bool {
 	return now.After(until) || now.Round(0).After(until.Round(0))
 }
 
+// carried reports whether some member carries a subscription.
+func (m *member) carried(name string) bool { return m != nil && m.store.Carrier(name) != "" }
+
 // known is when the engine knows all that was appended before t.
 func (r *Relay) known(t time.Time) time.Time {
 	if r.member == nil || t.IsZero() {

@@ -64,7 +64,7 @@ func (r *Relay) carriedByNobody() []*lane {
 	var all []*lane
 	for name, l := range r.lanes {
 		l.mu.Lock()
-		if l.tenure.mirror && (l.sub != nil || l.pending() > 0) && r.member.store.Carrier(name) == "" {
+		if l.tenure.mirror && (l.sub != nil || l.pending() > 0) && !r.member.carried(name) {
 			all = append(all, l)
 		}
 		l.mu.Unlock()
@@ -84,7 +84,7 @@ func (m *member) leads(ctx context.Context) (bool, error) {
 // shown is what holds the subscription, as users see it. The caller holds the lock.
 func (l *lane) shown(now time.Time) (Reason, time.Time) {
 	reason, until := l.condition.shown(l.sub, now)
-	if reason == ReasonNone && l.tenure.mirror && l.engine.member.store.Carrier(l.name) == "" {
+	if reason == ReasonNone && l.tenure.mirror && !l.engine.member.carried(l.name) {
 		return ReasonNoInstance, time.Time{}
 	}
 	return reason, until

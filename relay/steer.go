@@ -100,14 +100,14 @@ func (r *Relay) steerAt(ctx context.Context, q question, here func() (Subscripti
 // knows reports whether there is a subscription of that name: in the plan, with deliveries
 // left, or carried by another relay, which may have another plan.
 func (r *Relay) knows(name string) bool {
+	if r.member.carried(name) {
+		return true
+	}
 	r.mu.RLock()
 	l := r.lanes[name]
 	r.mu.RUnlock()
 	if l == nil {
 		return false
-	}
-	if r.member != nil && r.member.store.Carrier(name) != "" {
-		return true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
