@@ -188,7 +188,7 @@ func (j *job) afterErasure(a *Attempt, v verdict) verdict {
 	switch v.end {
 	case endDelivered:
 		return v
-	case endCut, endUnavailable:
+	case endCut, endUnread, endUnavailable:
 		*a = Attempt{} // not charged
 	default:
 	}

@@ -37,6 +37,8 @@ type lane struct {
 	// unread says that the store has open exceptions that nobody has looked at since the
 	// start: when the first one is due is all that is known.
 	unread bool
+	// readAt is when the store may be read again, after it could not be.
+	readAt time.Time
 	// readBy is when it is read whatever is known, since the clock may have fallen back.
 	readBy time.Time
 	// began is when the lane was made: what was due before had nobody to attempt it.
@@ -50,6 +52,8 @@ type lane struct {
 	// slot is when an endpoint that fails may get its next attempt; zero: not asked for.
 	slot  time.Time
 	order order
+	// loadingLines says that the next ones of keys are read from the store, or will be.
+	loadingLines bool
 	// waiting are those that are polled for.
 	waiting waiting
 	// drops are those that are giving up what is only in the store.
@@ -133,23 +137,27 @@ func (l *lane) advance(now time.Time) {
 	if l.engine.paused() {
 		return
 	}
+	if l.wantsLines(now) {
+		l.loadingLines = true
+		l.engine.scans.add(l.loadLines)
+	}
 	due := l.retries.nextDue()
 	switch {
 	case l.wantsScan(now):
 		l.retries.scanning = true
-		l.engine.scans.add(l)
+		l.engine.scans.add(l.scanRetries)
 		due = time.Time{}
 	case due.IsZero():
 	case !due.After(now): // waits for a free place, not for the clock
 		due = time.Time{}
 	}
-	for _, next := range []time.Time{l.pace.next, l.slot, l.engine.known(l.windows.nextEnd()), l.waiting.nextDue(), l.lookBy()} {
+	for _, next := range []time.Time{l.pace.next, l.slot, l.readAt, l.engine.known(l.windows.nextEnd()), l.waiting.nextDue(), l.lookBy()} {
 		if next.After(now) && (due.IsZero() || next.Before(due)) {
 			due = next
 		}
 	}
 	l.engine.schedule.set(l, due)
-	if !l.refilling && l.next <= l.head && len(l.queue) < max(queueEntries/4, 1) && l.attempts() < 2*l.sub.MaxInFlight {
+	if !l.refilling && !l.readAt.After(now) && l.next <= l.head && len(l.queue) < max(queueEntries/4, 1) && l.attempts() < 2*l.sub.MaxInFlight {
 		l.refilling = true
 		go l.refill(l.next - 1)
 	}

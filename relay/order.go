@@ -2,12 +2,9 @@ package relay
 
 import (
 	"cmp"
-	"context"
 	"slices"
 	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 // behind is a delivery that stands behind another one of its key: what of its parcel
@@ -35,7 +32,7 @@ type line struct {
 	// set, more of them are only there.
 	waiting []behind
 	spilled bool
-	// loading says that the next ones are being read, late is the first of those that were
+	// loading says that the next ones are read, or will be, late is the first of those that were
 	// left to the store meanwhile, which the reading may have missed; 0 if there is none.
 	loading bool
 	late    uint64
@@ -51,6 +48,8 @@ type order struct {
 	// orphans are the keys whose head is not known, by the position of the first that
 	// waits.
 	orphans []orphan
+	// starved are the lines of which the next ones are only in the store.
+	starved map[string]*line
 }
 
 type orphan struct {
@@ -63,7 +62,7 @@ type orphan struct {
 var behindOfAll int64 = 1 << 18
 
 func newOrder(all *atomic.Int64) order {
-	return order{lines: make(map[string]*line), limit: retriesInMemory, all: all}
+	return order{lines: make(map[string]*line), starved: make(map[string]*line), limit: retriesInMemory, all: all}
 }
 
 // count notes that n more wait in memory.
@@ -233,7 +232,7 @@ func (l *lane) promote(key string, line *line, now time.Time) {
 		l.retries.add(&retry{parcel: b.parcel(key), due: now})
 	case line.spilled && !line.loading:
 		line.loading = true
-		go l.loadLine(key, line, l.retries.watch())
+		l.order.starved[key] = line
 	case !line.spilled:
 		delete(l.order.lines, key)
 	}
@@ -319,62 +318,4 @@ func (l *lane) findOrphans() {
 		}
 	}
 	slices.SortFunc(o.orphans, func(a, b orphan) int { return cmp.Compare(a.pos, b.pos) })
-}
-
-// loadLine reads those of a key that wait in the store, when memory has no more of them.
-func (l *lane) loadLine(key string, line *line, since *watch) {
-	l.mu.Lock()
-	page := min(linePage, max(l.order.bound(), 1))
-	l.mu.Unlock()
-	found, more, err := l.readLine(key, page)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.retries.unwatch(since)
-	if l.order.lines[key] != line || l.tenure.mirror {
-		return // dropped meanwhile
-	}
-	if err != nil {
-		// What came meanwhile is in the store, behind what could not be read.
-		l.order.count(-len(line.waiting))
-		line.waiting, line.loading, line.late, line.spilled = nil, false, 0, true
-		l.engine.storeFailed("read", err, zap.String("subscription", l.name))
-		l.order.orphan(0, key) // the next wake tries again
-		l.engine.schedule.set(l, time.Now().Add(storePause))
-		return
-	}
-	found = slices.DeleteFunc(found, func(b behind) bool { return since.has(b.pos) })
-	line.loaded(&l.order, found, more)
-	l.promote(key, line, time.Now())
-	l.advance(time.Now())
-}
-
-// linePage is how many of a key are read at once, and how many of them are kept at most.
-const linePage = 1000
-
-// readLine returns the first of a key that wait in the store, at most limit.
-func (l *lane) readLine(key string, limit int) (found []behind, more bool, err error) {
-	ctx := context.Background()
-	if err := l.engine.Flush(ctx); err != nil {
-		return nil, false, err
-	}
-	for after := uint64(0); ; {
-		open, err := l.engine.store.Open(ctx, l.name, after, linePage)
-		if err != nil {
-			return nil, false, err
-		}
-		for _, x := range open {
-			after = x.From
-			if x.Kind != Ordered || x.Key != key {
-				continue
-			}
-			if len(found) == limit {
-				return found, true, nil
-			}
-			p := parcelOf(&x)
-			found = append(found, behindOf(&p))
-		}
-		if len(open) < linePage {
-			return found, false, nil
-		}
-	}
 }

@@ -438,3 +438,48 @@ func TestWhatWaitsBehindHeadsIsBoundedOverAllLanes(t *testing.T) {
 		}
 	})
 }
+
+// TestManyLongLinesAreReadTogether: where the lines of many keys are longer than memory has room
+// for, one pass through the store serves all that need more.
+func TestManyLongLinesAreReadTogether(t *testing.T) {
+	const keys, each = 500, 10
+	defer relay.SetRetriesInMemory(keys)()
+	run(t, func(w *world) {
+		w.stop()
+		store := &counting{Store: w.memory}
+		w.store = store
+		w.open()
+		var down atomic.Bool
+		down.Store(true)
+		to := failingWhile(&down)
+		s := ordered("crm", to)
+		s.Retry.Delays = []time.Duration{time.Hour, time.Hour, time.Hour}
+		w.plan(s)
+		for n := range each {
+			for k := range keys {
+				w.publish("x", keyed(fmt.Sprint(k), n))
+			}
+		}
+		w.wait(20 * time.Minute)
+		before := len(to.all())
+		down.Store(false)
+		store.looks.Store(0)
+		store.most.Store(0)
+		if _, err := w.engine.Resume(context.Background(), "crm"); err != nil {
+			t.Fatal(err)
+		}
+		w.wait(10 * time.Minute)
+		for key, got := range sequences(t, to.all()[before:]) {
+			if len(got) != each || !slices.IsSorted(got) {
+				t.Errorf("%s: %v", key, got)
+			}
+		}
+		if got := w.status("crm"); got.Pending != 0 {
+			t.Errorf("%+v", got)
+		}
+		// As many passes as there are numbers, and some more, since the keys are not all done at once.
+		if looks, most := store.looks.Load(), store.most.Load(); looks > 20*each || most > 2 {
+			t.Errorf("%d pages were read, %d at once", looks, most)
+		}
+	})
+}

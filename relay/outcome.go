@@ -27,6 +27,7 @@ const (
 	endGone                      // 410: the subscription is disabled, the delivery held
 	endUnavailable               // no usable address of the region: held, not charged
 	endCut                       // cut by a stop: made again, not charged
+	endUnread                    // the store could not be read: made again, not charged
 	endUnreadable                // the event's record is missing or damaged: set aside
 	endErased                    // the event's data was erased: there is nothing to send
 
@@ -45,7 +46,7 @@ type verdict struct {
 	// status is the HTTP status, 0 if there was none.
 	status int
 	// wait is how long the endpoint asked to be left alone (429 and 503 with
-	// Retry-After), which holds the whole subscription; with endCut the pause before the
+	// Retry-After), which holds the whole subscription; with endCut and endUnread the pause before the
 	// delivery is tried again.
 	wait time.Duration
 	// Of a poll: what came of it, and how the wait has ended.

@@ -37,11 +37,9 @@ func (l *lane) refill(after uint64) {
 	switch {
 	case bad:
 		l.quarantine(Span{l.next, unreadable.Pos}, unreadable.Seq, err)
-	case errors.Is(err, ErrClosed):
-		return
 	case err != nil:
-		l.engine.storeFailed("read", err, zap.String("subscription", l.name))
-		l.engine.schedule.set(l, time.Now().Add(storePause))
+		l.unreadable(err, time.Now())
+		l.advance(time.Now())
 		return
 	case len(entries) == 0:
 		l.quarantine(Span{l.next, l.head}, 0, errors.New("no entries where the log should have some"))

@@ -49,7 +49,9 @@ type Relay struct {
 	behind  atomic.Int64 // deliveries in the lanes' memory that wait behind another of their key
 	windows atomic.Int64 // of the lanes, in which deliveries are debounced
 	scans   scans
-	wall    wall
+	// failures are the *logPace of each operation of the store.
+	failures sync.Map
+	wall     wall
 
 	// attempts is the parent of every attempt's context; cut ends it.
 	attempts context.Context
@@ -230,7 +232,7 @@ func (r *Relay) attempt(ctx context.Context, j *job) (Attempt, verdict) {
 			return Attempt{}, verdict{end: endUnreadable}
 		case err != nil:
 			r.storeFailed("read", err, zap.String("subscription", j.sub.Name))
-			return Attempt{}, verdict{end: endCut, message: err.Error(), wait: storePause}
+			return Attempt{}, verdict{end: endUnread, message: err.Error(), wait: storePause}
 		}
 		j.event = e
 	}
@@ -255,13 +257,24 @@ func (r *Relay) observer() Observer {
 }
 
 // storeFailed logs a failure of the store and counts it. That the store was closed is
-// none.
+// none. Of many of one operation some records are enough, the others are written on the debug
+// level.
 func (r *Relay) storeFailed(operation string, err error, fields ...zap.Field) {
 	if errors.Is(err, ErrClosed) {
 		return
 	}
 	r.observer().StoreFailed(operation)
-	r.logger.Error("the store failed", append(fields, zap.String("operation", operation), zap.Error(err))...)
+	pace, _ := r.failures.LoadOrStore(operation, new(logPace))
+	level := zap.DebugLevel
+	silent, passes := pace.(*logPace).pass(time.Now())
+	if passes {
+		level = zap.ErrorLevel
+	}
+	fields = append(fields, zap.String("operation", operation), zap.Error(err))
+	if silent > 0 {
+		fields = append(fields, zap.Uint64("more_since_last", silent))
+	}
+	r.logger.Log(level, "the store failed", fields...)
 }
 
 func isUnreadable(err error) bool {

@@ -23,18 +23,18 @@ const unreadMost = time.Hour
 // clockSlack is how far a record may be ahead of the clock.
 const clockSlack = time.Minute
 
-// scans are the lanes that want to look into the store for what is due.
+// scans are the looks that lanes want to have into the store, for what is due or next.
 type scans struct {
 	mu      sync.Mutex
-	waiting []*lane
+	waiting []func()
 	running int
 }
 
 // add has a lane look when its turn comes.
-func (s *scans) add(l *lane) {
+func (s *scans) add(look func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waiting = append(s.waiting, l)
+	s.waiting = append(s.waiting, look)
 	if s.running < scansAtOnce {
 		s.running++
 		go s.run()
@@ -51,11 +51,11 @@ func (s *scans) run() {
 			s.mu.Unlock()
 			return
 		}
-		l := s.waiting[0]
+		look := s.waiting[0]
 		s.waiting[0] = nil
 		s.waiting = s.waiting[1:]
 		s.mu.Unlock()
-		l.scanRetries()
+		look()
 	}
 }
 
@@ -82,7 +82,7 @@ func (l *lane) lookBy() time.Time {
 // cannot go on without, or when what is due is only there. The caller holds the lock.
 func (l *lane) wantsScan(now time.Time) bool {
 	late := l.unread && !now.Before(l.readBy)
-	return !l.retries.scanning && l.drops == 0 && (late || l.unknown() || l.blind() || l.retries.wantsScan(now) || l.waiting.wantsScan(now))
+	return !l.retries.scanning && l.reads(now) && (late || l.unknown() || l.blind() || l.retries.wantsScan(now) || l.waiting.wantsScan(now))
 }
 
 // oldestDue returns since when something has been due, or when the first will be; zero if
@@ -124,16 +124,23 @@ func (l *lane) scanRetries() {
 	end()
 	l.mu.Lock()
 	l.retries.scanning, l.retries.reading, l.waiting.reading = false, time.Time{}, time.Time{}
-	if err != nil && !l.tenure.mirror {
-		l.retries.spill(time.Now())
-		l.engine.schedule.set(l, time.Now().Add(storePause))
+	if now := time.Now(); err != nil && !l.tenure.mirror {
+		l.retries.spill(now)
+		l.unreadable(err, now)
 	}
 	l.mu.Unlock()
-	if err != nil {
-		l.engine.storeFailed("read", err, zap.String("subscription", l.name))
-		return
-	}
 	l.wake()
+}
+
+// reads reports whether the store may be read for the lane: it could be the last time, and no
+// drop goes through it. The caller holds the lock.
+func (l *lane) reads(now time.Time) bool { return l.drops == 0 && !l.readAt.After(now) }
+
+// unreadable notes that the store could not be read: for a while nothing is begun that needs it.
+// The caller holds the lock.
+func (l *lane) unreadable(err error, now time.Time) {
+	l.readAt = now.Add(storePause)
+	l.engine.storeFailed("read", err, zap.String("subscription", l.name))
 }
 
 // loadRetries reads the open exceptions that are due first. The first time, the order of

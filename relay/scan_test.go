@@ -299,3 +299,62 @@ func TestChangesWhileTheStoreIsRead(t *testing.T) {
 		})
 	}
 }
+
+// failures counts those of the store.
+type failures struct {
+	relay.NopObserver
+	n atomic.Int64
+}
+
+func (f *failures) StoreFailed(string) { f.n.Add(1) }
+
+// TestStoreThatCannotBeReadIsLeftAlone: while it is away, what is due is looked for once a second,
+// and not as often as there are attempts to make; what is at hand goes on, and then all the rest.
+func TestStoreThatCannotBeReadIsLeftAlone(t *testing.T) {
+	const n = 5000
+	for _, resumed := range []bool{false, true} {
+		run(t, func(w *world) {
+			w.stop()
+			store := &away{Store: w.memory}
+			w.store = store
+			w.open()
+			var down atomic.Bool
+			down.Store(true)
+			to := failingWhile(&down)
+			s := subscription("crm", to)
+			s.Retry.Delays = []time.Duration{time.Hour, time.Hour}
+			s.Breaker.Off = true
+			var seen failures
+			w.observed(&seen, s)
+			for i := range n {
+				w.publish("x", fmt.Sprint(i))
+			}
+			w.wait(10 * time.Minute)
+			store.set.Store(true)
+			down.Store(false)
+			if resumed {
+				if _, err := w.engine.Resume(context.Background(), "crm"); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				w.wait(50 * time.Minute)
+			}
+			seen.n.Store(0)
+			w.wait(10 * time.Second)
+			if got, most := seen.n.Load(), int64(11*s.MaxInFlight); got == 0 || got > most {
+				t.Errorf("resumed %v: the store was asked in vain %d times in ten seconds, want at most %d", resumed, got, most)
+			}
+			before := len(to.all())
+			w.publish("x", "new")
+			w.wait(time.Millisecond)
+			if got := len(to.all()) - before; got != 1 {
+				t.Errorf("resumed %v: %d requests for an event that is at hand, want 1", resumed, got)
+			}
+			store.set.Store(false)
+			w.wait(time.Minute)
+			if got := w.status("crm"); got.Pending != 0 || got.Failed != 0 || len(to.all()) != before+1+n {
+				t.Errorf("resumed %v: after a minute of a store that is there again: %+v", resumed, got)
+			}
+		})
+	}
+}

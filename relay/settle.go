@@ -47,11 +47,15 @@ func (l *lane) settle(j *job, a Attempt, v verdict, now time.Time) settled {
 		v = j.afterErasure(&a, v)
 	}
 	switch v.end {
-	case endCut, endUnavailable:
+	case endCut, endUnread, endUnavailable:
 		// As if it had not been taken: no attempt is charged or recorded.
 		pause := v.wait
-		if v.end == endUnavailable {
+		switch v.end {
+		case endUnavailable:
 			l.condition.noAddress(v, now)
+		case endUnread:
+			l.readAt = now.Add(storePause)
+		default:
 		}
 		l.retries.add(&retry{parcel: j.parcel, due: now.Add(pause)})
 		result.outcome = OutcomeCut

@@ -21,6 +21,13 @@ func (s *away) Err() error {
 	return s.Store.Err()
 }
 
+func (s *away) Event(ctx context.Context, seq relay.Seq) (*relay.Event, error) {
+	if s.set.Load() {
+		return nil, relay.ErrBroken
+	}
+	return s.Store.Event(ctx, seq)
+}
+
 func (s *away) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
 	if s.set.Load() {
 		return nil, relay.ErrBroken
