@@ -24,8 +24,9 @@ const breakerParts = 10
 // bit by bit.
 type window struct {
 	parts [breakerParts]struct{ good, bad int }
-	// period is the number of the current part since the epoch.
+	// period is the number of the current part since the epoch; parts are a tenth of size long.
 	period int64
+	size   time.Duration
 }
 
 // add counts an attempt that ended now.
@@ -40,12 +41,15 @@ func (w *window) add(now time.Time, size time.Duration, good bool) {
 }
 
 // slide forgets the parts that have left the window. A clock that fell back forgets
-// nothing: its attempts count to the latest part.
+// nothing: its attempts count to the latest part. A window of another size begins anew.
 func (w *window) slide(now time.Time, size time.Duration) {
 	period := now.UnixNano() / max(int64(size)/breakerParts, 1)
+	if w.size != size {
+		*w = window{period: period, size: size}
+	}
 	for ; w.period < period; w.period++ {
 		if period-w.period > breakerParts {
-			*w = window{period: period}
+			*w = window{period: period, size: size}
 			return
 		}
 		next := &w.parts[(w.period+1)%breakerParts]

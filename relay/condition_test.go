@@ -94,6 +94,40 @@ func TestBreakerDoesNotCount429AndCanBeOff(t *testing.T) {
 	}
 }
 
+// A reload that changes the window of the breaker has it judge what comes from then on: not what
+// was counted for the other window, which no part of the new one would ever push out.
+func TestBreakerOfAnotherWindowJudgesAnew(t *testing.T) {
+	for _, size := range []time.Duration{time.Minute, 10 * time.Minute} {
+		run(t, func(w *world) {
+			var down atomic.Bool
+			to := failingWhile(&down)
+			attach := func(size time.Duration) *relay.Plan {
+				s := subscription("crm", to)
+				s.Breaker.Window = size
+				return w.plan(s)
+			}
+			before := attach(5 * time.Minute)
+			w.publish("x", "0")
+			w.wait(time.Second)
+			attach(size)
+			w.engine.Detach(before)
+			for i := range 1000 {
+				w.publish("x", fmt.Sprint(i))
+				w.wait(time.Second)
+			}
+			w.wait(time.Hour) // nothing
+			down.Store(true)
+			for i := range 30 {
+				w.publish("x", fmt.Sprint(i))
+				w.wait(time.Second)
+			}
+			if got := w.status("crm"); got.Reason != relay.ReasonBreaker {
+				t.Errorf("a window of %v, after half a minute of failures alone: %+v", size, got)
+			}
+		})
+	}
+}
+
 // An endpoint that comes back after an hour is not met by everything at once.
 func TestEndpointThatComesBackIsMetByARamp(t *testing.T) {
 	run(t, func(w *world) {

@@ -169,6 +169,39 @@ func TestNoAttemptAfterTheLease(t *testing.T) {
 	})
 }
 
+// What was due while the lease had lapsed goes on however short that was.
+func TestShortLapseOfTheLeaseIsNoticed(t *testing.T) {
+	runFleet(t, 2, func(f *fleet) {
+		first := true
+		f.sent.answer = func(*sentBy) (*http.Response, error) {
+			if first {
+				first = false
+				return answer(500), nil
+			}
+			return answer(200), nil
+		}
+		f.everywhere(func(n *node) []*relay.Subscription {
+			s := n.sub("crm")
+			s.Retry.Delays = []time.Duration{9400 * time.Millisecond, time.Minute}
+			return []*relay.Subscription{s}
+		})
+		a := f.nodes[0]
+		f.give("crm", a)
+		// Between two looks of the relay at its lease: that has lapsed 0.4 s before the retry is due.
+		f.wait(250 * time.Millisecond)
+		id := a.publish("x", "1").ID
+		f.wait(100 * time.Millisecond)
+		a.store.Freeze()
+		f.wait(9400 * time.Millisecond)
+		a.store.Thaw()
+		f.wait(time.Hour)
+		if f.cluster.Owner("crm") != a.store {
+			t.Fatal("the lapse was not a short one: the subscription has moved")
+		}
+		a.expect(id, relay.StateDelivered, "", 2)
+	})
+}
+
 // Deliveries of one key come in order, and one after the other, whoever makes them.
 func TestOrderHoldsOverHandOvers(t *testing.T) {
 	runFleet(t, 3, func(f *fleet) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,6 +29,8 @@ type member struct {
 	engine *Relay
 	store  Shared
 	wake   chan struct{}
+	// missed says that something could not begin since the lease had lapsed.
+	missed atomic.Bool
 
 	mu sync.Mutex
 	// claims are subscriptions that are offered although nothing of them can be delivered
@@ -60,7 +63,6 @@ func (m *member) join(ctx context.Context) error {
 func (m *member) run(ctx context.Context) {
 	ticker := time.NewTicker(memberEvery)
 	defer ticker.Stop()
-	lapsed := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -70,8 +72,8 @@ func (m *member) run(ctx context.Context) {
 		}
 		m.offer(time.Now())
 		m.handOver(ctx)
-		before := lapsed
-		if lapsed = m.lapsed(); before && !lapsed {
+		if m.missed.Load() && !m.lapsed() {
+			m.missed.Store(false)
 			m.engine.wakeAll()
 		}
 	}
@@ -95,7 +97,11 @@ func (m *member) lapsed() bool {
 		return false
 	}
 	now, until := time.Now(), m.store.CarriedUntil()
-	return now.After(until) || now.Round(0).After(until.Round(0))
+	if !now.After(until) && !now.Round(0).After(until.Round(0)) {
+		return false
+	}
+	m.missed.Store(true)
+	return true
 }
 
 // carried reports whether some member carries a subscription.
