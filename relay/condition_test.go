@@ -103,6 +103,7 @@ func TestBreakerOfAnotherWindowJudgesAnew(t *testing.T) {
 			to := failingWhile(&down)
 			attach := func(size time.Duration) *relay.Plan {
 				s := subscription("crm", to)
+				s.Breaker = relay.DefaultBreaker
 				s.Breaker.Window = size
 				return w.plan(s)
 			}
@@ -117,12 +118,12 @@ func TestBreakerOfAnotherWindowJudgesAnew(t *testing.T) {
 			}
 			w.wait(time.Hour) // nothing
 			down.Store(true)
-			for i := range 30 {
+			for i := range 20 {
 				w.publish("x", fmt.Sprint(i))
 				w.wait(time.Second)
 			}
 			if got := w.status("crm"); got.Reason != relay.ReasonBreaker {
-				t.Errorf("a window of %v, after half a minute of failures alone: %+v", size, got)
+				t.Errorf("a window of %v, after twenty failures and nothing else: %+v", size, got)
 			}
 		})
 	}
