@@ -115,7 +115,7 @@ func (l *lane) dropLog(now time.Time) {
 		l.cur.finishSpan(Span{from, to})
 		busy.finishSpan(Span{from, to})
 	}
-	l.next = l.cur.skip(l.next)
+	l.next, l.erased = l.cur.skip(l.next), nil
 }
 
 // dropMemory gives up the retries that are in memory, and what waits there. The caller holds

@@ -121,6 +121,9 @@ func (l *lane) erase(p Placement, s Seq, now time.Time) bool {
 		}
 	} else if l.cur.has(p.Pos) {
 		return false
+	} else if len(l.cur.done) >= spansMost {
+		l.eraseInTurn(p.Pos, now)
+		return true
 	}
 	if i := slices.IndexFunc(l.queue, func(e entry) bool { return e.pos == p.Pos }); i >= 0 {
 		size := int64(len(l.queue[i].event.Data))
@@ -130,6 +133,37 @@ func (l *lane) erase(p Placement, s Seq, now time.Time) bool {
 	}
 	l.end(erasedException(p.Pos, s, attempts, now), unpackKeys(p.Key).order, now)
 	return true
+}
+
+// spansMost bounds the spans of a log that erasures out of its middle leave: each commit writes
+// all of them. Tests lower it.
+var spansMost = 4096
+
+// eraseInTurn leaves a delivery of the log to end when its turn comes, for its event has nothing
+// then that could be sent. The caller holds the lock.
+func (l *lane) eraseInTurn(pos uint64, now time.Time) {
+	if l.erased == nil {
+		l.erased = make(map[uint64]time.Time)
+	}
+	l.erased[pos] = now
+	for i := range l.queue {
+		l.strip(&l.queue[i])
+	}
+}
+
+// strip takes the data from an entry whose event is erased, or will be in a moment: it may have
+// been read before. The caller holds the lock.
+func (l *lane) strip(e *entry) {
+	at, gone := l.erased[e.pos]
+	if !gone || !e.event.Erased.IsZero() {
+		return
+	}
+	size := int64(len(e.event.Data))
+	l.queued -= size
+	l.engine.memory.Add(-size)
+	bare := *e.event
+	bare.Data, bare.Erased = nil, at
+	e.event = &bare
 }
 
 // eraseStored ends a delivery that only the store knows, if it is open there.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -112,6 +113,102 @@ func TestErasedEventsAreNotSent(t *testing.T) {
 						t.Errorf("%s was sent after its erasure", ids[i])
 					}
 				}
+			}
+		})
+	}
+}
+
+// spans is a store that notes the most spans that a commit had of a log, and that has read what it
+// returns of a log a while ago.
+type spans struct {
+	relay.Store
+	most atomic.Int64
+	lag  time.Duration
+}
+
+func (s *spans) Read(ctx context.Context, name string, after uint64, limit, size int) ([]relay.Entry, error) {
+	entries, err := s.Store.Read(ctx, name, after, limit, size)
+	time.Sleep(s.lag)
+	return entries, err
+}
+
+func (s *spans) Commit(ctx context.Context, updates []relay.Update) error {
+	for i := range updates {
+		s.most.Store(max(s.most.Load(), int64(len(updates[i].Progress.Done))))
+	}
+	return s.Store.Commit(ctx, updates)
+}
+
+// TestErasuresOutOfALongBacklog: where the log would be in too many pieces, what is erased ends in
+// its turn. It is not sent, be it in memory by then, or in the store, or over a restart.
+func TestErasuresOutOfALongBacklog(t *testing.T) {
+	const most, n, first = 3, 40, 11
+	defer relay.SetSpansMost(most)()
+	defer relay.SetQueueEntries(4)()
+	for _, test := range []struct {
+		name            string
+		held, restarted bool
+		lag             time.Duration
+	}{
+		{"in memory", false, false, 0},
+		{"just being read", false, false, 5 * time.Second},
+		{"held", true, false, 0},
+		{"held over a restart", true, true, 0},
+		{"over a restart", false, true, 0},
+	} {
+		run(t, func(w *world) {
+			w.stop()
+			store := &spans{Store: w.memory, lag: test.lag}
+			w.store = store
+			w.open()
+			to := &receiver{answer: func(int, *http.Request) (*http.Response, error) {
+				time.Sleep(time.Second)
+				return answer(200), nil
+			}}
+			subscribe := func(paused bool) *relay.Plan {
+				s := subscription("crm", to)
+				s.Paused, s.MaxInFlight = paused, 1
+				return w.plan(s)
+			}
+			before := subscribe(test.held)
+			var ids []string
+			for i := range n {
+				ids = append(ids, w.publish("x", fmt.Sprint(i)).ID)
+			}
+			w.wait(4500 * time.Millisecond) // the four in memory are gone, or nearly
+			for i := first; i < n; i += 2 {
+				if err := w.engine.Erase(context.Background(), ids[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := store.most.Load(); got > most {
+				t.Errorf("%s: the log was in %d pieces, want at most %d", test.name, got, most)
+			}
+			if test.restarted {
+				w.restart()
+			}
+			subscribe(false)
+			if !test.restarted {
+				w.engine.Detach(before)
+			}
+			w.wait(time.Hour)
+			erased := func(i int) bool { return i >= first && i%2 == 1 }
+			var failed uint64
+			for i, id := range ids {
+				if erased(i) {
+					failed++
+					w.expect(id, relay.StateFailed, relay.ReasonErased, 0)
+				} else if d := w.delivery(id); d.State != relay.StateDelivered {
+					t.Errorf("%s: %+v", test.name, d)
+				}
+			}
+			for _, r := range to.all() {
+				if i, err := strconv.Atoi(r.body); err != nil || erased(i) {
+					t.Errorf("%s: %q was sent after its erasure (%v)", test.name, r.body, err)
+				}
+			}
+			if got := w.status("crm"); got.Pending != 0 || got.Failed != failed {
+				t.Errorf("%s: %+v", test.name, got)
 			}
 		})
 	}

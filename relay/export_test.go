@@ -5,34 +5,28 @@ import (
 	"time"
 )
 
+// set gives a bound another value for a test.
+func set[T any](bound *T, value T) (restore func()) {
+	before := *bound
+	*bound = value
+	return func() { *bound = before }
+}
+
 // SetRetriesInMemory lowers the bound on retries in memory for a test; it applies to
 // lanes made from then on.
-func SetRetriesInMemory(n int) (restore func()) {
-	old := retriesInMemory
-	retriesInMemory = n
-	return func() { retriesInMemory = old }
-}
+func SetRetriesInMemory(n int) (restore func()) { return set(&retriesInMemory, n) }
 
 // SetRetriesOfAll lowers the bound on retries in memory of all lanes for a test.
-func SetRetriesOfAll(n int64) (restore func()) {
-	old := retriesOfAll
-	retriesOfAll = n
-	return func() { retriesOfAll = old }
-}
+func SetRetriesOfAll(n int64) (restore func()) { return set(&retriesOfAll, n) }
 
 // SetBehindOfAll lowers the bound on deliveries in memory that wait behind others, for a test.
-func SetBehindOfAll(n int64) (restore func()) {
-	old := behindOfAll
-	behindOfAll = n
-	return func() { behindOfAll = old }
-}
+func SetBehindOfAll(n int64) (restore func()) { return set(&behindOfAll, n) }
 
 // SetWindowsOfAll lowers the bound on the windows of all lanes, for a test.
-func SetWindowsOfAll(n int64) (restore func()) {
-	old := windowsOfAll
-	windowsOfAll = n
-	return func() { windowsOfAll = old }
-}
+func SetWindowsOfAll(n int64) (restore func()) { return set(&windowsOfAll, n) }
+
+// SetSpansMost bounds the spans that erasures leave.
+func SetSpansMost(n int) (restore func()) { return set(&spansMost, n) }
 
 // WindowsInMemory counts the open windows of all lanes.
 func WindowsInMemory(r *Relay) int64 { return r.windows.Load() }
@@ -44,11 +38,7 @@ func BehindInMemory(r *Relay) int64 { return r.behind.Load() }
 func RetriesInMemory(r *Relay) int64 { return r.retries.Load() }
 
 // SetQueueEntries lowers the bound on a lane's queue for a test.
-func SetQueueEntries(n int) (restore func()) {
-	old := queueEntries
-	queueEntries = n
-	return func() { queueEntries = old }
-}
+func SetQueueEntries(n int) (restore func()) { return set(&queueEntries, n) }
 
 // Trim runs one round of retention.
 var Trim = (*Relay).trim

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
 // A subscription moves while attempts are in flight: they end where they are, everything else
@@ -199,6 +201,52 @@ func TestShortLapseOfTheLeaseIsNoticed(t *testing.T) {
 			t.Fatal("the lapse was not a short one: the subscription has moved")
 		}
 		a.expect(id, relay.StateDelivered, "", 2)
+	})
+}
+
+// slowCluster is a store of several whose exceptions take their time to be read.
+type slowCluster struct{ *storagetest.ClusterStore }
+
+func (s *slowCluster) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
+	page, err := s.ClusterStore.Open(ctx, name, after, limit)
+	time.Sleep(3 * time.Second)
+	return page, err
+}
+
+// A relay that loses a subscription while it reads what waits there counts none of that.
+func TestLossWhileTheStoreIsReadCountsNothing(t *testing.T) {
+	runFleet(t, 1, func(f *fleet) {
+		var down atomic.Bool
+		down.Store(true)
+		to := failingWhile(&down)
+		b := &node{fleet: f, store: f.cluster.Open()}
+		b.world = &world{t: t, store: &slowCluster{b.store}}
+		b.open()
+		f.nodes = append(f.nodes, b)
+		f.everywhere(func(*node) []*relay.Subscription {
+			s := ordered("crm", to)
+			s.Retry.Delays = []time.Duration{time.Hour, time.Hour}
+			return []*relay.Subscription{s}
+		})
+		a := f.nodes[0]
+		f.give("crm", a)
+		for n := range 100 {
+			a.publish("x", keyed("k", n))
+		}
+		f.wait(time.Minute)
+		f.give("crm", b)
+		f.wait(500 * time.Millisecond) // it reads
+		b.store.Freeze()
+		b.store.Lapse()
+		f.wait(time.Second)
+		b.store.Thaw()
+		f.wait(20 * time.Second)
+		if f.cluster.Owner("crm") != a.store {
+			t.Fatal("nobody has taken over")
+		}
+		if n := relay.BehindInMemory(b.engine); n != 0 {
+			t.Errorf("%d deliveries are counted where none is carried", n)
+		}
 	})
 }
 

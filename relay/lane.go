@@ -33,7 +33,9 @@ type lane struct {
 	queued     int64 // bytes of data in queue
 	refilling  bool
 	cur        cursor
-	retries    retries
+	// erased are those of the log that end when their turn comes, and when they were erased.
+	erased  map[uint64]time.Time
+	retries retries
 	// unread says that the store has open exceptions that nobody has looked at since the
 	// start: when the first one is due is all that is known.
 	unread bool

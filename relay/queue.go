@@ -59,11 +59,13 @@ func (l *lane) push(e entry) {
 	size := int64(len(e.event.Data))
 	l.queued += size
 	l.engine.memory.Add(size)
+	l.strip(&l.queue[len(l.queue)-1])
 }
 
 // pop takes the head of the queue. The caller holds the lock.
 func (l *lane) pop() entry {
 	e := l.queue[0]
+	delete(l.erased, e.pos)
 	l.queue[0] = entry{}
 	l.queue = l.queue[1:]
 	if len(l.queue) == 0 {
