@@ -84,8 +84,15 @@ var Ticking = ticking
 
 // WaitingSince is since when a delivery waits that remembers this, after it was looked at twice.
 func WaitingSince(r *Relay, since time.Time) time.Time {
-	m := marks{waiting: since.UnixMilli()}
-	r.wall.bringMarks(&m)
-	r.wall.bringMarks(&m)
-	return m.waitingSince()
+	p := parcel{marks: marks{waiting: since.UnixMilli()}}
+	r.wall.bringWait(&p)
+	r.wall.bringWait(&p)
+	return p.waitingSince()
+}
+
+// WaitingSinceRecorded is WaitingSince for what was read of the store, where it was recorded at a time.
+func WaitingSinceRecorded(r *Relay, since, recorded time.Time) time.Time {
+	p := parcel{marks: marks{waiting: since.UnixMilli()}, clockStep: r.wall.stepBefore(recorded)}
+	r.wall.bringWait(&p)
+	return p.waitingSince()
 }

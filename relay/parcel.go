@@ -21,6 +21,8 @@ type parcel struct {
 	// key is that of the line whose head this is, or empty.
 	key string
 	marks
+	// clockStep is the number of the last step of the clock that waiting has followed.
+	clockStep int
 	// stored says that an exception of the store stands for it. Otherwise it came from
 	// the log and goes back as if it had not been taken.
 	stored bool

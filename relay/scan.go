@@ -172,6 +172,7 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 		l.mu.Lock()
 		for _, x := range open {
 			after = x.From
+			step := l.engine.wall.stepBefore(x.At)
 			l.engine.wall.bring(&x)
 			switch {
 			case !first:
@@ -183,6 +184,7 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 			switch r := l.retryOf(x); {
 			case r == nil || since.has(r.pos):
 			case x.Kind == Waiting:
+				r.clockStep = step
 				r.due = l.rested(&r.parcel, r.due, time.Now())
 				waiting.all = append(waiting.all, r)
 			default:

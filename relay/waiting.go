@@ -54,7 +54,7 @@ func (w *waiting) note(s *Subscription, v verdict, now time.Time) {
 // rested returns when a delivery is due that would be at another time, if there were polls
 // then: at the end of their rest, or of its own wait. The caller holds the lock.
 func (l *lane) rested(p *parcel, due, now time.Time) time.Time {
-	l.engine.wall.bringMarks(&p.marks)
+	l.engine.wall.bringWait(p)
 	until := l.waiting.restUntil
 	if !until.After(now) || l.sub == nil || l.sub.WaitFor == nil {
 		return due
@@ -78,6 +78,8 @@ func (w *waiting) postpone(r *retry, due time.Time) {
 // await sets a delivery aside until it is polled. The caller holds the lock.
 func (l *lane) await(p parcel, due, now time.Time) {
 	p.event, p.wait = nil, waitNone
+	l.engine.wall.look(now)
+	l.engine.wall.bringWait(&p)
 	if p.waiting == 0 {
 		p.waiting = now.UnixMilli()
 	}

@@ -19,10 +19,12 @@ type wall struct {
 	seen    time.Time
 	shown   time.Time // at seen
 	steps   []clockStep
+	noted   int // steps so far
 }
 
 // clockStep is one of them.
 type clockStep struct {
+	number int // from 1
 	// until is what the clock showed before, by is how far it went forward then; back, if negative.
 	until time.Time
 	by    time.Duration
@@ -44,7 +46,8 @@ func (w *wall) look(now time.Time) {
 	}
 	before := w.shown.Add(now.Sub(w.seen))
 	if by := shown.Sub(before); !w.seen.IsZero() && by.Abs() > clockSlack {
-		w.steps = append(w.steps, clockStep{before, by})
+		w.noted++
+		w.steps = append(w.steps, clockStep{w.noted, before, by})
 		w.steps = w.steps[max(len(w.steps)-maxClockSteps, 0):]
 	}
 	w.seen, w.shown = now, shown
@@ -95,19 +98,29 @@ func (w *wall) bring(x *Exception) {
 	}
 }
 
-// bringMarks does that with what a delivery in memory remembers, whenever it is looked at: of steps
-// forward alone, which move nothing twice. After one back it waits the longer.
-func (w *wall) bringMarks(m *marks) {
-	if m.waiting == 0 {
-		return
-	}
+// bringWait does that with since when a delivery in memory waits, each time that it is looked at:
+// of steps forward alone. After one back it waits the longer.
+func (w *wall) bringWait(p *parcel) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range w.steps {
-		if s.by > 0 && !m.waitingSince().After(s.until) {
-			m.waiting += s.by.Milliseconds()
+		if s.number > p.clockStep && s.by > 0 && p.waiting != 0 && !p.waitingSince().After(s.until) {
+			p.waiting += s.by.Milliseconds()
 		}
 	}
+	p.clockStep = w.noted
+}
+
+// stepBefore returns the number of the last step before a time of a record; 0 if there was none.
+func (w *wall) stepBefore(recorded time.Time) (number int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.steps {
+		if s.by > 0 && recorded.After(s.until) {
+			number = s.number
+		}
+	}
+	return number
 }
 
 // ticking returns a time of a record as one that comes nearer by the time that passes, whatever the

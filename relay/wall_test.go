@@ -176,6 +176,32 @@ func TestClockIsSetWhileDeliveriesWait(t *testing.T) {
 	})
 }
 
+// TestWaitFollowsAStepOfTheClockOnce: also where that is shorter than the wait so far, and where
+// the store has had the delivery meanwhile.
+func TestWaitFollowsAStepOfTheClockOnce(t *testing.T) {
+	run(t, func(w *world) {
+		var set atomic.Int64
+		clock := func(now time.Time) time.Time { return now.Add(time.Duration(set.Load())).Round(0) }
+		relay.SetClock(w.engine, clock)
+		w.plan(subscription("crm", new(receiver)))
+		w.wait(time.Minute)
+		began := clock(time.Now())
+		w.wait(30 * time.Minute)
+		recorded := clock(time.Now())
+		set.Store(int64(2 * time.Minute))
+		w.wait(2 * time.Minute)
+		for what, got := range map[string]time.Time{
+			"in memory":                  relay.WaitingSince(w.engine, began),
+			"recorded before the step":   relay.WaitingSinceRecorded(w.engine, began, recorded),
+			"recorded after it, brought": relay.WaitingSinceRecorded(w.engine, began.Add(2*time.Minute), clock(time.Now())),
+		} {
+			if waited := clock(time.Now()).Sub(got).Round(time.Second); waited != 32*time.Minute {
+				t.Errorf("%s: it has waited for %v, want 32m", what, waited)
+			}
+		}
+	})
+}
+
 // Records of a store that several relays share are those of several clocks: a step of one moves none.
 func TestClockOfOneOfSeveralMovesNothing(t *testing.T) {
 	runFleet(t, 2, func(f *fleet) {
