@@ -60,8 +60,8 @@ type App struct {
 	backlog    backlogWatch
 	events     *caddyevents.App
 	tracing    *tracing
-	// series are the subscriptions whose metrics this configuration holds.
-	series []string
+	// series are the subscriptions whose metrics and history this configuration holds.
+	series []placed
 	// warned are the warnings of the configuration itself.
 	warned []string
 	// listURL is where receivers find the egress list, if a relay_egress says so.

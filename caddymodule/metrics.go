@@ -77,7 +77,10 @@ func newCollectors() *collectors {
 			counter("waits_total", "Deliveries that have waited to an end, by result."), []string{"subscription", "result"}),
 		storageErrors: prometheus.NewCounterVec(
 			counter("storage_errors_total", "Operations of the storage that failed."), []string{"operation"}),
-		named: holders{count: make(map[string]int), used: make(map[string]struct{}), counters: make(map[string]map[series]prometheus.Counter)},
+		named: holders{
+			count: make(map[string]int), regions: make(map[placed]int), used: make(map[string]struct{}),
+			counters: make(map[string]map[series]prometheus.Counter),
+		},
 	}
 }
 

@@ -14,14 +14,15 @@ import (
 type deliveryMetrics struct {
 	duration, latency prometheus.Observer
 	delivered         prometheus.Counter
-	// attempted counts the usual attempt: one that delivered.
+	// attempted counts the usual attempt: one that delivered. It is nil if no configuration has
+	// the subscription in this region any more.
 	attempted prometheus.Counter
 }
 
 // observed is a subscription that is told of.
 type observed struct {
-	name, region string
-	history      *console.Series
+	placed
+	history *console.Series
 
 	once sync.Once
 	made *deliveryMetrics
@@ -30,7 +31,7 @@ type observed struct {
 // metrics returns those of the subscription, which are made when the first is needed; nil if
 // its configuration has gone before.
 func (o *observed) metrics() *deliveryMetrics {
-	o.once.Do(func() { o.made = metrics.of(o.name, o.region) })
+	o.once.Do(func() { o.made = metrics.of(o.placed) })
 	return o.made
 }
 
@@ -46,12 +47,12 @@ type planObserver struct {
 // subscription has its series from the start, at 0, until Cleanup.
 func (a *App) observer() relay.Observer {
 	o := &planObserver{emit: a.emit, emitEgress: a.emitEgress, bySubscription: make(map[string]*observed, len(a.Subscriptions))}
-	a.series = make([]string, len(a.Subscriptions))
+	a.series = make([]placed, len(a.Subscriptions))
 	for i, s := range a.Subscriptions {
-		a.series[i] = s.Name
+		a.series[i] = placed{s.Name, a.regionNameOf(s)}
 	}
 	metrics.hold(a.series)
-	history := consoleHistory.Keep(a.series)
+	history := consoleHistory.Hold(namesOf(a.series))
 	all := make([]observed, len(a.Subscriptions))
 	for i, s := range a.Subscriptions {
 		if s.effective.WaitFor != nil {
@@ -59,7 +60,7 @@ func (a *App) observer() relay.Observer {
 				metrics.count(metrics.waits, 0, s.Name, string(how))
 			}
 		}
-		all[i].name, all[i].region, all[i].history = s.Name, a.regionNameOf(s), history[s.Name]
+		all[i].placed, all[i].history = a.series[i], history[s.Name]
 		o.bySubscription[s.Name] = &all[i]
 	}
 	return o
@@ -68,6 +69,7 @@ func (a *App) observer() relay.Observer {
 // releaseSeries gives back what observer took; it may be called at any time, and again.
 func (a *App) releaseSeries() {
 	metrics.release(a.series)
+	consoleHistory.Release(namesOf(a.series))
 	a.series = nil
 }
 
@@ -100,7 +102,7 @@ func (o *planObserver) Attempted(s *relay.Subscription, outcome relay.Outcome, k
 		m.duration.Observe(took.Seconds())
 	}
 	if outcome == relay.OutcomeDelivered {
-		if m != nil {
+		if m != nil && m.attempted != nil {
 			m.attempted.Inc()
 		}
 		return

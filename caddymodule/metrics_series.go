@@ -14,6 +14,8 @@ import (
 type holders struct {
 	mu    sync.RWMutex
 	count map[string]int
+	// regions counts those that have the subscription leave from a region.
+	regions map[placed]int
 	// used are those of which something was seen. Until then the series that a subscription
 	// has from the start are only made up when somebody looks: those of ten thousand that are
 	// idle are a million small objects, which the garbage collector would visit each time.
@@ -23,11 +25,32 @@ type holders struct {
 	counters map[string]map[series]prometheus.Counter
 }
 
+// placed is a subscription with the region that its attempts leave from, empty if there is none.
+type placed struct{ name, region string }
+
+func namesOf(all []placed) []string {
+	names := make([]string, len(all))
+	for i, s := range all {
+		names[i] = s.name
+	}
+	return names
+}
+
 // series is one of a vector and a subscription.
 type series struct {
 	vector *prometheus.CounterVec
 	// labels are the values after that of the subscription.
 	labels string
+}
+
+// values returns the values of its labels.
+func (s series) values(name string) []string {
+	return append([]string{name}, strings.Split(s.labels, labelSeparator)...)
+}
+
+// regional reports whether the label after that of the subscription is the region.
+func (c *collectors) regional(vector *prometheus.CounterVec) bool {
+	return vector == c.attempts || vector == c.polls
 }
 
 // finishedResults are the values of result in deliveries_total.
@@ -44,11 +67,12 @@ var finishedResults = func() (all []string) {
 const labelSeparator = "\x00"
 
 // hold gives subscriptions their series, at 0, until release is called as often.
-func (c *collectors) hold(names []string) {
+func (c *collectors) hold(all []placed) {
 	c.named.mu.Lock()
 	defer c.named.mu.Unlock()
-	for _, name := range names {
-		c.named.count[name]++
+	for _, s := range all {
+		c.named.count[s.name]++
+		c.named.regions[s]++
 	}
 }
 
@@ -70,23 +94,32 @@ func (c *collectors) use(name string) bool {
 	return true
 }
 
-// release takes the series away of subscriptions that no configuration names any more, so
-// that names which come and go do not pile up.
-func (c *collectors) release(names []string) {
+// release takes the series away of subscriptions that no configuration names any more, or has
+// leave from that region, so that names which come and go do not pile up.
+func (c *collectors) release(all []placed) {
 	c.named.mu.Lock()
 	defer c.named.mu.Unlock()
-	for _, name := range names {
-		if c.named.count[name]--; c.named.count[name] > 0 {
+	for _, p := range all {
+		c.named.count[p.name]--
+		gone := c.named.count[p.name] == 0
+		if c.named.regions[p]--; c.named.regions[p] > 0 {
 			continue
 		}
-		for s := range c.named.counters[name] {
-			s.vector.DeleteLabelValues(append([]string{name}, strings.Split(s.labels, labelSeparator)...)...)
+		delete(c.named.regions, p)
+		for s := range c.named.counters[p.name] {
+			if values := s.values(p.name); gone || c.regional(s.vector) && values[1] == p.region {
+				s.vector.DeleteLabelValues(values...)
+				delete(c.named.counters[p.name], s)
+			}
 		}
-		c.attemptDuration.DeleteLabelValues(name)
-		c.latency.DeleteLabelValues(name)
-		delete(c.named.count, name)
-		delete(c.named.used, name)
-		delete(c.named.counters, name)
+		if !gone {
+			continue
+		}
+		c.attemptDuration.DeleteLabelValues(p.name)
+		c.latency.DeleteLabelValues(p.name)
+		delete(c.named.count, p.name)
+		delete(c.named.used, p.name)
+		delete(c.named.counters, p.name)
 	}
 }
 
@@ -106,21 +139,24 @@ func (h *holders) counter(vector *prometheus.CounterVec, subscription string, la
 
 // of returns what is told of each delivery of a subscription, or nil if no configuration holds
 // that any more.
-func (c *collectors) of(name, region string) *deliveryMetrics {
+func (c *collectors) of(p placed) *deliveryMetrics {
 	c.named.mu.Lock()
 	defer c.named.mu.Unlock()
-	if !c.use(name) {
+	if !c.use(p.name) {
 		return nil
 	}
-	return &deliveryMetrics{
-		duration:  c.attemptDuration.WithLabelValues(name),
-		latency:   c.latency.WithLabelValues(name),
-		delivered: c.named.counter(c.deliveries, name, string(relay.StateDelivered)),
-		attempted: c.named.counter(c.attempts, name, region, string(relay.OutcomeDelivered), ""),
+	m := &deliveryMetrics{
+		duration:  c.attemptDuration.WithLabelValues(p.name),
+		latency:   c.latency.WithLabelValues(p.name),
+		delivered: c.named.counter(c.deliveries, p.name, string(relay.StateDelivered)),
 	}
+	if c.named.regions[p] > 0 {
+		m.attempted = c.named.counter(c.attempts, p.name, p.region, string(relay.OutcomeDelivered), "")
+	}
+	return m
 }
 
-// count adds to a series of a subscription, unless that has none any more: what is under
+// count adds to a series of a subscription, unless that has none any more, or not in that region: what is under
 // way when its configuration goes does not bring it back.
 func (c *collectors) count(vector *prometheus.CounterVec, n float64, subscription string, labels ...string) {
 	s := series{vector, strings.Join(labels, labelSeparator)}
@@ -135,6 +171,9 @@ func (c *collectors) count(vector *prometheus.CounterVec, n float64, subscriptio
 	}
 	c.named.mu.Lock()
 	defer c.named.mu.Unlock()
+	if c.regional(vector) && c.named.regions[placed{subscription, labels[0]}] == 0 {
+		return
+	}
 	if c.use(subscription) {
 		c.named.counter(vector, subscription, labels...).Add(n)
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/caddyrelay/caddyrelay/caddymodule/console"
 )
 
 // metricNames are those that the code describes.
@@ -200,6 +202,30 @@ func TestRefusedConfigurationLeavesNoSeries(t *testing.T) {
 		t.Errorf("the series were %s and are %s", before, after)
 	}
 	c.wantSample(`caddy_relay_deliveries_total{result=delivered,subscription=remains}`, 1)
+}
+
+// A configuration that is refused takes no charts away from the one that runs on.
+func TestRefusedConfigurationLeavesTheCharts(t *testing.T) {
+	r := newReceiver(t)
+	c := startCaddy(t)
+	shop := []string{"shop"}
+	history := func() *console.Series {
+		defer consoleHistory.Release(shop)
+		return consoleHistory.Hold(shop)["shop"]
+	}
+	c.load(config{subscriptions: "[" + r.subscription("crm") + "," + r.subscription("shop") + "]"})
+	before := history()
+	refused := config{subscriptions: "[" + r.subscription("crm") + "]", apps: `, "relay_test_failing": {}`}
+	if err := caddy.Load([]byte(c.json(refused)), true); err == nil {
+		t.Fatal("the configuration was loaded")
+	}
+	if history() != before {
+		t.Error("the history of a subscription is gone")
+	}
+	c.load(config{subscriptions: "[" + r.subscription("crm") + "]"})
+	if history() == before {
+		t.Error("the history of a subscription stays that was taken out")
+	}
 }
 
 func TestManyReloadsRegisterNothingTwice(t *testing.T) {

@@ -15,7 +15,7 @@ func watched(t *testing.T, test func(w *world, h *console.History, stop func()))
 	t.Helper()
 	run(t, func(w *world) {
 		h := new(console.History)
-		h.Keep(w.setup.names)
+		h.Hold(w.setup.names)
 		h.Record()
 		w.options.History = h
 		ctx, cancel := context.WithCancel(context.Background())
@@ -72,8 +72,8 @@ func TestWhatNobodyHasCountedIsNotZero(t *testing.T) {
 		if got := w.bars("/", "unknown"); got != 2 {
 			t.Errorf("%d gaps, want one in each chart of the first page", got)
 		}
-		h.Keep([]string{"well"})
-		h.Keep([]string{"well", "paused"}) // it was away for a while
+		h.Release([]string{"paused"})
+		h.Hold([]string{"paused"}) // it was away for a while
 		w.wait(time.Minute)
 		w.wants("/subscriptions/paused", "Since 2000-01-01 00:01 UTC: at most 1 waiting, 1 now")
 	})

@@ -47,6 +47,8 @@ type Series struct {
 	slots [seriesSlots]slot
 	// made is when it was, as Unix time in ns.
 	made int64
+	// holders are those who hold it. The history's lock guards it.
+	holders int
 	// backlog is nil as long as nothing has waited. The history's lock guards it.
 	backlog *[totalSlots]uint32
 }
@@ -56,18 +58,38 @@ func (h *History) Record() { h.since.CompareAndSwap(0, time.Now().UnixNano()) }
 
 func (h *History) on() bool { return h.since.Load() != 0 }
 
-// Keep returns the series of the names, new where there is none, and forgets all others.
-func (h *History) Keep(names []string) map[string]*Series {
+// Hold returns the series of the names, new where there is none, and keeps them until Release was
+// called as often: beside the configuration that runs there is the next, which may be refused.
+func (h *History) Hold(names []string) map[string]*Series {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	kept := make(map[string]*Series, len(names))
+	if h.bySubscription == nil {
+		h.bySubscription = make(map[string]*Series)
+	}
+	held := make(map[string]*Series, len(names))
 	for _, name := range names {
-		if kept[name] = h.bySubscription[name]; kept[name] == nil {
-			kept[name] = &Series{made: time.Now().UnixNano()}
+		s := h.bySubscription[name]
+		if s == nil {
+			s = &Series{made: time.Now().UnixNano()}
+			h.bySubscription[name] = s
+		}
+		s.holders++
+		held[name] = s
+	}
+	return held
+}
+
+// Release forgets the series of the names that nobody else holds.
+func (h *History) Release(names []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, name := range names {
+		if s := h.bySubscription[name]; s != nil {
+			if s.holders--; s.holders == 0 {
+				delete(h.bySubscription, name)
+			}
 		}
 	}
-	h.bySubscription = kept
-	return kept
 }
 
 // Delivered counts deliveries that have arrived.

@@ -12,7 +12,7 @@ func TestChartsShowWhatHappenedOfLate(t *testing.T) {
 	run(t, func(w *world) {
 		h := new(console.History)
 		w.options.History = h
-		series := h.Keep([]string{"well", "sick"})
+		series := h.Hold([]string{"well", "sick"})
 		h.Delivered(series["well"], 5)
 		w.wants("/", "0 delivered") // nobody has asked for a history yet
 		h.Record()
@@ -37,7 +37,10 @@ func TestChartsShowWhatHappenedOfLate(t *testing.T) {
 		h.Failed(series["well"]) // in a slot that was used before
 		w.wants("/subscriptions/well", "24 hours: 0 delivered, 1 attempt failed")
 
-		h.Keep([]string{"sick"})
+		h.Hold([]string{"well"})
+		h.Release([]string{"well"})
+		w.wants("/subscriptions/well", "24 hours: 0 delivered, 1 attempt failed") // as after a reload
+		h.Release([]string{"well"})
 		if page := w.get("/subscriptions/well"); strings.Contains(page, `class="chart"`) {
 			t.Error("a subscription that is gone still has its history")
 		}
@@ -46,7 +49,7 @@ func TestChartsShowWhatHappenedOfLate(t *testing.T) {
 
 func TestAHistoryCostsNoMemoryByWhatHappens(t *testing.T) {
 	h := new(console.History)
-	s := h.Keep([]string{"a"})["a"]
+	s := h.Hold([]string{"a"})["a"]
 	h.Record()
 	if n := testing.AllocsPerRun(100, func() {
 		h.Delivered(s, 1)

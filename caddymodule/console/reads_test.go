@@ -102,7 +102,7 @@ func filled(t *testing.T, n int, test func(w *world, store *countedStore, newest
 		w.setup.names = []string{"well", "paused"}
 		w.attach()
 		w.options.History = new(console.History)
-		w.options.History.Keep(w.setup.names)
+		w.options.History.Hold(w.setup.names)
 		w.options.History.Record()
 		const batch = 100
 		for range n / batch {
