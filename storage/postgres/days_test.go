@@ -194,3 +194,60 @@ func TestLongWalksRest(t *testing.T) {
 		t.Fatalf("after the rest %d events went", events)
 	}
 }
+
+// TestWalksBeginWhereSomethingIsLeft: what was removed before is not read through again, as it would
+// be until VACUUM has cleared it away; and what is left before the end of a walk is found by the next.
+func TestWalksBeginWhereSomethingIsLeft(t *testing.T) {
+	const n, failed = 1200, 400
+	s := openWith(t, options(t))
+	var b relay.Batch
+	for range n {
+		b.Items = append(b.Items, relay.Item{Event: &relay.Event{Type: "a"}, Targets: storagetest.Targets("crm")})
+	}
+	receipts, err := s.Append(t.Context(), b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := []relay.Exception{{From: failed, To: failed, Kind: relay.Failed}}
+	if err := s.Commit(t.Context(), []relay.Update{{Progress: relay.Progress{Subscription: "crm", Low: n}, Put: left}}); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	walk := func(failedBefore time.Time) (events int) {
+		t.Helper()
+		for more := true; more; {
+			step, err := s.Trim(t.Context(), relay.TrimPolicy{DeliveredBefore: now.Add(time.Hour), FailedBefore: failedBefore})
+			if err != nil {
+				t.Fatal(err)
+			}
+			events += step.Events
+			more = step.More
+		}
+		return events
+	}
+	seqOf := func(i int) relay.Seq {
+		t.Helper()
+		seq, err := s.Find(t.Context(), receipts[i].ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seq
+	}
+	kept, last := seqOf(failed-1), seqOf(n-1)
+	if events := walk(now.Add(-time.Hour)); events != n-1 || s.trim.floor != kept {
+		t.Errorf("%d events went, the next walk begins at %d; want %d and %d", events, s.trim.floor, n-1, kept)
+	}
+	if events := walk(now.Add(-time.Hour)); events != 0 || s.trim.floor != kept {
+		t.Errorf("%d events went, the next walk begins at %d; want none and %d", events, s.trim.floor, kept)
+	}
+	if events := walk(now.Add(time.Hour)); events != 1 || s.trim.floor <= kept || s.trim.floor > last+1 {
+		t.Errorf("%d events went, the next walk begins at %d; want 1, and between %d and %d", events, s.trim.floor, kept, last+1)
+	}
+	mustAppend(t, s, one("1", "crm"))
+	if err := s.Commit(t.Context(), []relay.Update{{Progress: relay.Progress{Subscription: "crm", Low: n + 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	if events := walk(now.Add(time.Hour)); events != 1 {
+		t.Errorf("%d new events went, want 1", events)
+	}
+}

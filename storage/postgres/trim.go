@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -23,9 +24,13 @@ const (
 type trimmer struct {
 	mu     sync.Mutex // one step at a time
 	cursor relay.Seq  // next to be looked at
-	// kept are the days of which the walk left events, left how many these are.
-	kept map[day]bool
-	left int
+	// floor is where walks begin: nothing is left before it, but for dead rows until VACUUM comes.
+	floor relay.Seq
+	// kept are the days of which the walk left events, left how many these are, and lowest is the
+	// first of them; seen is the last that it has looked at.
+	kept         map[day]bool
+	left         int
+	lowest, seen relay.Seq
 	// rest is when the next walk may begin.
 	rest time.Time
 }
@@ -50,7 +55,7 @@ func (s *Store) Trim(ctx context.Context, p relay.TrimPolicy) (relay.Trimmed, er
 	r := &trimRequest{policy: p, walk: &s.trim, done: make(chan error, 1)}
 	r.resting = s.trim.cursor == 0 && time.Now().Before(s.trim.rest) && p.MaxBytes == 0
 	if err := s.submit(ctx, r); err != nil {
-		s.trim.cursor, s.trim.kept, s.trim.left = 0, nil, 0
+		s.trim.begin()
 		return relay.Trimmed{}, err
 	}
 	return r.trimmed, nil
@@ -66,6 +71,8 @@ type trimRequest struct {
 	resting bool
 	trimmed relay.Trimmed
 	next    relay.Seq
+	// seen is the last event that was looked at.
+	seen relay.Seq
 	// kept are the positions of events that stay.
 	kept []relay.Seq
 }
@@ -108,7 +115,7 @@ const (
 
 // plan implements request.
 func (r *trimRequest) plan(ctx context.Context, c *committer) error {
-	r.trimmed, r.kept = relay.Trimmed{}, nil
+	r.trimmed, r.kept, r.seen = relay.Trimmed{}, nil, 0
 	if r.resting {
 		r.next = 0
 	} else if err := r.trimEvents(ctx, c); err != nil {
@@ -149,8 +156,11 @@ func (r *trimRequest) trimEvents(ctx context.Context, c *committer) error {
 	if err != nil {
 		return err
 	}
+	if len(found) > 0 {
+		r.seen = found[len(found)-1].seq
+	}
 	if r.next, r.trimmed.More = 0, len(found) == trimEvents; r.trimmed.More {
-		r.next = found[len(found)-1].seq + 1
+		r.next = r.seen + 1
 	}
 	j, err := newJudge(ctx, c, found)
 	if err != nil {
@@ -183,7 +193,7 @@ func (r *trimRequest) trimEvents(ctx context.Context, c *committer) error {
 }
 
 func (r *trimRequest) oldest(ctx context.Context, c *committer, below relay.Seq) (found []trimmable, err error) {
-	rows, err := c.conn.Query(ctx, selectOldest, int64(r.walk.cursor), int64(below), trimEvents)
+	rows, err := c.conn.Query(ctx, selectOldest, int64(max(r.walk.cursor, r.walk.floor)), int64(below), trimEvents)
 	if err != nil {
 		return nil, err
 	}
@@ -195,8 +205,16 @@ func (r *trimRequest) oldest(ctx context.Context, c *committer, below relay.Seq)
 	})
 }
 
+// begin has the next step be the first of a walk.
+func (w *trimmer) begin() {
+	w.cursor, w.kept, w.left, w.lowest, w.seen = 0, nil, 0, 0, 0
+}
+
 func (w *trimmer) keep(kept []relay.Seq) {
 	for _, s := range kept {
+		if w.lowest == 0 {
+			w.lowest = s
+		}
 		if w.kept == nil {
 			w.kept = make(map[day]bool)
 		}
@@ -210,13 +228,16 @@ func (r *trimRequest) settle(err error) {
 	if err != nil || r.resting {
 		return
 	}
-	if r.walk.cursor = r.next; r.next > 0 {
+	w := r.walk
+	w.seen = max(w.seen, r.seen)
+	if w.cursor = r.next; r.next > 0 {
 		return
 	}
-	if r.walk.left > manyLeft {
-		r.walk.rest = time.Now().Add(longRest)
+	if w.left > manyLeft {
+		w.rest = time.Now().Add(longRest)
 	}
-	r.walk.kept, r.walk.left = nil, 0
+	w.floor = cmp.Or(w.lowest, max(w.seen+1, w.floor))
+	w.begin()
 }
 
 // dropEmpty drops the partitions of days that are over and of which nothing is left.
