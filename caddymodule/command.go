@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
+	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
@@ -105,13 +107,21 @@ func newClient(cmd *cobra.Command) (*client, error) {
 // maxAnswer bounds what is read of an answer, in bytes.
 const maxAnswer = 64 << 20
 
-// call makes a request and returns the body of its answer.
+// replacedWithin is how long a reload takes to put another admin endpoint in the place of one.
+const replacedWithin = 100 * time.Millisecond
+
+// call makes a request and returns the body of its answer. A GET is made once more where the
+// connection ended without an answer, as it may while a reload replaces the admin endpoint.
 func (c *client) call(method, uri string, body []byte) ([]byte, error) {
 	var reader io.Reader
 	if body != nil {
 		reader = bytes.NewReader(body)
 	}
 	resp, err := caddycmd.AdminAPIRequest(c.address, method, uri, nil, reader)
+	if err != nil && method == http.MethodGet && wasCutOff(err) {
+		time.Sleep(replacedWithin)
+		resp, err = caddycmd.AdminAPIRequest(c.address, method, uri, nil, nil)
+	}
 	if err != nil {
 		return nil, c.explain(err)
 	}
@@ -121,6 +131,13 @@ func (c *client) call(method, uri string, body []byte) ([]byte, error) {
 		return nil, fmt.Errorf("reading the answer of the admin API at %s: %w", c.address, err)
 	}
 	return answer, nil
+}
+
+// wasCutOff reports whether a connection was made and has ended before an answer. Caddy's client
+// leaves only the text of an error.
+func wasCutOff(err error) bool {
+	text := err.Error()
+	return strings.HasSuffix(text, io.EOF.Error()) || strings.HasSuffix(text, syscall.ECONNRESET.Error())
 }
 
 // errNoAnswer means that nobody has answered, and not that an answer was an error.

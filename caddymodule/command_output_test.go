@@ -3,6 +3,8 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,3 +109,23 @@ func (failing) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 type apiError string
 
 func (e apiError) Error() string { return string(e) }
+
+// TestCommandAsksAgainWhereAReloadCutsItOff: while Caddy replaces its admin endpoint, a connection to
+// the one before may end without an answer. What only reads is asked again; what changes something
+// may have been done.
+func TestCommandAsksAgainWhereAReloadCutsItOff(t *testing.T) {
+	for method, want := range map[string]int{http.MethodGet: 2, http.MethodPost: 1} {
+		asked := 0
+		admin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if asked++; asked == 1 {
+				panic(http.ErrAbortHandler)
+			}
+			_, _ = w.Write([]byte("{}"))
+		}))
+		answer, err := (&client{address: admin.Listener.Addr().String()}).call(method, "/relay/health/ready", nil)
+		admin.Close()
+		if asked != want || (err == nil) != (want == 2) || err == nil && string(answer) != "{}" {
+			t.Errorf("%s: asked %d times, %q, %v", method, asked, answer, err)
+		}
+	}
+}

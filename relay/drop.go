@@ -38,8 +38,12 @@ func (r *Relay) drop(ctx context.Context, name string) (SubscriptionStatus, erro
 	}
 	select {
 	case <-d.done:
+	case err = <-d.delayed:
 	case <-ctx.Done():
-		return status, fmt.Errorf("the drop goes on, but has not come to all that is in the store yet: %w", context.Cause(ctx))
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return status, fmt.Errorf("the drop goes on, but has not come to all that is in the store yet: %w", err)
 	}
 	if d.err != nil {
 		return status, fmt.Errorf("dropping what is only in the store: %w", d.err)
@@ -54,6 +58,8 @@ type dropping struct {
 	// head is that of the log when the drop began, since collects what has changed from then on.
 	head  uint64
 	since *watch
+	// delayed has room for the first error after which it is tried again.
+	delayed chan error
 	// done is closed at the end, after err was set.
 	done chan struct{}
 	err  error
@@ -63,7 +69,7 @@ type dropping struct {
 // is taken from there into memory, and what a scan under way has found does not count. The
 // caller holds the lock.
 func (l *lane) beginDrop() *dropping {
-	d := &dropping{lane: l, head: l.head, since: l.retries.watch(), done: make(chan struct{})}
+	d := &dropping{lane: l, head: l.head, since: l.retries.watch(), delayed: make(chan error, 1), done: make(chan struct{})}
 	l.drops++
 	l.retries.outdated = true
 	l.engine.background.Go(d.run)
@@ -83,6 +89,10 @@ func (d *dropping) run() {
 			break
 		}
 		l.engine.storeFailed("read", d.err, zap.String("subscription", l.name))
+		select {
+		case d.delayed <- d.err:
+		default:
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(storePause):
