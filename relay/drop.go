@@ -20,6 +20,7 @@ func (r *Relay) Drop(ctx context.Context, name string) (SubscriptionStatus, erro
 func (r *Relay) drop(ctx context.Context, name string) (SubscriptionStatus, error) {
 	var d *dropping
 	status, err := r.steer(ctx, name, func(l *lane, now time.Time) error {
+		d = l.beginDrop() // first, so that it knows what memory lets go
 		l.dropLog(now)
 		l.dropMemory(now)
 		l.order.count(-l.order.waiting)
@@ -30,7 +31,6 @@ func (r *Relay) drop(ctx context.Context, name string) (SubscriptionStatus, erro
 				l.order.claim(j.key, behindOf(&j.parcel))
 			}
 		}
-		d = l.beginDrop()
 		return nil
 	})
 	if err != nil {

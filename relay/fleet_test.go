@@ -40,6 +40,7 @@ func runFleet(t *testing.T, n int, test func(f *fleet)) {
 			for _, n := range f.nodes {
 				n.close()
 			}
+			time.Sleep(10 * time.Second) // for stores of tests that take their time to read
 		}()
 		test(f)
 	})
