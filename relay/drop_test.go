@@ -88,20 +88,11 @@ func TestDropGivesUpEverythingThatIsNotFinished(t *testing.T) {
 	})
 }
 
-// lingering is a store that has answered when it read, but takes its time to say so.
-type lingering struct{ relay.Store }
-
-func (s *lingering) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
-	open, err := s.Store.Open(ctx, name, after, limit)
-	time.Sleep(10 * time.Second)
-	return open, err
-}
-
 // What ends while a drop reads the store is not dropped, too.
 func TestDropLeavesAloneWhatEndsMeanwhile(t *testing.T) {
 	run(t, func(w *world) {
 		w.stop()
-		w.store = &lingering{w.memory}
+		w.store = &lingering{Store: w.memory, lag: 10 * time.Second}
 		w.open()
 		to := &receiver{answer: func(n int, _ *http.Request) (*http.Response, error) {
 			switch n {
@@ -286,24 +277,6 @@ func TestDropGoesOnWithoutWhomeverAskedForIt(t *testing.T) {
 	}
 }
 
-// slowEnd is a store whose pages take ten seconds. reached is closed when the one after from is
-// being read.
-type slowEnd struct {
-	relay.Store
-	from    uint64
-	once    sync.Once
-	reached chan struct{}
-}
-
-func (s *slowEnd) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
-	page, err := s.Store.Open(ctx, name, after, limit)
-	if after >= s.from {
-		s.once.Do(func() { close(s.reached) })
-	}
-	time.Sleep(10 * time.Second)
-	return page, err
-}
-
 // TestDropDuringAScan: what the lane has read of the store before is dropped, too.
 func TestDropDuringAScan(t *testing.T) {
 	run(t, func(w *world) {
@@ -320,11 +293,16 @@ func TestDropDuringAScan(t *testing.T) {
 		}
 		w.wait(10 * time.Minute)
 		w.stop()
-		store := &slowEnd{Store: w.memory, from: 3000, reached: make(chan struct{})}
-		w.store = store
+		reached := make(chan struct{})
+		end := sync.OnceFunc(func() { close(reached) })
+		w.store = &lingering{Store: w.memory, lag: 10 * time.Second, read: func(after uint64) {
+			if after >= 3000 {
+				end()
+			}
+		}}
 		w.open()
 		w.plan(s)
-		<-store.reached
+		<-reached
 		before := len(to.all())
 		if got, err := w.engine.Drop(context.Background(), "crm"); err != nil || got.Pending != 0 || got.Failed != n {
 			t.Errorf("dropping: %v, %+v", err, got)

@@ -159,7 +159,7 @@ func (l *lane) advance(now time.Time) {
 		}
 	}
 	l.engine.schedule.set(l, due)
-	if !l.refilling && !l.readAt.After(now) && l.next <= l.head && len(l.queue) < max(queueEntries/4, 1) && l.attempts() < 2*l.sub.MaxInFlight {
+	if !l.refilling && l.readable(now) && l.next <= l.head && len(l.queue) < max(queueEntries/4, 1) && l.attempts() < 2*l.sub.MaxInFlight {
 		l.refilling = true
 		go l.refill(l.next - 1)
 	}

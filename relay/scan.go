@@ -132,9 +132,13 @@ func (l *lane) scanRetries() {
 	l.wake()
 }
 
-// reads reports whether the store may be read for the lane: it could be the last time, and no
+// readable reports whether the store may be asked: it could be read the last time, or that is a
+// while ago. The caller holds the lock.
+func (l *lane) readable(now time.Time) bool { return !l.readAt.After(now) }
+
+// reads reports whether the lane may look for what is open in the store: it is readable, and no
 // drop goes through it. The caller holds the lock.
-func (l *lane) reads(now time.Time) bool { return l.drops == 0 && !l.readAt.After(now) }
+func (l *lane) reads(now time.Time) bool { return l.drops == 0 && l.readable(now) }
 
 // unreadable notes that the store could not be read: for a while nothing is begun that needs it.
 // The caller holds the lock.

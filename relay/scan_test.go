@@ -221,7 +221,7 @@ func TestResumeWhileTheStoreIsRead(t *testing.T) {
 		}
 		w.wait(10 * time.Minute)
 		w.stop()
-		w.store = &slowPage{w.memory}
+		w.store = &lingering{Store: w.memory, lag: time.Minute}
 		w.open()
 		down.Store(false)
 		subscribe()
@@ -236,12 +236,20 @@ func TestResumeWhileTheStoreIsRead(t *testing.T) {
 	})
 }
 
-// slowPage is a store whose pages of exceptions take a minute to arrive.
-type slowPage struct{ relay.Store }
+// lingering is a store that has looked at exceptions when it is asked, but takes its time to say so.
+type lingering struct {
+	relay.Store
+	lag time.Duration
+	// read is told of each page that was; nil: nobody is.
+	read func(after uint64)
+}
 
-func (s *slowPage) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
+func (s *lingering) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
 	page, err := s.Store.Open(ctx, name, after, limit)
-	time.Sleep(time.Minute)
+	if s.read != nil {
+		s.read(after)
+	}
+	time.Sleep(s.lag)
 	return page, err
 }
 
@@ -250,7 +258,7 @@ func (s *slowPage) Open(ctx context.Context, name string, after uint64, limit in
 // nothing comes back.
 func TestChangesWhileTheStoreIsRead(t *testing.T) {
 	for _, slow := range []func(relay.Store) relay.Store{
-		func(s relay.Store) relay.Store { return &slowPage{s} },
+		func(s relay.Store) relay.Store { return &lingering{Store: s, lag: time.Minute} },
 		func(s relay.Store) relay.Store { return &sleepy{s} },
 	} {
 		run(t, func(w *world) {

@@ -8,8 +8,8 @@ func (l *lane) take(now time.Time) *job {
 	if l.sub == nil || l.tenure.rests || l.blind() {
 		return nil
 	}
-	reads := !l.readAt.After(now)
-	if reads && (l.sub.WaitFor != nil || len(l.waiting.heap) > 0) {
+	readable := l.readable(now)
+	if readable && (l.sub.WaitFor != nil || len(l.waiting.heap) > 0) {
 		if j := l.takeWaiting(now); j != nil {
 			return j
 		}
@@ -18,7 +18,7 @@ func (l *lane) take(now time.Time) *job {
 		return nil
 	}
 	r := l.retries.first()
-	if r != nil && (r.due.After(now) || !reads) {
+	if r != nil && (r.due.After(now) || !readable) {
 		r = nil
 	}
 	if r == nil && len(l.queue) == 0 {

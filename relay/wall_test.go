@@ -145,13 +145,19 @@ func clockIsSet(t *testing.T, by time.Duration, blind bool) (breaches []string) 
 	return breaches
 }
 
+// steppedClock has the machine's clock show what it is set ahead by, in nanoseconds, and returns it.
+func (w *world) steppedClock() (set *atomic.Int64, clock func(time.Time) time.Time) {
+	set = new(atomic.Int64)
+	clock = func(now time.Time) time.Time { return now.Add(time.Duration(set.Load())).Round(0) }
+	relay.SetClock(w.engine, clock)
+	return set, clock
+}
+
 // TestClockIsSetWhileDeliveriesWait: since when something waits is remembered by the clock, which
 // may be set forward meanwhile, and ends no wait by that. After a step back it waits the longer.
 func TestClockIsSetWhileDeliveriesWait(t *testing.T) {
 	run(t, func(w *world) {
-		var set atomic.Int64
-		clock := func(now time.Time) time.Time { return now.Add(time.Duration(set.Load())).Round(0) }
-		relay.SetClock(w.engine, clock)
+		set, clock := w.steppedClock()
 		w.plan(subscription("crm", new(receiver)))
 		w.wait(10 * time.Minute)
 		before := clock(time.Now())
@@ -180,9 +186,7 @@ func TestClockIsSetWhileDeliveriesWait(t *testing.T) {
 // the store has had the delivery meanwhile.
 func TestWaitFollowsAStepOfTheClockOnce(t *testing.T) {
 	run(t, func(w *world) {
-		var set atomic.Int64
-		clock := func(now time.Time) time.Time { return now.Add(time.Duration(set.Load())).Round(0) }
-		relay.SetClock(w.engine, clock)
+		set, clock := w.steppedClock()
 		w.plan(subscription("crm", new(receiver)))
 		w.wait(time.Minute)
 		began := clock(time.Now())
@@ -206,8 +210,7 @@ func TestWaitFollowsAStepOfTheClockOnce(t *testing.T) {
 func TestClockOfOneOfSeveralMovesNothing(t *testing.T) {
 	runFleet(t, 2, func(f *fleet) {
 		n := f.nodes[0]
-		var set atomic.Int64
-		relay.SetClock(n.engine, func(now time.Time) time.Time { return now.Add(time.Duration(set.Load())).Round(0) })
+		set, _ := n.steppedClock()
 		before := time.Now()
 		n.wait(2 * time.Minute)
 		set.Store(int64(24 * time.Hour))
