@@ -156,7 +156,7 @@ func TestAsManyIdleConnectionsAreKeptAsAreExpected(t *testing.T) {
 		"many":            {[]expected{{"a:80", 40}}, 40},
 		"of one host":     {[]expected{{"a:80", 40}, {"a:80", 20}}, 60},
 		"of several":      {[]expected{{"a:80", 40}, {"b:80", 50}, {"a:80", 20}}, 60},
-		"of thousands":    {[]expected{{"a:80", 1000}, {"a:80", 1000}}, mostIdlePerHost},
+		"of thousands":    {[]expected{{"a:80", 3000}, {"a:80", 3000}}, mostIdlePerHost},
 		"of no one known": {nil, leastIdlePerHost},
 	} {
 		t.Run(name, func(t *testing.T) {
