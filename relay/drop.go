@@ -20,7 +20,9 @@ func (r *Relay) Drop(ctx context.Context, name string) (SubscriptionStatus, erro
 func (r *Relay) drop(ctx context.Context, name string) (SubscriptionStatus, error) {
 	var d *dropping
 	status, err := r.steer(ctx, name, func(l *lane, now time.Time) error {
-		d = l.beginDrop() // first, so that it knows what memory lets go
+		if d = l.beginDrop(); d == nil { // first, so that it knows what memory lets go
+			return ErrClosed
+		}
 		l.dropLog(now)
 		l.dropMemory(now)
 		l.order.count(-l.order.waiting)
@@ -66,13 +68,16 @@ type dropping struct {
 }
 
 // beginDrop has what is only in the store given up in the background. Until that is done, nothing
-// is taken from there into memory, and what a scan under way has found does not count. The
-// caller holds the lock.
+// is taken from there into memory, and what a scan under way has found does not count. It
+// returns nil if the engine closes. The caller holds the lock.
 func (l *lane) beginDrop() *dropping {
 	d := &dropping{lane: l, head: l.head, since: l.retries.watch(), delayed: make(chan error, 1), done: make(chan struct{})}
+	if !l.engine.inBackground(d.run) {
+		l.retries.unwatch(d.since)
+		return nil
+	}
 	l.drops++
 	l.retries.outdated = true
-	l.engine.background.Go(d.run)
 	return d
 }
 

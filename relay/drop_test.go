@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -310,6 +311,23 @@ func TestDropDuringAScan(t *testing.T) {
 		w.wait(5 * time.Hour)
 		if got := len(to.all()) - before; got > 0 {
 			t.Errorf("%d were sent after they had been dropped", got)
+		}
+	})
+}
+
+// What goes on in the background is waited for by Close. Were something begun while it waits,
+// it would run on a closed store, or end the process.
+func TestNothingIsBegunInAClosedEngine(t *testing.T) {
+	run(t, func(w *world) {
+		w.plan(subscription("crm", new(receiver)))
+		closed := w.engine
+		w.restart()
+		if got, err := closed.Drop(t.Context(), "crm"); !errors.Is(err, relay.ErrClosed) {
+			t.Errorf("dropping: %+v, %v; want ErrClosed", got, err)
+		}
+		q := relay.ReplayRequest{Subscription: "crm", Select: relay.SelectAll}
+		if job, err := closed.StartReplay(t.Context(), q); !errors.Is(err, relay.ErrClosed) {
+			t.Errorf("replaying: %+v, %v; want ErrClosed", job, err)
 		}
 	})
 }

@@ -101,14 +101,17 @@ func (g *gathering) begin(r *Relay) {
 	before := g.ended
 	if g.begun == nil {
 		begun, ended := make(chan struct{}), make(chan struct{})
-		g.begun, g.ended = begun, ended
-		r.background.Go(func() {
+		if !r.inBackground(func() {
 			defer close(ended)
 			if before != nil {
 				<-before
 			}
 			g.run(r.attempts, r, begun)
-		})
+		}) {
+			g.mu.Unlock()
+			return
+		}
+		g.begun, g.ended = begun, ended
 	}
 	begun := g.begun
 	g.mu.Unlock()

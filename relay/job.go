@@ -81,14 +81,17 @@ func (r *Relay) startReplay(q ReplayRequest) (Job, error) {
 		State: JobRunning, Started: time.Now(),
 	}}
 	r.jobs.mu.Lock()
-	r.jobs.all = append(r.jobs.all, j)
-	r.jobs.forget()
-	r.jobs.mu.Unlock()
-	r.background.Go(func() {
+	defer r.jobs.mu.Unlock()
+	if !r.inBackground(func() {
 		defer cancel()
 		r.jobs.end(j, r.runReplay(within, j, &q))
-	})
-	return r.jobs.snapshot(j), nil
+	}) {
+		cancel()
+		return Job{}, ErrClosed
+	}
+	r.jobs.all = append(r.jobs.all, j)
+	r.jobs.forget()
+	return j.Job, nil
 }
 
 // runReplay does the work of a job.

@@ -55,7 +55,7 @@ func (m *member) join(ctx context.Context) error {
 	if err := m.store.Join(ctx, m); err != nil {
 		return err
 	}
-	m.engine.background.Go(func() { m.run(m.engine.attempts) })
+	m.engine.inBackground(func() { m.run(m.engine.attempts) })
 	return nil
 }
 

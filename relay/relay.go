@@ -62,8 +62,8 @@ type Relay struct {
 	gathering gathering
 	announcer *announcer
 	publisher *publisher
-	// background are goroutines that end with attempts' context.
-	background sync.WaitGroup
+	// background is entered by goroutines that end with attempts' context.
+	background gate.Gate
 
 	stop      chan struct{}
 	closeOnce sync.Once
@@ -110,9 +110,9 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 	}
 	go r.settler.run(r.stop)
 	go r.announcer.run(r.stop)
-	r.background.Go(func() { r.publisher.run(r.attempts) })
+	r.inBackground(func() { r.publisher.run(r.attempts) })
 	asOpened := r.summary()
-	r.background.Go(func() { r.summarize(r.attempts, asOpened) })
+	r.inBackground(func() { r.summarize(r.attempts, asOpened) })
 	go r.retain()
 	return r, nil
 }
@@ -294,6 +294,19 @@ func (r *Relay) wakeAll() {
 	}
 }
 
+// inBackground runs something that ends with attempts' context, and that Close waits for. It
+// reports whether it does: not once the engine closes.
+func (r *Relay) inBackground(run func()) bool {
+	if !r.background.Enter() {
+		return false
+	}
+	go func() {
+		defer r.background.Leave()
+		run()
+	}()
+	return true
+}
+
 // Flush returns when the store has all that was settled before, or with an error after
 // at most two seconds.
 func (r *Relay) Flush(ctx context.Context) error { return r.settler.wait(ctx, r.stop) }
@@ -310,7 +323,7 @@ func (r *Relay) Close() error {
 		r.Drain(ended)
 		r.cut(errDraining)
 		r.feed.close()
-		r.background.Wait()
+		r.background.Close()
 		r.schedule.close()
 		if err := r.Flush(context.Background()); err != nil {
 			r.logger.Error("outcomes were not stored; their attempts will be made again", zap.Error(err))
