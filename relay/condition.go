@@ -101,9 +101,10 @@ func (c *condition) succeeded(s *Subscription, now time.Time) (recovered bool) {
 	c.Delivered++
 	c.LastSuccess, c.FailingSince, c.FailingFor = now, time.Time{}, 0
 	c.unavailable, c.unavailableUntil = "", time.Time{}
+	c.ProbeAt = time.Time{} // also of a breaker that is off now: it may be on again
 	switch {
 	case recovered:
-		c.ProbeAt, c.window, c.ramp = time.Time{}, window{}, 1
+		c.window, c.ramp = window{}, 1
 	case c.ramp > 0:
 		if c.ramp++; c.ramp >= s.MaxInFlight {
 			c.ramp = 0
@@ -136,14 +137,17 @@ func (c *condition) failed(s *Subscription, v verdict, now time.Time) (tripped, 
 		c.Disabled, disabled = true, true
 		c.DisabledReason = "only failures since " + c.FailingSince.UTC().Format(time.RFC3339) + "; the last: " + v.message
 	}
-	if s.Breaker.Off || v.kind == Kind429 {
+	if s.Breaker.Off {
 		return false, disabled
 	}
-	c.window.add(now, s.Breaker.Window, false)
+	counts := v.kind != Kind429 // which slows down, and never opens the breaker
+	if counts {
+		c.window.add(now, s.Breaker.Window, false)
+	}
 	switch {
 	case c.tripped(s): // the probe failed, or what was in flight when it opened
 		c.ProbeAt = now.Add(s.Breaker.Pause)
-	case c.window.trips(&s.Breaker):
+	case counts && c.window.trips(&s.Breaker):
 		c.ProbeAt, c.window, tripped = now.Add(s.Breaker.Pause), window{}, true
 	}
 	return tripped, disabled

@@ -94,6 +94,71 @@ func TestBreakerDoesNotCount429AndCanBeOff(t *testing.T) {
 	}
 }
 
+// While the breaker is open, an endpoint that says "too many" to the probe is not met by anything
+// else before the next one.
+func TestProbeThatIsAnswered429LeavesTheBreakerOpen(t *testing.T) {
+	run(t, func(w *world) {
+		var status atomic.Int64
+		status.Store(500)
+		to := endpoint(&status)
+		s := subscription("crm", to)
+		s.Retry.Delays = []time.Duration{time.Second, time.Second, time.Second}
+		s.Breaker = relay.BreakerPolicy{Ratio: 0.5, Least: 4, Window: time.Minute, Pause: 30 * time.Second}
+		w.plan(s)
+		for range 200 {
+			w.publish("a", "1")
+		}
+		w.wait(time.Second)
+		opened := len(to.all())
+		status.Store(429)
+		w.wait(30 * time.Second)
+		if n := len(to.all()) - opened; n != 1 {
+			t.Errorf("%d probes, want one in 30 s", n)
+		}
+		if got := w.status("crm"); got.Reason != relay.ReasonBreaker || got.Failed != 0 {
+			t.Errorf("%+v, want it to wait for the next probe", got)
+		}
+		status.Store(200)
+		w.wait(time.Hour)
+		if got := w.status("crm"); got.Reason != relay.ReasonNone || got.Pending != 0 || got.Failed != 0 {
+			t.Errorf("%+v, once the endpoint is well", got)
+		}
+	})
+}
+
+// A breaker that was open when it was taken out is closed when it comes back, if all went well
+// meanwhile.
+func TestBreakerComesBackClosed(t *testing.T) {
+	run(t, func(w *world) {
+		var down atomic.Bool
+		down.Store(true)
+		to := failingWhile(&down)
+		attach := func(b relay.BreakerPolicy) {
+			s := subscription("crm", to)
+			s.Breaker = b
+			w.plan(s)
+		}
+		open := relay.BreakerPolicy{Ratio: 0.5, Least: 4, Window: time.Minute, Pause: 30 * time.Second}
+		attach(open)
+		for range 20 {
+			w.publish("a", "1")
+		}
+		w.wait(time.Second)
+		if got := w.status("crm"); got.Reason != relay.ReasonBreaker {
+			t.Fatalf("%+v, want an open breaker", got)
+		}
+		down.Store(false)
+		attach(relay.BreakerPolicy{Off: true})
+		w.wait(time.Hour)
+		w.expectPending(0)
+		attach(open)
+		w.wait(time.Hour)
+		if got := w.status("crm"); got.Reason != relay.ReasonNone {
+			t.Errorf("healthy for an hour, and shown as %+v", got)
+		}
+	})
+}
+
 // A reload that changes the window of the breaker has it judge what comes from then on: not what
 // was counted for the other window, which no part of the new one would ever push out.
 func TestBreakerOfAnotherWindowJudgesAnew(t *testing.T) {

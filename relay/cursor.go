@@ -1,6 +1,9 @@
 package relay
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // cursor is the part of a subscription's log that is finished or covered by an
 // exception: everything up to low, and the spans above it.
@@ -8,6 +11,9 @@ type cursor struct {
 	low  uint64
 	done []Span // ascending, not touching each other nor low
 }
+
+// clone returns a copy that shares nothing with c.
+func (c *cursor) clone() cursor { return cursor{c.low, slices.Clone(c.done)} }
 
 // finish marks a position. Marking one again changes nothing.
 func (c *cursor) finish(pos uint64) { c.finishSpan(Span{pos, pos}) }
@@ -44,12 +50,8 @@ func (c *cursor) has(pos uint64) bool {
 	if pos <= c.low {
 		return true
 	}
-	for _, s := range c.done {
-		if pos <= s.To {
-			return pos >= s.From
-		}
-	}
-	return false
+	i, _ := slices.BinarySearchFunc(c.done, pos, func(s Span, pos uint64) int { return cmp.Compare(s.To, pos) })
+	return i < len(c.done) && pos >= c.done[i].From
 }
 
 // skip returns the first position at or above pos that is not marked.

@@ -88,6 +88,13 @@ func (q *debounceWindows) nextEnd() time.Time {
 	return q.heap[0].ends
 }
 
+// beyond reports whether the window of a key has a delivery behind the one at pos: that was under
+// way, while debouncing was off, when the process ended. It goes by itself.
+func (q *debounceWindows) beyond(key string, pos uint64) bool {
+	w := q.byKey[key]
+	return w != nil && w.newest.pos > pos
+}
+
 // endAll makes all of them end now.
 func (q *debounceWindows) endAll(now time.Time) {
 	for _, w := range q.heap {
@@ -101,7 +108,7 @@ func (q *debounceWindows) endAll(now time.Time) {
 // debounce takes the head of the queue into the window of its key. It reports whether there
 // was room. The caller holds the lock.
 func (l *lane) debounce(k keys, now time.Time) bool {
-	accepted := l.queue[0].event.Accepted
+	accepted := earlier(l.queue[0].event.Accepted, now) // after now if the clock fell back
 	w := l.windows.byKey[k.debounce]
 	if w != nil && !accepted.Before(w.ends) {
 		l.closeWindow(w, now)
@@ -123,6 +130,7 @@ func (l *lane) debounce(k keys, now time.Time) bool {
 	x.Due, x.Key = w.ends, k.pack()
 	l.outbox.put(x)
 	l.cur.finish(p.pos)
+	l.retries.leave(p.pos)
 	l.condition.Open++
 	l.engine.settler.add(l)
 	return true
@@ -158,7 +166,7 @@ func (l *lane) closeWindows(now time.Time) (closed bool) {
 			return closed
 		case l.windows.hasRoomAgain():
 			return true
-		case !l.hasPassed(w.ends):
+		case !l.hasPassed(w.ends, now):
 			return closed
 		}
 		l.closeWindow(w, now)
@@ -170,9 +178,9 @@ func (l *lane) closeWindows(now time.Time) (closed bool) {
 // hasPassed reports whether the log has nothing left that was accepted before t: after a
 // pause, what the window would have seen is still there. If there is no room for more
 // windows the first one has to end first. The caller holds the lock.
-func (l *lane) hasPassed(t time.Time) bool {
+func (l *lane) hasPassed(t, now time.Time) bool {
 	if len(l.queue) > 0 {
-		return l.windows.refused || !l.queue[0].event.Accepted.Before(t)
+		return l.windows.refused || !earlier(l.queue[0].event.Accepted, now).Before(t)
 	}
 	return l.next > l.head
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -57,8 +56,10 @@ func (r *Relay) drop(ctx context.Context, name string) (SubscriptionStatus, erro
 // but need not: what memory let go nobody would attempt any more.
 type dropping struct {
 	lane *lane
-	// head is that of the log when the drop began, since collects what has changed from then on.
+	// head and cur are those of the log when the drop began, since collects what has changed from
+	// then on.
 	head  uint64
+	cur   cursor
 	since *watch
 	// delayed has room for the first error after which it is tried again.
 	delayed chan error
@@ -71,7 +72,10 @@ type dropping struct {
 // is taken from there into memory, and what a scan under way has found does not count. It
 // returns nil if the engine closes. The caller holds the lock.
 func (l *lane) beginDrop() *dropping {
-	d := &dropping{lane: l, head: l.head, since: l.retries.watch(), delayed: make(chan error, 1), done: make(chan struct{})}
+	d := &dropping{
+		lane: l, head: l.head, cur: l.cur.clone(), since: l.retries.watch(),
+		delayed: make(chan error, 1), done: make(chan struct{}),
+	}
 	if !l.engine.inBackground(d.run) {
 		l.retries.unwatch(d.since)
 		return nil
@@ -113,8 +117,7 @@ func (d *dropping) run() {
 // dropLog gives up what was not attempted yet. The caller holds the lock.
 func (l *lane) dropLog(now time.Time) {
 	l.unload()
-	busy := l.cur
-	busy.done = slices.Clone(busy.done)
+	busy := l.cur.clone()
 	for pos := range l.inFlight {
 		busy.finish(pos)
 	}
@@ -197,10 +200,13 @@ func (l *lane) dropStored(ctx context.Context, d *dropping, after uint64) (uint6
 		}
 		for _, x := range open {
 			after = x.From
-			if x.From > d.head || l.known(x.From) || d.since.has(x.From) {
-				continue
+			switch {
+			case x.From > d.head || l.known(x.From) || d.since.has(x.From):
+			case !d.cur.has(x.From): // adopted before a crash, and given up with the log, unread
+				l.outbox.drops[x.From] = struct{}{}
+			default:
+				l.dropOne(x, now)
 			}
-			l.dropOne(x, now)
 		}
 		l.engine.settler.add(l)
 		l.mu.Unlock()

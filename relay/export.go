@@ -61,7 +61,7 @@ func (r *Relay) unfinishedEvents(ctx context.Context) (found []Seq, err error) {
 // that have an open exception.
 func (l *lane) unfinishedEvents(ctx context.Context, found []Seq) ([]Seq, error) {
 	l.mu.Lock()
-	cur := cursor{low: l.cur.low, done: slices.Clone(l.cur.done)}
+	cur := l.cur.clone()
 	for _, j := range l.inFlight {
 		found = append(found, j.seq)
 	}

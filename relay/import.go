@@ -107,10 +107,7 @@ func (l *lane) takeIn(x Exception, now time.Time) {
 		l.retries.leave(p.pos)
 		l.retries.spill(now)
 		return
-	case l.order.free(p.key, p.pos):
-		l.order.claim(p.key, behindOf(&p))
-	default:
-		l.order.line(p.key).queue(&l.order, behindOf(&p))
+	case !l.claim(&p):
 		l.outbox.put(p.exception(Ordered, now))
 		return
 	}

@@ -153,7 +153,7 @@ func (l *lane) advance(now time.Time) {
 	case !due.After(now): // waits for a free place, not for the clock
 		due = time.Time{}
 	}
-	for _, next := range []time.Time{l.pace.next, l.slot, l.readAt, l.engine.known(l.windows.nextEnd()), l.waiting.nextDue(), l.lookBy()} {
+	for _, next := range []time.Time{l.retries.firstDue(), l.pace.next, l.slot, l.readAt, l.engine.known(l.windows.nextEnd()), l.waiting.nextDue(), l.lookBy()} {
 		if next.After(now) && (due.IsZero() || next.Before(due)) {
 			due = next
 		}

@@ -221,6 +221,144 @@ func TestACrashDuringAnImportRepeatsNothing(t *testing.T) {
 	})
 }
 
+// adopted has a store take events of an engine that was never told of them, as when the process
+// ends in the middle of an import, and opens it again.
+func (w *world) adopted(events []relay.Moved) {
+	w.t.Helper()
+	w.close()
+	w.memory = w.memory.Reopen()
+	if n, err := w.memory.Adopt(context.Background(), events, func([]relay.Moved) {}); err != nil || n != len(events) {
+		w.t.Fatalf("%d, %v", n, err)
+	}
+	time.Sleep(time.Hour) // what is in retry is due
+	w.store = w.memory
+	w.open()
+}
+
+// waitingAt publishes n events to a subscription that is held, and exports them.
+func (w *world) waitingAt(s *relay.Subscription, n int) []relay.Moved {
+	w.t.Helper()
+	s.Paused = true
+	w.plan(s)
+	for i := range n {
+		w.publish("x", keyed("a", i))
+	}
+	events, _ := exported(w.t, w.engine, false)
+	w.close()
+	return events
+}
+
+// Where something is in retry and more waits in the log, what was adopted before the crash is found
+// by both who read the store: it is delivered once, and in the order of its key.
+func TestACrashDuringAnImportBesideABacklog(t *testing.T) {
+	for name, of := range map[string]func(string, http.RoundTripper) *relay.Subscription{
+		"plain": func(name string, to http.RoundTripper) *relay.Subscription { return subscription(name, to) }, "in order": ordered,
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(w *world) {
+				events := w.waitingAt(of("crm", new(receiver)), 5)
+				other := w.elsewhere()
+				subscribe := func(to http.RoundTripper, paused bool) {
+					s := of("crm", to)
+					s.Retry.Delays = []time.Duration{time.Minute, time.Minute, time.Minute}
+					s.Breaker.Off, s.MaxInFlight, s.Paused = true, 4, paused
+					other.plan(s)
+				}
+				var down atomic.Bool
+				down.Store(true)
+				subscribe(failingWhile(&down), false)
+				other.publish("x", keyed("b", 0))
+				other.wait(time.Second)
+				subscribe(failingWhile(&down), true)
+				for i := range 400 {
+					other.publish("x", keyed(fmt.Sprint("c", i), i))
+				}
+				other.adopted(events)
+				defer other.close()
+				down.Store(name == "in order")
+				failed, delivered := failingWhile(&down), &receiver{answer: func(int, *http.Request) (*http.Response, error) {
+					time.Sleep(50 * time.Millisecond)
+					return answer(200), nil
+				}}
+				if down.Load() {
+					subscribe(failed, false)
+					other.wait(5 * time.Second)
+					if got := sequences(t, failed.all())["a"]; !slices.Equal(got, []int{0}) {
+						t.Errorf("of one key %v were sent while the first failed", got)
+					}
+				}
+				subscribe(delivered, false)
+				other.wait(time.Hour)
+				other.expectPending(0)
+				if n := len(delivered.all()); n != 406 {
+					t.Errorf("%d were delivered, want 406", n)
+				}
+				if got := sequences(t, delivered.all())["a"]; name == "in order" && !slices.Equal(got, []int{0, 1, 2, 3, 4}) {
+					t.Errorf("of one key were delivered %v", got)
+				}
+			})
+		})
+	}
+}
+
+// What was adopted before the crash is given up once.
+func TestDropAfterACrashDuringAnImport(t *testing.T) {
+	run(t, func(w *world) {
+		events := w.waitingAt(subscription("crm", new(receiver)), 5)
+		other := w.elsewhere()
+		held := subscription("crm", new(receiver))
+		held.Paused = true
+		other.plan(held)
+		other.publish("x", "1")
+		other.adopted(events)
+		defer other.close()
+		other.plan(held)
+		for range 2 {
+			got, err := other.engine.Drop(context.Background(), "crm")
+			if err != nil || got.Pending != 0 || got.Failed != 6 {
+				t.Errorf("%+v, %v; want that six have failed", got, err)
+			}
+			other.wait(time.Second)
+		}
+		for i := range events {
+			if d := other.delivery(events[i].Event.ID); d.State != relay.StateFailed || d.Reason != relay.ReasonDropped {
+				t.Errorf("%d is %s (%s)", i, d.State, d.Reason)
+			}
+		}
+		other.restart()
+		other.plan(held)
+		other.wait(time.Second)
+		if got := other.status("crm"); got.Pending != 0 || got.Failed != 6 {
+			t.Errorf("after a restart %+v", got)
+		}
+	})
+}
+
+// What is imported stands behind those of its key that wait in the log already.
+func TestImportBehindABacklogOfItsKey(t *testing.T) {
+	run(t, func(w *world) {
+		events := w.waitingAt(ordered("crm", new(receiver)), 3)
+		other := w.elsewhere()
+		defer other.close()
+		to := new(receiver)
+		held := ordered("crm", to)
+		held.Paused = true
+		other.plan(held)
+		for n := range 3 {
+			other.publish("x", keyed("a", 10+n))
+		}
+		if n := other.take(events); n != 3 {
+			t.Fatalf("%d were taken", n)
+		}
+		other.plan(ordered("crm", to))
+		other.wait(time.Hour)
+		if got := sequences(t, to.all())["a"]; !slices.Equal(got, []int{10, 11, 12, 0, 1, 2}) {
+			t.Errorf("delivered were %v", got)
+		}
+		other.expectPending(0)
+	})
+}
+
 // Events are taken while others are accepted and delivered.
 func TestImportUnderTraffic(t *testing.T) {
 	run(t, func(w *world) {

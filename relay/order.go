@@ -175,6 +175,7 @@ func (l *line) next(o *order) (behind, bool) {
 func (l *lane) setAside(p parcel, now time.Time) {
 	l.outbox.put(p.exception(Ordered, now))
 	l.cur.finish(p.pos)
+	l.retries.leave(p.pos)
 	l.condition.Open++
 	l.order.line(p.key).queue(&l.order, behindOf(&p))
 	l.engine.settler.add(l)
@@ -190,11 +191,8 @@ func (l *lane) lineUp(p *parcel, now time.Time) {
 		kind = Ordered
 		l.order.line(p.key).queue(&l.order, behindOf(p))
 		l.retries.spill(now)
-	case l.order.free(p.key, p.pos):
-		l.order.claim(p.key, behindOf(p))
-	default:
+	case !l.claim(p):
 		kind = Ordered
-		l.order.line(p.key).queue(&l.order, behindOf(p))
 	}
 	if kind == Retry {
 		l.retries.add(&retry{parcel: *p, due: now})
@@ -202,6 +200,23 @@ func (l *lane) lineUp(p *parcel, now time.Time) {
 	l.retries.leave(p.pos)
 	l.outbox.put(p.exception(kind, now))
 	l.engine.settler.add(l)
+}
+
+// claim makes a delivery that the store knows the head of its key, or puts it in its place among
+// those that wait: where others of the key are before it, or may be in what was not taken from
+// the log yet. The caller holds the lock.
+func (l *lane) claim(p *parcel) bool {
+	ahead := p.pos >= l.front()
+	if !ahead && l.order.free(p.key, p.pos) {
+		l.order.claim(p.key, behindOf(p))
+		return true
+	}
+	line := l.order.line(p.key)
+	line.queue(&l.order, behindOf(p))
+	if ahead && line.head.pos == 0 && len(line.waiting) > 0 && line.waiting[0].pos == p.pos {
+		l.order.orphan(p.pos, p.key)
+	}
+	return false
 }
 
 // release lets the next delivery of a key go, once its head is finished. The caller holds

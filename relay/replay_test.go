@@ -259,3 +259,54 @@ func TestReplaysAtOnceOfWhatWasDroppedTogether(t *testing.T) {
 		}
 	})
 }
+
+// A delivery that was not attempted yet is not replayed, even if it is set aside while the store is
+// asked: that has looked for it before, when it still stood in the log.
+func TestWhatIsBeingSetAsideIsNotReplayed(t *testing.T) {
+	for name, subscribe := range map[string]func(to http.RoundTripper) *relay.Subscription{
+		"behind its key": func(to http.RoundTripper) *relay.Subscription { return ordered("crm", to) },
+		"in a window": func(to http.RoundTripper) *relay.Subscription {
+			s := debounced("crm", to)
+			s.Debounce.Window = time.Minute
+			return s
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(w *world) {
+				w.stop()
+				w.store = &lingering{Store: w.memory, look: 20 * time.Second}
+				w.open()
+				to := new(receiver)
+				to.answer = func(n int, _ *http.Request) (*http.Response, error) {
+					if n == 1 {
+						time.Sleep(time.Minute)
+					}
+					return answer(200), nil
+				}
+				s := subscribe(to)
+				s.Paused = true
+				w.plan(s)
+				w.publish("a", keyed("k", 1))
+				id := w.publish("a", keyed("k", 2)).ID
+				replayed := make(chan error, 1)
+				go func() { replayed <- w.engine.Replay(context.Background(), id, "crm") }()
+				w.wait(time.Second)
+				w.plan(subscribe(to)) // which goes on
+				if err := <-replayed; !errors.Is(err, relay.ErrUnfinished) {
+					t.Errorf("replaying what was not attempted yet: %v; want ErrUnfinished", err)
+				}
+				w.wait(time.Hour)
+				w.expectPending(0)
+				times := 0
+				for _, r := range to.all() {
+					if r.header.Get("webhook-id") == id {
+						times++
+					}
+				}
+				if times != 1 {
+					t.Errorf("it was sent %d times", times)
+				}
+			})
+		})
+	}
+}

@@ -160,6 +160,14 @@ func (q *retries) first() *retry {
 	return q.heap[0]
 }
 
+// firstDue returns when the first in memory is due; zero if there is none.
+func (q *retries) firstDue() time.Time {
+	if r := q.first(); r != nil {
+		return r.due
+	}
+	return time.Time{}
+}
+
 func (q *retries) remove(r *retry) {
 	heap.Remove(&q.heap, r.index)
 	q.held.Add(-1)

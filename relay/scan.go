@@ -116,13 +116,20 @@ func (l *lane) firstDue() time.Time {
 // scanRetries brings into memory what is due first, when something that was left to the
 // store may be due.
 func (l *lane) scanRetries() {
-	since, end := l.watch()
+	l.mu.Lock()
+	since := l.retries.watch()
+	if l.retries.outdated = l.drops > 0; !l.retries.outdated {
+		for _, q := range []*retries{&l.retries, &l.waiting.retries} {
+			q.reading, q.spilled = q.spilled, time.Time{} // from here on add notes what the scan may miss
+		}
+	}
+	l.mu.Unlock()
 	err := l.engine.Flush(context.Background()) // so that the store knows all that memory let go
 	if err == nil {
 		err = l.loadRetries(context.Background(), since)
 	}
-	end()
 	l.mu.Lock()
+	l.retries.unwatch(since)
 	l.retries.scanning, l.retries.reading, l.waiting.reading = false, time.Time{}, time.Time{}
 	if now := time.Now(); err != nil && !l.tenure.mirror {
 		l.retries.spill(now)
@@ -159,12 +166,9 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 	l.engine.wall.look(time.Now())
 	l.mu.Lock()
 	first, resumed := l.unread, l.condition.ResumedAt
-	if l.retries.outdated = false; l.drops > 0 {
+	if l.retries.outdated {
 		l.mu.Unlock()
 		return nil // the drop wakes the lane
-	}
-	for _, q := range []*retries{&l.retries, &l.waiting.retries} {
-		q.reading, q.spilled = q.spilled, time.Time{} // from here on add notes what the scan may miss
 	}
 	l.mu.Unlock()
 	for {
@@ -176,6 +180,10 @@ func (l *lane) loadRetries(ctx context.Context, since *watch) error {
 		l.mu.Lock()
 		for _, x := range open {
 			after = x.From
+			if !l.cur.has(x.From) { // adopted, and to be taken in yet: the process ended before it was
+				l.takeIn(x, time.Now())
+				continue
+			}
 			step := l.engine.wall.stepBefore(x.At)
 			l.engine.wall.bring(&x)
 			switch {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -240,6 +242,8 @@ func TestResumeWhileTheStoreIsRead(t *testing.T) {
 type lingering struct {
 	relay.Store
 	lag time.Duration
+	// commit and look are how long a commit and the look at one exception take.
+	commit, look time.Duration
 	// read is told of each page that was; nil: nobody is.
 	read func(after uint64)
 }
@@ -251,6 +255,17 @@ func (s *lingering) Open(ctx context.Context, name string, after uint64, limit i
 	}
 	time.Sleep(s.lag)
 	return page, err
+}
+
+func (s *lingering) Commit(ctx context.Context, updates []relay.Update) error {
+	time.Sleep(s.commit)
+	return s.Store.Commit(ctx, updates)
+}
+
+func (s *lingering) Exception(ctx context.Context, name string, pos uint64) (relay.Exception, bool, error) {
+	x, found, err := s.Store.Exception(ctx, name, pos)
+	time.Sleep(s.look)
+	return x, found, err
 }
 
 // TestChangesWhileTheStoreIsRead: what is erased, dropped or replayed while the store is read
@@ -365,4 +380,102 @@ func TestStoreThatCannotBeReadIsLeftAlone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slowAnswer is a 500 that an event gets until so long after the start, and how long it takes.
+type slowAnswer struct{ until, takes time.Duration }
+
+// answering answers events by their bodies: by the first that is not over yet, then with 200 at once.
+func answering(start time.Time, of map[string][]slowAnswer) *receiver {
+	return &receiver{answer: func(_ int, r *http.Request) (*http.Response, error) {
+		body, err := r.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		text, err := io.ReadAll(body)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range of[string(text)] {
+			if time.Since(start) < a.until {
+				time.Sleep(a.takes)
+				return answer(500), nil
+			}
+		}
+		return answer(200), nil
+	}}
+}
+
+// TestRetryWithoutRoomWhileAScanBegins: a delivery that fails while a scan waits for outcomes to be
+// stored, and finds no room in memory, is in none of the pages that the scan takes up. It is
+// attempted all the same.
+func TestRetryWithoutRoomWhileAScanBegins(t *testing.T) {
+	defer relay.SetRetriesInMemory(1)()
+	run(t, func(w *world) {
+		w.stop()
+		w.store = &lingering{Store: w.memory, lag: 5 * time.Second, commit: 500 * time.Millisecond}
+		w.open()
+		start := time.Now()
+		s := subscription("crm", answering(start, map[string][]slowAnswer{
+			`"stored"`: {{20 * time.Second, 0}, {50 * time.Second, 6 * time.Second}},
+			`"kept"`:   {{50 * time.Second, 0}},
+			`"late"`:   {{150 * time.Second, 6200 * time.Millisecond}},
+		}))
+		s.Breaker.Off = true
+		s.Retry.Delays = []time.Duration{30 * time.Second, 100 * time.Second, time.Hour}
+		w.plan(s)
+		stored := w.publish("a", `"stored"`).ID
+		w.after(start, 2*time.Second)
+		kept := w.publish("a", `"kept"`).ID
+		w.after(start, 130*time.Second)
+		for id, want := range map[string]time.Duration{stored: 136 * time.Second, kept: 137 * time.Second} {
+			if due := w.delivery(id).NextAttempt.Sub(start).Round(time.Second); due != want {
+				t.Fatalf("due at %v, want %v", due, want)
+			}
+		}
+		late := w.publish("a", `"late"`).ID // is answered at 136.2 s
+		w.after(start, 135900*time.Millisecond)
+		w.publish("a", `"other"`) // its outcome is being stored when the scan begins, at 136 s
+		w.after(start, 138*time.Second)
+		w.publish("a", `"other"`)
+		w.wait(24 * time.Hour)
+		for _, id := range []string{stored, kept, late} {
+			if d := w.delivery(id); d.State != relay.StateDelivered {
+				t.Errorf("a day later %s is %s after %d attempts", id, d.State, d.AttemptCount)
+			}
+		}
+		w.expectPending(0)
+	})
+}
+
+// TestWhatIsInMemoryIsDueWhileTheStoreIsRead: what memory has does not wait for a scan.
+func TestWhatIsInMemoryIsDueWhileTheStoreIsRead(t *testing.T) {
+	defer relay.SetRetriesInMemory(1)()
+	run(t, func(w *world) {
+		w.stop()
+		var lag atomic.Int64
+		lag.Store(int64(5 * time.Second))
+		w.store = &lingering{Store: w.memory, read: func(uint64) { time.Sleep(time.Duration(lag.Load())) }}
+		w.open()
+		start := time.Now()
+		to := answering(start, map[string][]slowAnswer{
+			`"stored"`: {{20 * time.Second, 0}, {50 * time.Second, 6 * time.Second}},
+			`"kept"`:   {{50 * time.Second, 0}},
+		})
+		s := subscription("crm", to)
+		s.Breaker.Off = true
+		s.Retry.Delays = []time.Duration{30 * time.Second, 100 * time.Second}
+		w.plan(s)
+		w.publish("a", `"stored"`) // is due at 136 s, and only in the store
+		w.after(start, 2*time.Second)
+		w.publish("a", `"kept"`) // is due at 137 s
+		w.after(start, 130*time.Second)
+		lag.Store(int64(time.Minute))
+		w.wait(time.Hour)
+		all := to.all()
+		i := slices.IndexFunc(all, func(r received) bool { return r.body == `"kept"` && r.at.Sub(start) > 100*time.Second })
+		if i < 0 || all[i].at.Sub(start) > 138*time.Second {
+			t.Errorf("what was due at 137 s was attempted at %v, want that it does not wait for the scan of 136 s", all[max(i, 0)].at.Sub(start))
+		}
+	})
 }

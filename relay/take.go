@@ -94,7 +94,7 @@ func (l *lane) clear(now time.Time) (key string, ready bool) {
 		}
 		k := unpackKeys(e.keys)
 		switch {
-		case l.sub.Debounce != nil && k.debounce != "" && !k.placed:
+		case l.sub.Debounce != nil && k.debounce != "" && !k.placed && !l.windows.beyond(k.debounce, e.pos):
 			if !l.debounce(k, now) {
 				return "", false
 			}

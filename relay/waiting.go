@@ -86,6 +86,7 @@ func (l *lane) await(p parcel, due, now time.Time) {
 	if !p.stored {
 		p.stored = true
 		l.cur.finish(p.pos)
+		l.retries.leave(p.pos)
 		l.condition.Open++
 	}
 	x := p.exception(Waiting, now)
