@@ -245,7 +245,7 @@ func TestShorterWindowHoldsAtOnce(t *testing.T) {
 		w.plan(debounced("crm", &to))
 		w.engine.Detach(old)
 		w.after(start, time.Minute)
-		if got := bodies(&to, start); got != "a1@5" {
+		if got := bodies(&to, start); got != "a1@6" {
 			t.Errorf("got %s", got)
 		}
 	})
