@@ -219,20 +219,19 @@ func (l *lane) dropStored(ctx context.Context, d *dropping, after uint64) (uint6
 // dropOne gives up what only the store has of a delivery, but for its place among others of
 // its key, which memory may have taken up since the drop began. The caller holds the lock.
 func (l *lane) dropOne(x Exception, now time.Time) {
-	key := x.Key
+	k := x.keys()
 	switch x.Kind {
 	case Ordered:
-		l.order.forget(key, x.From)
+		l.order.forget(k.order, x.From)
 	case Debounced:
-		key = ""
-		l.windows.forget(unpackKeys(x.Key).debounce, x.From)
+		l.windows.forget(k.debounce, x.From)
 	default:
 	}
 	x.Kind, x.At, x.Due, x.Reason = Failed, now, time.Time{}, string(ReasonDropped)
 	l.gaveUp(x)
 	l.condition.Open--
 	l.retries.leave(x.From)
-	if line := l.order.lines[key]; line != nil && line.head.pos == x.From {
-		l.release(key, now)
+	if line := l.order.lines[k.order]; line != nil && line.head.pos == x.From {
+		l.release(k.order, now)
 	}
 }

@@ -113,10 +113,10 @@ func (l *lane) erase(p Placement, s Seq, now time.Time) bool {
 		j.erased = true
 		return true
 	}
-	attempts := 0
+	attempts, key := 0, ""
 	if q, w := l.scheduled(p.Pos); w != nil {
 		q.remove(w)
-		if attempts = w.attempts; w.stored {
+		if attempts, key = w.attempts, w.key; w.stored {
 			l.condition.Open--
 		}
 	} else if l.cur.has(p.Pos) {
@@ -131,7 +131,7 @@ func (l *lane) erase(p Placement, s Seq, now time.Time) bool {
 		l.queued -= size
 		l.engine.memory.Add(-size)
 	}
-	l.end(erasedException(p.Pos, s, attempts, now), unpackKeys(p.Key).order, now)
+	l.end(erasedException(p.Pos, s, attempts, now), key, now)
 	return true
 }
 
@@ -195,7 +195,7 @@ func (r *Relay) eraseStored(ctx context.Context, p Placement) error {
 	}
 	l.retries.leave(p.Pos)
 	l.condition.Open--
-	k := unpackKeys(p.Key)
+	k := x.keys() // an event that was erased before has none
 	l.order.forget(k.order, p.Pos)
 	l.windows.forget(k.debounce, p.Pos)
 	l.end(erasedException(p.Pos, x.Seq, x.Attempts, now), k.order, now)

@@ -287,6 +287,40 @@ func TestErasureThatACrashInterrupted(t *testing.T) {
 	})
 }
 
+// An event that is erased has no keys any more. Where its delivery stands behind another one of its
+// key all the same, since it was to end in its turn, erasing it again ends it once.
+func TestErasureAgainOfWhatStandsBehindItsKey(t *testing.T) {
+	defer relay.SetSpansMost(0)()
+	run(t, func(w *world) {
+		to := &receiver{answer: func(n int, _ *http.Request) (*http.Response, error) {
+			if n == 1 {
+				time.Sleep(time.Minute)
+				return answer(500), nil
+			}
+			return answer(200), nil
+		}}
+		s := ordered("crm", to)
+		s.Retry.Delays, s.MaxInFlight = []time.Duration{time.Hour}, 1
+		w.plan(s)
+		head := w.publish("x", keyed("a", 0)).ID
+		w.wait(time.Second)
+		erased := w.publish("x", keyed("a", 1)).ID
+		last := w.publish("x", keyed("a", 2)).ID
+		for _, later := range []time.Duration{2 * time.Minute, 24 * time.Hour} { // at first it is in memory
+			if err := w.engine.Erase(context.Background(), erased); err != nil {
+				t.Fatal(err)
+			}
+			w.wait(later)
+		}
+		w.expect(head, relay.StateDelivered, "", 2)
+		w.expect(erased, relay.StateFailed, relay.ReasonErased, 0)
+		w.expect(last, relay.StateDelivered, "", 1)
+		if got := w.status("crm"); got.Pending != 0 || got.Failed != 1 {
+			t.Errorf("%+v, want that one has failed", got)
+		}
+	})
+}
+
 // TestErasedEventsAreNotReplayed, one by one or many at once; a delivered one stays so.
 func TestErasedEventsAreNotReplayed(t *testing.T) {
 	run(t, func(w *world) {

@@ -67,6 +67,14 @@ type Exception struct {
 	Reason string
 }
 
+// keys are those of the delivery of an open exception.
+func (e Exception) keys() keys {
+	if e.Kind == Debounced {
+		return unpackKeys(e.Key)
+	}
+	return keys{order: e.Key}
+}
+
 // Compare orders open exceptions as [Store.Open] does: by From, and what is of one delivery
 // before a replay that begins there.
 func (e Exception) Compare(other Exception) int {
