@@ -91,7 +91,7 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	// The mux finds routes, and sets path values only where it serves them itself.
-	id, subscription := pathValues(r.URL.Path)
+	id, subscription := pathValues(r.URL.EscapedPath())
 	r.SetPathValue("id", id)
 	r.SetPathValue("subscription", subscription)
 	return handler(w, r, a, engine)

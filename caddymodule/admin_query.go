@@ -93,15 +93,20 @@ func oneOf[T ~string](q *query, name string, words []T) T {
 	return ""
 }
 
-// pathValues returns the names in /relay/<collection>/{id}/deliveries/{subscription}/...
-// The id of a subscription is its name.
+// pathValues returns the names in /relay/<collection>/{id}/deliveries/{subscription}/..., a
+// path as it was sent: a slash that is escaped is a part of a name. The id of a subscription is
+// its name.
 func pathValues(path string) (id, subscription string) {
 	parts := strings.Split(strings.TrimPrefix(path, adminPrefix), "/")
-	if len(parts) > 1 {
-		id = parts[1]
+	part := func(i int) string {
+		if i >= len(parts) {
+			return ""
+		}
+		name, err := url.PathUnescape(parts[i])
+		if err != nil { // net/http takes no such path
+			return parts[i]
+		}
+		return name
 	}
-	if len(parts) > 3 {
-		subscription = parts[3]
-	}
-	return id, subscription
+	return part(1), part(3)
 }

@@ -65,7 +65,8 @@ func (l *lifecycle) finish() {
 }
 
 // Start takes the engine of the configured store, and opens that if it is the first to
-// do so. From then on this configuration is the active one.
+// do so. This configuration is the active one once that before it stops: when all of it has
+// started.
 func (a *App) Start() error {
 	err := a.start()
 	if err != nil {
@@ -88,7 +89,7 @@ func (a *App) start() error {
 	e.attach(a.plan, a.opener, a.logger)
 	a.running.attached = true
 	a.running.settle(e, nil)
-	a.warnOfGone(e.relay.Gone())
+	a.warnOfGone(e.relay.Gone(a.plan))
 	a.survey.start(a.logger)
 	a.watch.start(a)
 	a.backlog.start(e.relay)

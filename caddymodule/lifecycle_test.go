@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -92,6 +93,52 @@ func TestFailedReloadLeavesTheOldPlanActive(t *testing.T) {
 	old.want(t, 1)
 	if n := len(rejected.headers()); n != 0 {
 		t.Errorf("the rejected configuration got %d deliveries", n)
+	}
+}
+
+// While a reload fails, since another app cannot start, the configuration before it stays in force:
+// events are matched with it, and nothing is sent by the one that is refused.
+func TestReloadThatFailsWasNeverInForce(t *testing.T) {
+	good, refused := newReceiver(t), newReceiver(t)
+	c := startCaddy(t)
+	c.load(config{subscriptions: "[" + good.subscription("crm") + "]"})
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	engine := c.engine()
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := 0; n < 500; n++ {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			got, err := engine.Publish(context.Background(), []relay.Publication{{
+				Event: &relay.Event{Type: "order.paid", ContentType: "application/json", Data: []byte("1")},
+			}}, nil)
+			if err != nil || len(got[0].Matched) != 1 {
+				t.Errorf("an event was matched with %v (%v) while a reload failed", got, err)
+				return
+			}
+		}
+	}()
+	broken := c.json(config{
+		subscriptions: "[" + refused.subscription("crm") + ", " + refused.subscription("draft") + "]",
+		apps:          fmt.Sprintf(`, "http": {"servers": {"a": {"listen": [%q]}}}`, taken.Addr()),
+	})
+	for range 40 { // apps start in any order
+		if err := caddy.Load([]byte(broken), true); err == nil {
+			t.Fatal("a configuration was loaded whose address is taken")
+		}
+	}
+	close(over)
+	<-ended
+	if n := len(refused.headers()); n > 0 {
+		t.Errorf("%d deliveries went to the URL of a configuration that was refused", n)
 	}
 }
 

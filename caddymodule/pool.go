@@ -73,7 +73,7 @@ func release(key string) error {
 	return err
 }
 
-// attach lays a configuration's plan on top, with its options of the store.
+// attach adds a configuration's plan, and lays its options of the store on top.
 func (e *engine) attach(p *relay.Plan, opener StorageOpener, logger *zap.Logger) {
 	e.live.push(logger)
 	e.configure(func(all []StorageOpener) []StorageOpener { return append(all, opener) })

@@ -478,6 +478,30 @@ func TestSteeringRefusesWhatItCannotDo(t *testing.T) {
 	}
 }
 
+// A slash that is escaped is a part of a name: what is asked of "crm/eu" is not done to "crm".
+func TestEscapedSlashIsAPartOfAName(t *testing.T) {
+	r := newReceiver(t)
+	c := startSteered(t)
+	c.load(r.subscription("crm", `"paused": true`))
+	id := c.post("order.paid")
+	for _, request := range []string{
+		"POST /relay/subscriptions/crm%2Feu/drop", "POST /relay/subscriptions/crm%2Feu/resume",
+		"DELETE /relay/events/" + id + "%2Fdata",
+	} {
+		if status, _, body := c.ask(request, ""); status != http.StatusNotFound {
+			t.Errorf("%s: %d %s", request, status, body)
+		}
+	}
+	for _, args := range [][]string{{"drop", "crm/eu", "--yes"}, {"pause", "crm/eu"}} {
+		if out, err := c.run(args...); err == nil {
+			t.Errorf("%v: %s", args, out)
+		}
+	}
+	if got, err := c.engine().Status(t.Context()); err != nil || got[0].Pending != 1 {
+		t.Errorf("%+v, %v; want one pending still", got, err)
+	}
+}
+
 func TestSteeringCommandsSayWhatIsWrong(t *testing.T) {
 	r := newReceiver(t)
 	c := startSteered(t)

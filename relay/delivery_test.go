@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -325,4 +326,24 @@ func TestSignerFaultFailsOneAttemptOnly(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The cursor of a page names an event. Where that is gone when the next page is asked for, nothing
+// of the one behind it is left out.
+func TestPageGoesOnBehindAnEventThatIsGone(t *testing.T) {
+	run(t, func(w *world) {
+		a, b := subscription("a", &receiver{}), subscription("b", &receiver{})
+		a.Paused, b.Paused = true, true
+		w.plan(a, b)
+		seq, _, err := relay.ParseID(w.publish("x", "1").ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for cursor, want := range map[string]int{fmt.Sprintf("s%d.1", seq): 1, fmt.Sprintf("s%d.1", seq+1): 2} {
+			page, err := w.engine.Deliveries(context.Background(), relay.DeliveryQuery{Limit: 10, Cursor: cursor})
+			if err != nil || len(page.Deliveries) != want {
+				t.Errorf("%d deliveries are listed, want %d; %v", len(page.Deliveries), want, err)
+			}
+		}
+	})
 }

@@ -124,17 +124,33 @@ func TestRemovedSubscriptionHoldsUntilItsNameIsBack(t *testing.T) {
 	})
 }
 
-func TestRolledBackPlanLeavesTheOneBeforeActive(t *testing.T) {
+// A plan that is taken back, since not all of its configuration could be started, was never in
+// force: it matches nothing, and nothing is sent by it.
+func TestRolledBackPlanWasNeverActive(t *testing.T) {
 	run(t, func(w *world) {
 		var old, tried receiver
 		w.plan(subscription("crm", &old))
-		failing := w.plan(subscription("crm", &tried))
+		failing, err := relay.NewPlan(relay.PlanOptions{Subscriptions: []*relay.Subscription{
+			subscription("crm", &tried), subscription("draft", &tried),
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.engine.Attach(failing)
+		if e := w.publish("a", "1"); fmt.Sprint(e.Matched) != "[crm]" {
+			t.Errorf("an event was matched with %v", e.Matched)
+		}
+		synctest.Wait()
 		w.engine.Detach(failing)
 		w.engine.Detach(failing) // twice is as good as once
 		w.publish("a", "1")
 		synctest.Wait()
-		if a, b := len(old.all()), len(tried.all()); a != 1 || b != 0 {
+		if a, b := len(old.all()), len(tried.all()); a != 2 || b != 0 {
 			t.Errorf("old plan made %d requests, the one rolled back %d", a, b)
+		}
+		all, err := w.engine.Status(context.Background())
+		if err != nil || len(all) != 1 {
+			t.Errorf("the subscriptions are %+v, %v", all, err)
 		}
 	})
 }

@@ -70,6 +70,8 @@ type world struct {
 	memory *storagetest.Memory
 	store  relay.Store
 	engine *relay.Relay
+	// active is the plan that was attached last.
+	active *relay.Plan
 }
 
 // run opens a world inside a bubble of virtual time and closes it at the end.
@@ -116,6 +118,15 @@ func (w *world) stop() {
 	w.store = w.memory
 }
 
+// attach makes a plan the active one, in place of that before, as a reload does.
+func (w *world) attach(p *relay.Plan) {
+	w.engine.Attach(p)
+	if w.active != nil {
+		w.engine.Detach(w.active)
+	}
+	w.active = p
+}
+
 // plan makes a plan of subscriptions and attaches it.
 func (w *world) plan(subscriptions ...*relay.Subscription) *relay.Plan {
 	w.t.Helper()
@@ -123,7 +134,7 @@ func (w *world) plan(subscriptions ...*relay.Subscription) *relay.Plan {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.engine.Attach(p)
+	w.attach(p)
 	return p
 }
 

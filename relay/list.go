@@ -157,13 +157,12 @@ func (r *Relay) listed(ctx context.Context, s Seq) (*Event, error) {
 // deliveriesOfAll walks the store's log backwards.
 func (r *Relay) deliveriesOfAll(ctx context.Context, q DeliveryQuery) (DeliveryPage, error) {
 	var page DeliveryPage
-	before, skip := Seq(0), 0
+	before, again, skip := Seq(0), Seq(0), 0
 	if q.Cursor != "" {
-		var n uint64
-		if _, err := fmt.Sscanf(q.Cursor, "s%d.%d", &n, &skip); err != nil || n == 0 {
+		if _, err := fmt.Sscanf(q.Cursor, "s%d.%d", &again, &skip); err != nil || again == 0 {
 			return page, &CursorError{q.Cursor}
 		}
-		before = Seq(n) + 1 // the event at n again, without its first deliveries
+		before = again + 1 // that event again, without its first deliveries, if it is still there
 	}
 	for scanned := 0; scanned < scanBound; {
 		events, err := r.store.Events(ctx, EventQuery{Type: q.Type, Since: q.Since, Until: q.Until, Before: before, Limit: q.Limit})
@@ -174,7 +173,7 @@ func (r *Relay) deliveriesOfAll(ctx context.Context, q DeliveryQuery) (DeliveryP
 		for _, e := range events.Events {
 			scanned += 1 + len(e.Deliveries)
 			for i, p := range e.Deliveries {
-				if i < skip {
+				if e.Seq == again && i < skip {
 					continue
 				}
 				if len(page.Deliveries) == q.Limit {
@@ -185,7 +184,6 @@ func (r *Relay) deliveriesOfAll(ctx context.Context, q DeliveryQuery) (DeliveryP
 					return page, err
 				}
 			}
-			skip = 0
 		}
 		if events.Next == 0 {
 			page.Next = ""

@@ -23,7 +23,7 @@ func (w *world) logged(level zapcore.Level, subscriptions ...*relay.Subscription
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.engine.Attach(p)
+	w.attach(p)
 	return records
 }
 

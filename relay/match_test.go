@@ -191,7 +191,7 @@ func TestExpressionWithoutAnswerIsLogged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.engine.Attach(p)
+		w.attach(p)
 		if r := w.publish("x", `{"l":[`+strings.Repeat("1,", 200)+`1]}`); len(r.Matched) != 0 {
 			t.Errorf("matched %v", r.Matched)
 		}

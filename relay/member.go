@@ -119,8 +119,7 @@ func (r *Relay) known(t time.Time) time.Time {
 func (m *member) offer(now time.Time) {
 	o := Offer{Subscriptions: make(map[string]string)}
 	m.engine.mu.RLock()
-	if n := len(m.engine.plans); n > 0 {
-		plan := m.engine.plans[n-1]
+	if plan := m.engine.active(); plan != nil {
 		for _, s := range plan.subscriptions {
 			o.Subscriptions[s.Name] = s.Region
 		}

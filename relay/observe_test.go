@@ -52,7 +52,7 @@ func (w *world) observed(o relay.Observer, subscriptions ...*relay.Subscription)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.engine.Attach(p)
+	w.attach(p)
 }
 
 type counts = map[string]uint64

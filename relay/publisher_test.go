@@ -70,7 +70,7 @@ func (w *world) regions(h *heard, old *relay.Plan, regions ...egresslist.Region)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.engine.Attach(p)
+	w.attach(p)
 	if old != nil {
 		w.engine.Detach(old)
 	}

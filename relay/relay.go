@@ -33,7 +33,8 @@ type Relay struct {
 	// one there was, so that events accepted during a stop find their subscriptions.
 	matching atomic.Pointer[Plan]
 
-	mu    sync.RWMutex
+	mu sync.RWMutex
+	// plans are those that are attached; the first is the active one.
 	plans []*Plan
 	lanes map[string]*lane
 
@@ -117,20 +118,24 @@ func Open(ctx context.Context, store Store, o Options) (*Relay, error) {
 	return r, nil
 }
 
-// Attach makes a plan the active one. Attempts in flight go on with the plan that they
-// began with; every later one uses this.
+// Attach adds a plan. It is the active one as soon as those attached before it are detached:
+// beside them it may still be taken back, since not all of its configuration has started, and
+// what was matched and sent by it cannot be. Attempts in flight go on with the plan that they
+// began with; every later one uses the active one.
 func (r *Relay) Attach(p *Plan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.plans = append(r.plans, p)
-	r.activate()
+	if len(r.plans) == 1 {
+		r.activate()
+	}
 	r.announce()
 	r.member.poke()
 }
 
-// Detach takes a plan out, wherever it stands. If it was the active one, the one
-// attached before it is active again; without any, deliveries rest. It does not wait,
-// and does nothing for a plan that is not attached.
+// Detach takes a plan out, wherever it stands. If it was the active one, the one attached
+// after it is active from then on; without any, deliveries rest. It does not wait, and does
+// nothing for a plan that is not attached.
 func (r *Relay) Detach(p *Plan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -138,29 +143,34 @@ func (r *Relay) Detach(p *Plan) {
 	if i < 0 {
 		return
 	}
-	wasActive := i == len(r.plans)-1
 	r.plans = slices.Delete(r.plans, i, i+1)
-	if wasActive {
+	if i == 0 {
 		r.activate()
 	}
 	r.announce()
 	r.member.poke()
 }
 
-// announce publishes the egress addresses of the plan that is in force: the only one that
-// is attached. Beside the one before, a new plan may still be taken back, since not all of
-// its configuration has started; and what was told cannot be. The caller holds the lock.
+// active returns the plan in force, nil if there is none. The caller holds the lock.
+func (r *Relay) active() *Plan {
+	if len(r.plans) == 0 {
+		return nil
+	}
+	return r.plans[0]
+}
+
+// announce publishes the egress addresses of the plan that is in force, if it is the only one
+// that is attached. The caller holds the lock.
 func (r *Relay) announce() {
 	if len(r.plans) == 1 {
 		r.publisher.follow(r.plans[0])
 	}
 }
 
-// activate configures the lanes with the last plan. The caller holds the lock.
+// activate configures the lanes with the active plan. The caller holds the lock.
 func (r *Relay) activate() {
-	var plan *Plan
-	if n := len(r.plans); n > 0 {
-		plan = r.plans[n-1]
+	plan := r.active()
+	if plan != nil {
 		r.matching.Store(plan)
 		for _, s := range plan.subscriptions {
 			if r.lanes[s.Name] == nil {

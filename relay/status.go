@@ -56,10 +56,7 @@ type SubscriptionStatus struct {
 func (r *Relay) Status(ctx context.Context) ([]SubscriptionStatus, error) {
 	said := r.look(ctx)
 	r.mu.RLock()
-	var plan *Plan
-	if n := len(r.plans); n > 0 {
-		plan = r.plans[n-1]
-	}
+	plan := r.active()
 	var lanes, gone []*lane
 	if plan != nil {
 		for _, s := range plan.subscriptions {
@@ -181,10 +178,10 @@ func (r *Relay) Backlogs() map[string]uint64 {
 	return r.backlogs(func(*lane) bool { return true })
 }
 
-// Gone returns, by name, the number of unfinished deliveries of each subscription that the
-// active plan does not have.
-func (r *Relay) Gone() map[string]uint64 {
-	return r.backlogs(func(l *lane) bool { return l.sub == nil })
+// Gone returns, by name, the number of unfinished deliveries of each subscription that a plan
+// does not have, which may not be the active one yet.
+func (r *Relay) Gone(p *Plan) map[string]uint64 {
+	return r.backlogs(func(l *lane) bool { return p.byName[l.name] == nil })
 }
 
 // backlogs returns those of some lanes. about is called with the lane's lock held.

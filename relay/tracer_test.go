@@ -64,7 +64,7 @@ func TestWaitIsASpan(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.engine.Attach(p)
+		w.attach(p)
 		w.publish("first", "1")
 		w.wait(3 * time.Second)
 		place.revision.Store(7)
@@ -102,7 +102,7 @@ func TestEveryAttemptIsASpan(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.engine.Attach(p)
+		w.attach(p)
 		w.publishTraced("order.paid")
 		w.wait(time.Minute)
 		want := []string{
@@ -132,7 +132,7 @@ func TestEventThatIsNotSampledHasNoSpans(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.engine.Attach(p)
+		w.attach(p)
 		_, err = w.engine.Publish(t.Context(), []relay.Publication{{Event: &relay.Event{
 			Type: "order.paid", TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
 		}}}, nil)

@@ -27,6 +27,7 @@ import (
 type world struct {
 	t      *testing.T
 	engine *relay.Relay
+	active *relay.Plan
 	setup  *setup
 	// answers is what each subscription's endpoint says.
 	answers map[string]func() (*http.Response, error)
@@ -162,6 +163,10 @@ func (w *world) attach() {
 		w.t.Fatal(err)
 	}
 	w.engine.Attach(plan)
+	if w.active != nil {
+		w.engine.Detach(w.active)
+	}
+	w.active = plan
 }
 
 type roundTripper func() (*http.Response, error)

@@ -295,3 +295,21 @@ func TestNotLocalOverARealListener(t *testing.T) {
 	}
 	t.Skip("this machine has only loopback addresses")
 }
+
+// The file of a token may end in more white space than the one line break that Caddy cuts off.
+func TestWhiteSpaceAroundATokenIsNoPartOfIt(t *testing.T) {
+	for _, token := range []string{"0123456789abcdef", "0123456789abcdef\n", " 0123456789abcdef "} {
+		h, err := New(Options{Engine: func(context.Context) (Engine, error) { return nil, context.Canceled }, Tokens: []string{token}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/v1/event-types", nil)
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}))
+		r.Header.Set("Authorization", "Bearer 0123456789abcdef")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusOK {
+			t.Errorf("%q: %d %s", token, w.Code, w.Body)
+		}
+	}
+}

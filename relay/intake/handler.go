@@ -126,7 +126,7 @@ func New(o Options) (*Handler, error) {
 		if strings.TrimSpace(token) == "" {
 			return nil, errors.New("intake: a token is empty; give a secret, or no token to take requests from this machine only")
 		}
-		h.tokens = append(h.tokens, sha256.Sum256([]byte(token)))
+		h.tokens = append(h.tokens, sha256.Sum256([]byte(strings.TrimSpace(token))))
 	}
 	var err error
 	if h.hosts, err = arrival.ParseHosts(o.Hosts); err != nil {
