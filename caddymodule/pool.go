@@ -73,7 +73,7 @@ func release(key string) error {
 	return err
 }
 
-// attach adds a configuration's plan, and lays its options of the store on top.
+// attach adds a configuration's plan, with its options of the store.
 func (e *engine) attach(p *relay.Plan, opener StorageOpener, logger *zap.Logger) {
 	e.live.push(logger)
 	e.configure(func(all []StorageOpener) []StorageOpener { return append(all, opener) })
@@ -92,13 +92,14 @@ func (e *engine) detach(p *relay.Plan, opener StorageOpener, logger *zap.Logger)
 	e.live.remove(logger)
 }
 
-// configure changes the stack of options, and gives the store those on top.
+// configure changes the list of options, and gives the store the first: as of plans, they are in
+// force once that of the configuration before is detached.
 func (e *engine) configure(change func([]StorageOpener) []StorageOpener) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.configured = change(e.configured)
-	if n := len(e.configured); n > 0 {
-		if c, ok := e.configured[n-1].(StorageConfigurer); ok {
+	if len(e.configured) > 0 {
+		if c, ok := e.configured[0].(StorageConfigurer); ok {
 			c.ConfigureStore(e.store)
 		}
 	}
