@@ -102,7 +102,7 @@ func (v *visit) body(p *relay.Preview, hidden []string) shownPayload {
 	if len(v.redact) == 0 {
 		return v.text(p.Body, "")
 	}
-	body, more, err := v.redact.apply(p.Body)
+	body, more, err := v.redact.applyAnywhere(p.Body)
 	if err != nil {
 		return shownPayload{Note: "Not shown: the body is no JSON, and redact is set."}
 	}

@@ -2,9 +2,7 @@ package console
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 )
@@ -83,10 +81,9 @@ func (v *visit) others(p *eventPage) {
 func (v *visit) hideFound(x *relay.Explanation, hidden []string) {
 	for i := range x.Clauses {
 		c := &x.Clauses[i]
-		about := func(path string) bool { return strings.Contains(c.Text, path) }
 		switch {
 		case c.Word == "topics" || c.Word == "Relay-Subscriptions": // not from the data
-		case !v.payloads, slices.ContainsFunc(v.redact, about):
+		case !v.payloads, v.redact.quotedBy(c.Text):
 			c.Found = "(not shown)"
 		default:
 			c.Found = veil(c.Found, hidden)

@@ -155,6 +155,13 @@ func (w *world) attach() {
 				w.t.Fatal(err)
 			}
 			s.Filters = []*filter.Filter{f}
+		case "structured":
+			s.Format = relay.FormatStructured
+			f, err := filter.Parse([]string{"customer", "exists"})
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			s.Filters = []*filter.Filter{f}
 		}
 		subscriptions = append(subscriptions, s)
 	}

@@ -73,7 +73,7 @@ func (v *visit) excerpt(answer []byte, hidden []string) shownPayload {
 		return shownPayload{}
 	}
 	if len(v.redact) > 0 {
-		if shown, more, err := v.redact.apply(answer); err == nil {
+		if shown, more, err := v.redact.applyAnywhere(answer); err == nil {
 			answer, hidden = shown, append(more, hidden...)
 		}
 	}

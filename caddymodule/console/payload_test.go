@@ -72,6 +72,36 @@ func TestWhatIsRedactedIsNowhere(t *testing.T) {
 }
 
 // Where nobody can tell what stands at a path, nothing is shown.
+// Data may be written with escapes, stand deeper in a request or an answer, and be quoted by a clause
+// about what it is a part of; names may have dots.
+func TestWhatIsRedactedIsNowhereHoweverItIsWritten(t *testing.T) {
+	for name, data := range map[string]string{
+		"escaped": `{"customer":{"name":"J\u00fcrgen M\u00fcller","e.mail":"a\/b@example.com","pin":42,"vip":true},"$secret":"hunter22","shown":"this"}`,
+		"plain":   `{"customer":{"name":"Jürgen Müller","e.mail":"a/b@example.com","pin":42,"vip":true},"$secret":"hunter22","shown":"this"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(w *world) {
+				w.options.Redact = []string{"customer.name", `customer.e\.mail`, "customer.pin", "customer.vip", `\$secret`}
+				w.setup.names = []string{"structured"}
+				w.attach()
+				w.answers["structured"] = answer(500, `{"echo":{"customer":{"pin":42}},"who":"J\u00fcrgen M\u00fcller","mail":"a\/b@example.com","and":"Jürgen Müller"}`)
+				id := w.publish("order.paid", data)
+				for _, path := range []string{"/events/" + id, "/events/" + id + "?explain=structured", delivery(id, "structured")} {
+					page := w.get(path)
+					for _, text := range []string{"rgen M", "b@example.com", "42", "hunter22", `vip&#34;: true`, `vip&#34;:true`} {
+						if strings.Contains(page, text) {
+							t.Errorf("%s shows %q", path, text)
+						}
+					}
+					if !strings.Contains(page, "this") {
+						t.Errorf("%s does not show the rest", path)
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestWhatCannotBeRedactedIsNotShown(t *testing.T) {
 	run(t, func(w *world) {
 		w.options.Redact = []string{"email"}
