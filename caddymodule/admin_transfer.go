@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,6 +33,7 @@ func adminExport(w http.ResponseWriter, r *http.Request, a *App, engine *relay.R
 		selected = transfer.SelectUnfinished
 	}
 	w.Header().Set("Content-Type", contentNDJSON)
+	w.Header().Set("Trailer", trailerUnreadable)
 	control := http.NewResponseController(w)
 	sent := false
 	out := bufio.NewWriterSize(writerFunc(func(p []byte) (int, error) {
@@ -52,10 +54,15 @@ func adminExport(w http.ResponseWriter, r *http.Request, a *App, engine *relay.R
 		a.logger.Error("an export was not finished", zap.Error(err))
 		panic(http.ErrAbortHandler) // the client sees that it is cut
 	}
+	w.Header().Set(trailerUnreadable, strconv.Itoa(done.Unreadable))
 	a.logger.Info("events were exported", zap.String("select", selected), zap.Int("events", done.Events), zap.Int("keys", done.Keys),
 		zap.Int("unreadable", done.Unreadable), zap.Duration("took", time.Since(began)))
 	return nil
 }
+
+// trailerUnreadable is the field behind the body of an export (RFC 9110, section 6.5) that says how
+// many events cannot be read, and are not in it.
+const trailerUnreadable = "Relay-Unreadable"
 
 type writerFunc func(p []byte) (int, error)
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/caddyserver/caddy/v2"
@@ -125,6 +126,9 @@ func exportOnline(cmd *cobra.Command, out io.Writer, selected string) error {
 	defer resp.Body.Close()
 	if _, err := io.Copy(out, resp.Body); err != nil {
 		return fmt.Errorf("the export is cut off: %w; see the log of the running Caddy", err)
+	}
+	if n, err := strconv.Atoi(resp.Trailer.Get(trailerUnreadable)); err == nil && n > 0 {
+		return fmt.Errorf("%s cannot be read, and are not in the export; see: caddy relay doctor", plural(n, "event"))
 	}
 	return nil
 }
