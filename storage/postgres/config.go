@@ -122,6 +122,11 @@ func (o *Options) connConfig() (*pgx.ConnConfig, error) {
 	set := func(name, value string) { config.RuntimeParams[name] = value }
 	set("search_path", o.Schema)
 	set("timezone", "UTC")
+	// What an operator has set for the role or the database: another isolation would end each
+	// transaction that waited for its turn, and without warnings nobody hears of a commit that no
+	// standby has.
+	set("default_transaction_isolation", "read committed")
+	set("client_min_messages", "warning")
 	set("lock_timeout", milliseconds(o.times.commit/3))
 	set("idle_in_transaction_session_timeout", milliseconds(o.times.commit))
 	// No question here is worth compiling, which may take a second on a busy server: it would

@@ -251,3 +251,81 @@ func TestWalksBeginWhereSomethingIsLeft(t *testing.T) {
 		t.Errorf("%d new events went, want 1", events)
 	}
 }
+
+// Idempotency keys that are old are trimmed also where several relays take turns, and nothing else
+// is trimmed with them.
+func TestOldKeysAreTrimmedBesideOthers(t *testing.T) {
+	for _, several := range []bool{false, true} {
+		clock := storagetest.NewClock(storagetest.Start)
+		o := options(t)
+		o.Shared, o.Clock = true, clock.Now
+		s := openWith(t, o)
+		if several {
+			openWith(t, o)
+			awaitLook(t, s)
+		}
+		mustAppend(t, s, keyed("1", "daily", "crm"))
+		for range 3 { // days; retention: idempotency_keys 24h, delivered 7d
+			clock.Advance(24 * time.Hour)
+			now := clock.Now()
+			p := relay.TrimPolicy{DeliveredBefore: now.Add(-7 * 24 * time.Hour), FailedBefore: now.Add(-30 * 24 * time.Hour), KeysBefore: now.Add(-24 * time.Hour)}
+			if _, err := s.Trim(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all, err := s.Append(t.Context(), keyed("1", "daily", "crm"), nil)
+		if err != nil || all[0].Duplicate {
+			t.Errorf("several %v: three days later the same key is answered %+v, %v", several, all, err)
+		}
+	}
+}
+
+// Days are made and dropped by whichever relay leads: the next one knows of those of others.
+func TestNextLeaderDropsTheDaysOfOthers(t *testing.T) {
+	const day = 24 * time.Hour
+	clock := storagetest.NewClock(storagetest.Start)
+	o := options(t)
+	o.Shared, o.Clock = true, clock.Now
+	first := openWith(t, o)
+	for range 3 { // 1, 2 and 3 March
+		mustAppend(t, first, one("1", "crm"))
+		clock.Advance(day)
+	}
+	second := openWith(t, o) // knows these days
+	mustAppend(t, first, one("1", "crm"))
+	finish := func(s *Store, low uint64) {
+		t.Helper()
+		if err := s.Commit(t.Context(), []relay.Update{{Progress: relay.Progress{Subscription: "crm", Low: low}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trim := func(s *Store) {
+		t.Helper()
+		at := clock.Now().Add(-time.Hour)
+		for range 6 {
+			if _, err := s.Trim(t.Context(), relay.TrimPolicy{DeliveredBefore: at, FailedBefore: at, KeysBefore: at}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	finish(first, 4)
+	trim(first)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	awaitLook(t, second)
+	eventually(t, "the second one leads", second.leads)
+	low := uint64(4)
+	for range 5 { // 5 to 9 March
+		clock.Advance(day)
+		mustAppend(t, second, one("1", "crm"))
+		low++
+	}
+	finish(second, low)
+	clock.Advance(day)
+	mustAppend(t, second, one("1", "crm")) // today, which stays
+	trim(second)
+	if got, want := partitionsOf(t, o), "attempts_20260310 events_20260310"; got != want {
+		t.Errorf("left are: %s\nwant %s", got, want)
+	}
+}

@@ -43,6 +43,8 @@ type group struct {
 	attempts   map[attemptPlace]*relay.Attempt
 	// further are statements of a request that has the group for itself.
 	further []statement
+	// written says that something was written already in the transaction that is open.
+	written bool
 	// hint: other members are to look at it.
 	hint bool
 	// again: some attempts may be in the database already.

@@ -126,6 +126,7 @@ func (r *trimRequest) plan(ctx context.Context, c *committer) error {
 		return c.spoil(fmt.Errorf("trimming idempotency keys: %w", err))
 	}
 	r.trimmed.Keys = int(tag.RowsAffected())
+	c.group.written = c.group.written || r.trimmed.Keys > 0
 	r.trimmed.More = r.trimmed.More || r.trimmed.Keys == trimKeys
 	return nil
 }
@@ -242,6 +243,16 @@ func (r *trimRequest) settle(err error) {
 
 // dropEmpty drops the partitions of days that are over and of which nothing is left.
 func (r *trimRequest) dropEmpty(ctx context.Context, c *committer) error {
+	// Other members make and drop some, too.
+	if err := c.bounded(func(ctx context.Context) (err error) {
+		parts, err := loadPartitions(ctx, c.conn, c.s.current().Schema)
+		if err == nil {
+			c.partitions = parts
+		}
+		return err
+	}); err != nil {
+		return err
+	}
 	today := dayOf(c.tail.last)
 	limit := dayOf(min(max(relay.SeqFrom(r.policy.DeliveredBefore), relay.SeqFrom(r.policy.FailedBefore)), math.MaxInt64))
 	for _, table := range tables {

@@ -219,7 +219,10 @@ func (c *committer) makeRoom(ctx context.Context) error {
 }
 
 // empty reports whether the group changes nothing.
-func (c *committer) empty() bool { return c.group.rows() == 0 && len(c.touched) == 0 }
+func (c *committer) empty() bool {
+	written := c.locked && c.group.written
+	return c.group.rows() == 0 && len(c.touched) == 0 && !written
+}
 
 const (
 	// fence lets nothing be written under another epoch than that of the members who are known.
