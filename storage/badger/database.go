@@ -3,11 +3,14 @@ package badger
 import (
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	bdb "github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
+	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/gate"
 )
 
@@ -19,6 +22,17 @@ type database struct {
 	merges  *merges
 	gate    gate.Gate  // who reads from it
 	closed  chan error // set once closing has begun
+	// dropping is the drop of records that is under way, or nil.
+	dropping atomic.Pointer[drop]
+}
+
+// drop is a drop of records, during which nobody reads: Badger holds its lock until it has merged
+// tables.
+type drop struct {
+	over chan struct{}
+	// held is closed if the merging is, so that it may never be over.
+	held chan struct{}
+	once sync.Once
 }
 
 // Close closes Badger, and leaves its files to whom the directory belongs.
@@ -63,11 +77,41 @@ func (d *database) hurry() (done func()) {
 	return d.merges.pace.hurry()
 }
 
+// drops notes that records are being dropped, until the function is called that it returns.
+func (d *database) drops() (done func()) {
+	under := &drop{over: make(chan struct{}), held: make(chan struct{})}
+	d.dropping.Store(under)
+	return func() {
+		d.dropping.Store(nil)
+		close(under.over)
+	}
+}
+
 // view runs fn in a snapshot.
-func (d *database) view(fn func(txn *bdb.Txn) error) error {
+func (d *database) view(fn func(txn *bdb.Txn) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if !d.headless() {
+				panic(p)
+			}
+			err = errHeadless
+		}
+	}()
 	txn := d.NewTransaction(false)
 	defer txn.Discard()
 	return fn(txn)
+}
+
+var errHeadless = fmt.Errorf("%w: the database could not begin a new log, and has none that it could be read with; it is opened again", relay.ErrBroken)
+
+// headless reports whether Badger has no table in memory any more. It sets none where it cannot
+// create a log, fails the commit, and lets readers run into that.
+func (d *database) headless() (yes bool) {
+	defer func() { yes = recover() != nil }()
+	txn := d.NewTransaction(false)
+	defer txn.Discard()
+	_, _ = txn.Get(tailKey) // whether it panics is all that matters
+	return false
 }
 
 // close ends it. Badger tries for ever to write what it has in memory, so that on a disk

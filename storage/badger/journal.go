@@ -71,7 +71,12 @@ func (j *journal) sync() error {
 	if j == nil {
 		return nil
 	}
-	if err := j.take(j.number + 1); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// To look takes no descriptor, of which there may be none: most commits need none.
+	_, err := os.Lstat(files.LogName(j.dir, j.number+1))
+	if err == nil {
+		err = j.take(j.number + 1)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return syncData(j.file)

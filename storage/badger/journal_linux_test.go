@@ -8,11 +8,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	bdb "github.com/dgraph-io/badger/v4"
 
 	"github.com/caddyrelay/caddyrelay/relay"
+	"github.com/caddyrelay/caddyrelay/storage/badger/files"
 	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
@@ -75,6 +80,88 @@ func TestCommitThatCannotBeSyncedFails(t *testing.T) {
 	if err := d.Update(func(txn *bdb.Txn) error { return txn.Set([]byte{scratchPrefix}, nil) }); err == nil {
 		t.Error("it succeeded")
 	}
+}
+
+// What needs no descriptor is done where there is none: a commit, and reading.
+func TestCommitTakesNoDescriptor(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "store"), nil)
+	events := put(t, s, 1)
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	none := syscall.Rlimit{Cur: 0, Max: before.Max}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 3 {
+		put(t, s, 1)
+	}
+	if _, err := s.Event(t.Context(), events[0].Seq); err != nil {
+		t.Error(err)
+	}
+}
+
+// Where no log can be begun the commit fails, and who reads is told so: Badger has nothing left
+// to read from, and the process shall not end of that.
+func TestReadWhileNoLogCouldBeBegun(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s := openAt(t, dir, nil)
+	s.mendAfter = 50 * time.Millisecond
+	events := put(t, s, 1)
+	next := files.LogName(dir, s.db.Load().journal.number+1)
+	if err := os.Mkdir(next, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	var refused atomic.Bool
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if _, err := s.Event(background, events[0].Seq); errors.Is(err, errHeadless) {
+					refused.Store(true)
+				} else if err != nil && !errors.Is(err, relay.ErrBroken) {
+					t.Errorf("reading: %v", err)
+					return
+				}
+			}
+		})
+	}
+	data := make([]byte, 700_000)
+	noise := rand.NewChaCha8([32]byte{})
+	_, _ = noise.Read(data)
+	var err error
+	for range 2 * memTableSize / len(data) {
+		b := relay.Batch{Items: []relay.Item{{Event: &relay.Event{Type: "order.paid", Data: data}, Targets: storagetest.Targets("crm")}}}
+		if _, err = s.Append(t.Context(), b, nil); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, relay.ErrBroken) {
+		t.Errorf("writing: %v; want %v", err, relay.ErrBroken)
+	}
+	eventually(t, "who reads is refused", refused.Load)
+	if err := os.Remove(next); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the store is open again", func() bool { return s.Err() == nil })
+	close(done)
+	readers.Wait()
+	if _, err := s.Event(t.Context(), events[0].Seq); err != nil {
+		t.Error(err)
+	}
+	put(t, s, 1)
 }
 
 // A database is found by its log with the highest number, whatever else lies there.

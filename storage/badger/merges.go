@@ -13,7 +13,6 @@ import (
 	bdb "github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
-	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/storage/badger/files"
 )
 
@@ -258,24 +257,5 @@ func (m *merges) onMissing(tell func(error)) {
 	defer m.mu.Unlock()
 	if m.tell = tell; m.missing != nil {
 		go tell(m.missing)
-	}
-}
-
-var errMergeHeld = errors.New("merging of tables is held")
-
-// holdMerge makes the store refuse everything while a merging is held, and be as before when
-// that is over.
-func (s *Store) holdMerge(missing error) {
-	s.mu.Lock()
-	switch {
-	case missing != nil:
-		s.fail = fmt.Errorf("%w: %w: %w", relay.ErrBroken, errMergeHeld, missing)
-	case errors.Is(s.fail, errMergeHeld):
-		s.fail = nil
-	}
-	over := s.fail == nil
-	s.mu.Unlock()
-	if over {
-		s.tellReopened()
 	}
 }

@@ -25,6 +25,8 @@ const (
 	// merged in the directory that it names; unwatchedEnv makes it go on all the same.
 	mergingEnv   = "CADDYRELAY_TEST_MERGE_IN"
 	unwatchedEnv = "CADDYRELAY_TEST_UNWATCHED"
+	// endingEnv makes it use the store then, and close it, and print what came of each.
+	endingEnv = "CADDYRELAY_TEST_MERGE_ENDING"
 )
 
 // mergingChild stores events and merges tables while there are other files in the place of the
@@ -37,6 +39,7 @@ func mergingChild(dir string) {
 	}
 	data := make([]byte, 100<<10)
 	_, _ = rand.Read(data)
+	var last relay.Seq
 	for range memTableSize / 2 / len(data) {
 		e := &relay.Event{Type: "order.paid", Data: data}
 		if _, err := s.Append(background, relay.Batch{Items: []relay.Item{{Event: e, Targets: storagetest.Targets("crm")}}}, nil); err != nil {
@@ -44,6 +47,7 @@ func mergingChild(dir string) {
 			os.Exit(1)
 		}
 		fmt.Println("stored", uint64(e.Seq))
+		last = e.Seq
 	}
 	ids, err := files.Tables(dir)
 	if err != nil {
@@ -62,6 +66,9 @@ func mergingChild(dir string) {
 	}
 	merged := make(chan bool)
 	go func() { merged <- s.reclaim() }()
+	if os.Getenv(endingEnv) != "" {
+		endHeld(s, last)
+	}
 	for {
 		select {
 		case ok := <-merged:
@@ -71,6 +78,41 @@ func mergingChild(dir string) {
 				fmt.Println("held", err)
 			}
 		}
+	}
+}
+
+// endHeld reads from a store, writes to it and closes it, from before its merging is held on.
+func endHeld(s *Store, seq relay.Seq) {
+	for s.db.Load().dropping.Load() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	read, wrote := make(chan error), make(chan error)
+	go func() {
+		_, err := s.Event(background, seq)
+		read <- err
+	}()
+	go func() {
+		_, err := s.Append(background, relay.Batch{Items: []relay.Item{{Event: &relay.Event{Type: "order.paid"}, Targets: storagetest.Targets("crm")}}}, nil)
+		wrote <- err
+	}()
+	failed := []error{<-read, <-wrote}
+	_, err := s.Event(background, seq)
+	failed = append(failed, err, s.Close())
+	for _, err := range failed {
+		if !errors.Is(err, relay.ErrBroken) || !errors.Is(err, errMergeHeld) {
+			fmt.Println("ended", failed)
+			os.Exit(1)
+		}
+	}
+	fmt.Println("ended well")
+	os.Exit(0)
+}
+
+// TestWhileMergingIsHeldNobodyWaits: a drop of records, for which Badger locks out who reads, may
+// never end then. Who reads and who writes is refused, and the store can be closed.
+func TestWhileMergingIsHeldNobodyWaits(t *testing.T) {
+	if _, result := runMergingChild(t, t.TempDir(), endingEnv+"=1"); result != "ended well" {
+		t.Error(result)
 	}
 }
 

@@ -168,13 +168,20 @@ func (r *reclaimRequest) plan(c *committer) error {
 	key := []byte{scratchPrefix}
 	err := c.db.Update(func(txn *bdb.Txn) error { return txn.Set(key, []byte{0}) })
 	if err == nil {
-		err = c.db.DropPrefix(key)
+		err = c.drop(key)
 	}
 	if err != nil {
 		// Badger may have stopped half-way.
 		c.broken = c.s.breakWith(err)
 	}
 	return err
+}
+
+// drop removes a prefix. Nobody waits for that any longer than merging is not held.
+func (c *committer) drop(prefix []byte) error {
+	defer c.db.drops()()
+	c.s.holdDrop(c.db) // something else that is merged may be held already
+	return c.db.DropPrefix(prefix)
 }
 
 func (r *reclaimRequest) settle(error) {}

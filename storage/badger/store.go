@@ -156,17 +156,44 @@ func (s *Store) adopt(im *image) {
 // Close implements [relay.Store]. It must not be called from stored.
 func (s *Store) Close() error {
 	s.stopOnce.Do(func() { close(s.stop) })
-	if !s.gate.Close() {
+	empty, first := s.gate.Shut()
+	if !first {
 		return relay.ErrClosed
 	}
-	s.janitor.Wait()
-	close(s.requests)
-	<-s.stopped
-	s.reserve.free()
-	if err := s.closeDatabase(closePatience, nil); err != nil {
+	ended := make(chan struct{})
+	go func() {
+		<-empty
+		s.janitor.Wait()
+		close(s.requests)
+		<-s.stopped
+		close(ended)
+	}()
+	err := s.waitUnlessHeld(ended)
+	if err == nil {
+		s.reserve.free()
+		err = s.closeDatabase(closePatience, nil)
+	}
+	if err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil
+}
+
+// waitUnlessHeld waits for those who read and write to end. If merging is held they may never:
+// it is given up then, and what was acknowledged is in the logs.
+func (s *Store) waitUnlessHeld(ended <-chan struct{}) error {
+	tick := time.NewTicker(s.pause(closePatience))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return nil
+		case <-tick.C:
+			if err := s.failure(); errors.Is(err, errMergeHeld) {
+				return err
+			}
+		}
+	}
 }
 
 // closeDatabase closes the database, or goes on closing it. One that has vanished is left
@@ -268,6 +295,9 @@ func (s *Store) with(fn func(d *database) error) error {
 		d := s.db.Load()
 		if d != nil && d.gate.Enter() {
 			defer d.gate.Leave()
+			if err := s.waitForDrop(d); err != nil {
+				return err
+			}
 			return fn(d)
 		}
 		if !s.waitForOpening() && s.db.Load() == d {
