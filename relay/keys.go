@@ -64,6 +64,10 @@ func unpackKeys(text string) keys {
 	return keys{order: order, debounce: debounce, placed: rest == keyPlaced}
 }
 
+// OrderKey returns the ordering key in the Key of a [Placement], or an empty string. It is what
+// the Key of an [Exception] is, unless that is [Debounced].
+func OrderKey(packed string) string { return unpackKeys(packed).order }
+
 // packedKeys returns the keys that an event has in a subscription's log.
 func packedKeys(e *Event, subscription string) string {
 	for _, p := range e.Deliveries {

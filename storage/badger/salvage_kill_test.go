@@ -112,3 +112,27 @@ func TestSalvageSurvivesKill(t *testing.T) {
 		t.Error("the kills show nothing")
 	}
 }
+
+// TestVerifyAmidSalvage: where a crash has left all files in the directories of a salvage there is
+// a store, and doctor finds it.
+func TestVerifyAmidSalvage(t *testing.T) {
+	for _, stage := range []string{stageDone, stageMoving} {
+		s := openAt(t, t.TempDir(), nil)
+		put(t, s, 3)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		in := filepath.Join(s.dir, salvagePrefix+"0123456789ab"+stage)
+		if err := os.Mkdir(in, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		o := Options{}
+		o.setDefaults()
+		if err := moveFiles(s.dir, in, &o); err != nil {
+			t.Fatal(err)
+		}
+		if report, err := Verify(s.dir, Options{}); err != nil || !report.Sound() || report.Events != 3 {
+			t.Errorf("%s: %+v, %v", stage, report, err)
+		}
+	}
+}

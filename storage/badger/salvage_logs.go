@@ -73,6 +73,9 @@ func (m *mender) mendExceptions(txn *bdb.Txn) error {
 			return err
 		}
 		if e, err := decodeException(key, rec); err == nil {
+			if e.Seq < m.tail.mark || pos < m.sub(id).state.floor {
+				return m.over(place{sub: id, pos: pos})
+			}
 			m.lost(m.sub(id), pos, e.Seq, false)
 		}
 		return m.writes.Delete(append([]byte(nil), key...))
@@ -131,6 +134,12 @@ func (m *mender) mendChunk(txn *bdb.Txn, c *chunk, last map[uint32]uint64) error
 			continue
 		}
 		c.seqs[pos-c.first], changed = 0, true
+		if seq < m.tail.mark || pos < u.state.floor { // retention has removed it
+			if err := m.over(place{sub: u.id, pos: pos}); err != nil {
+				return err
+			}
+			continue
+		}
 		open, err := exists(txn, exceptKey(classOpen, u.id, pos))
 		if err != nil {
 			return err
@@ -188,7 +197,7 @@ func (m *mender) fillHoles(txn *bdb.Txn, u *mendedSub) error {
 				err = fmt.Errorf("there is no entry at the position %d of %q", pos, m.nameOf(u))
 			}
 			if err == nil {
-				err = m.repeat(u, pos, c.at(pos), "", 0)
+				err = m.repeatAt(txn, u, pos, c.at(pos))
 			}
 			if err != nil {
 				return err
@@ -200,7 +209,28 @@ func (m *mender) fillHoles(txn *bdb.Txn, u *mendedSub) error {
 	return nil
 }
 
-// mendKeys sees that idempotency keys are forgotten one day.
+// repeatAt has the delivery of an event made again that stands at a position.
+func (m *mender) repeatAt(txn *bdb.Txn, u *mendedSub, pos uint64, seq relay.Seq) error {
+	order, key := "", eventKey(seq)
+	err := get(txn, key, func(rec []byte) error {
+		found, err := decodeEvent(key, rec, placesOnly)
+		if err != nil {
+			return nil // it is set aside by who reads it
+		}
+		for _, p := range found.places {
+			if p.sub == u.id && p.pos == pos {
+				order = p.key
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, bdb.ErrKeyNotFound) {
+		return err
+	}
+	return m.repeat(u, pos, seq, order, 0)
+}
+
+// mendKeys sees that idempotency keys are forgotten one day, or were.
 func (m *mender) mendKeys(txn *bdb.Txn) error {
 	return each(txn, idemPrefix, func(key, rec []byte) error {
 		if len(key) != idemKeyLen {
@@ -214,9 +244,12 @@ func (m *mender) mendKeys(txn *bdb.Txn) error {
 			return nil
 		})
 		if err != nil {
-			return m.writes.Delete(append([]byte(nil), key...))
+			return m.writes.Delete(slices.Clone(key))
 		}
 		age := idemAgeKey(stored, idemHash(key[1:]))
+		if stored < m.tail.keysMark { // retention has removed it, and does not look for it again
+			return errors.Join(m.writes.Delete(slices.Clone(key)), m.writes.Delete(age))
+		}
 		if there, err := exists(txn, age); err != nil || there {
 			return err
 		}
@@ -256,6 +289,7 @@ func (m *mender) writeSubs(*bdb.Txn) error {
 func (m *mender) writeMeta(*bdb.Txn) error {
 	t := &m.tail
 	t.last = max(t.last, m.highest, m.mark.seq)
+	t.removed = min(t.removed, t.ordinal-min(t.ordinal, m.present)) // some may be there again
 	gone := t.ordinal - min(t.ordinal, m.present+t.removed)
 	m.report.Lost = gone - min(gone, t.lost)
 	t.lost, t.known, t.live = gone, t.last, m.live

@@ -68,7 +68,8 @@ func (m *mender) mend() error {
 	return nil
 }
 
-// finishLeftover carries out what was being written, or forgets it where that cannot be read.
+// finishLeftover carries out what was being written, or forgets it where that cannot be read, or
+// was done: what says so may be gone.
 func (m *mender) finishLeftover(db *database) error {
 	left, err := findLeftover(db)
 	if left == nil {
@@ -78,7 +79,42 @@ func (m *mender) finishLeftover(db *database) error {
 		m.report.find("what was being written is done in part: %v", err)
 		left.whole = false
 	}
+	if left.whole {
+		if err := left.leaveNewer(db); err != nil {
+			return err
+		}
+	}
 	return left.finish(db)
+}
+
+// leaveNewer takes the changes out that were made, or were followed by others: a record is newer
+// than the group. The tail is changed last, so that with it all were made.
+func (l *leftover) leaveNewer(db *database) error {
+	return db.view(func(txn *bdb.Txn) error {
+		last, err := txn.Get(redoKey(l.parts - 1))
+		if err != nil {
+			return err
+		}
+		written := last.Version()
+		newer := func(key []byte) (bool, error) {
+			item, err := txn.Get(key)
+			if errors.Is(err, bdb.ErrKeyNotFound) {
+				return false, nil
+			}
+			return err == nil && item.Version() > written, err
+		}
+		made, err := newer(tailKey)
+		if l.whole = !made; made || err != nil {
+			return err
+		}
+		var failed error
+		l.changes = slices.DeleteFunc(l.changes, func(one change) bool {
+			made, err := newer(one.key)
+			failed = errors.Join(failed, err)
+			return made
+		})
+		return failed
+	})
 }
 
 // readMeta reads identity and tail, as far as they are there.
@@ -212,175 +248,6 @@ func (u *mendedSub) settle() {
 	if n := len(merged); n > 0 {
 		p.Head = max(p.Head, merged[n-1].To)
 	}
-}
-
-// mendEvents goes through the events, oldest first, and sees that each delivery stands in
-// its log and that its state is known.
-func (m *mender) mendEvents(txn *bdb.Txn) error {
-	attempts := &attemptReader{m: m, it: txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{attemptPrefix}})}
-	defer attempts.it.Close()
-	attempts.it.Rewind()
-	entries := newFinder(txn)
-	defer entries.close()
-	bundles := &bundleReader{txn: txn, windows: make(map[uint32]*readWindow)}
-	var last uint64 // ordinal
-	var lastSeq relay.Seq
-	err := each(txn, eventPrefix, func(key, rec []byte) error {
-		m.present++
-		m.live += uint64(len(key) + len(rec))
-		seq, err := seqOf(key)
-		if err != nil {
-			m.report.find("%v", err)
-			return nil
-		}
-		m.highest = seq
-		outcomes, err := attempts.of(seq)
-		if err != nil {
-			return err
-		}
-		found, err := decodeEvent(key, rec, placesOnly)
-		if err != nil {
-			m.report.find("%v", err) // it is set aside by who reads it
-			return nil
-		}
-		if found.ordinal > last+1 && seq > m.tail.known {
-			m.report.Gaps = append(m.report.Gaps, Gap{First: last + 1, Last: found.ordinal - 1, After: timeOf(lastSeq), Before: seq.Time()})
-		}
-		last, lastSeq = found.ordinal, seq
-		for _, p := range found.places {
-			last, err := bundles.of(seq, p)
-			if err != nil {
-				return err
-			}
-			last = last.or(outcomes[p.sub])
-			if err := m.mendPlace(txn, entries, seq, p, last); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err == nil {
-		_, err = attempts.of(^relay.Seq(0)) // those behind the last event
-	}
-	if newest := max(m.tail.ordinal, m.mark.ordinal); newest > last {
-		m.report.Gaps = append(m.report.Gaps, Gap{First: last + 1, Last: newest, After: timeOf(lastSeq), Before: max(m.mark.seq, m.tail.last).Time()})
-	}
-	m.tail.ordinal = max(m.tail.ordinal, m.mark.ordinal, last)
-	for _, u := range m.subs {
-		u.settle()
-	}
-	return err
-}
-
-func timeOf(s relay.Seq) time.Time {
-	if s == 0 {
-		return time.Time{}
-	}
-	return s.Time()
-}
-
-// mendPlace sees to one delivery.
-func (m *mender) mendPlace(txn *bdb.Txn, entries *finder, seq relay.Seq, p place, last outcome) error {
-	u := m.sub(p.sub)
-	u.state.progress.Head = max(u.state.progress.Head, p.pos)
-	if err := m.mendEntry(entries, seq, p); err != nil {
-		return err
-	}
-	own, err := exceptionOf(txn, p.sub, p.pos)
-	if err != nil {
-		return err
-	}
-	finished := u.state.finished(p.pos)
-	_, spanned := u.state.span(p.pos, false)
-	progress := &u.state.progress
-	switch {
-	case own == classOpen:
-		u.open++
-		u.finish(p.pos)
-	case own == classClosed, spanned:
-		u.finish(p.pos)
-		if !u.known {
-			progress.Failed++
-		}
-	case last.delivered:
-		u.finish(p.pos)
-		if !finished || !u.known {
-			progress.Delivered++
-		}
-	case finished: // it is not known as what
-		m.report.Repeated++
-		return m.repeat(u, p.pos, seq, p.key, last.number)
-	}
-	return nil
-}
-
-func (u *mendedSub) finish(pos uint64) {
-	if u.state.finished(pos) {
-		return
-	}
-	if n := len(u.extra); n > 0 && u.extra[n-1].To+1 == pos {
-		u.extra[n-1].To = pos
-		return
-	}
-	u.extra = append(u.extra, relay.Span{From: pos, To: pos})
-}
-
-// repeat has a delivery made again: it is due now, or when those before it of its key are
-// over.
-func (m *mender) repeat(u *mendedSub, pos uint64, seq relay.Seq, key string, attempts int) error {
-	now := m.clock()
-	e := relay.Exception{From: pos, To: pos, Seq: seq, Kind: relay.Retry, Attempts: attempts, At: now, Due: now, Key: key}
-	if key != "" {
-		e.Kind = relay.Ordered
-	}
-	u.open++
-	u.finish(pos)
-	at := exceptKey(classOpen, u.id, pos)
-	return m.writes.Set(at, encodeException(at, &e))
-}
-
-// attemptReader reads the attempts along with the events, in the same order.
-type attemptReader struct {
-	m  *mender
-	it *bdb.Iterator
-}
-
-// of returns what the attempts of an event say, by subscription. Attempts of events that
-// are gone are removed on the way.
-func (r *attemptReader) of(seq relay.Seq) (map[uint32]outcome, error) {
-	var outcomes map[uint32]outcome
-	for ; r.it.Valid(); r.it.Next() {
-		item := r.it.Item()
-		key := item.Key()
-		at, err := seqOf(key)
-		if err == nil && at > seq {
-			break
-		}
-		if err != nil || at < seq || len(key) != attemptKeyLen {
-			if err := r.m.writes.Delete(item.KeyCopy(nil)); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		r.m.live += uint64(item.EstimatedSize())
-		sub := binary.BigEndian.Uint32(key[9:])
-		err = item.Value(func(rec []byte) error {
-			a, err := decodeAttempt(key, rec)
-			if err != nil {
-				r.m.report.find("%v", err)
-				return nil
-			}
-			if outcomes == nil {
-				outcomes = make(map[uint32]outcome)
-			}
-			outcomes[sub] = outcomeOf(&a)
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return outcomes, nil
 }
 
 // ids returns the numbers of all subscriptions, ascending and without gaps.

@@ -64,6 +64,16 @@ func kept(dir string) string {
 	return filepath.Dir(copies[len(copies)-1])
 }
 
+// swapping reports whether a salvage has ended in a directory, and was interrupted before all its
+// files were in their place.
+func swapping(dir string) bool {
+	entries, _ := os.ReadDir(dir) // opening it has errors of its own for that
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		stage := filepath.Ext(e.Name())
+		return strings.HasPrefix(e.Name(), salvagePrefix) && (stage == stageDone || stage == stageMoving)
+	})
+}
+
 // finishSwap completes a salvage that a crash has interrupted, or clears away one that had
 // not come to its end.
 func finishSwap(dir string, o *Options) error {

@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	bdb "github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyrelay/caddyrelay/relay"
 )
 
 // Report is what Verify has found.
@@ -51,7 +53,7 @@ func Verify(dir string, o Options) (*Report, error) {
 		return nil, err
 	}
 	if _, _, err := readSentinel(dir); errors.Is(err, errSentinelMissing) {
-		if _, err := os.Stat(filepath.Join(dir, manifestName)); err != nil {
+		if _, err := os.Stat(filepath.Join(dir, manifestName)); err != nil && !swapping(dir) {
 			return nil, fmt.Errorf("checking the store in %s: there is no store; is the directory right?", dir)
 		}
 	}
@@ -133,6 +135,7 @@ func (im *image) verify() (*Report, error) {
 func (im *image) verifyEvents(txn *bdb.Txn, r *Report) error {
 	entries := newFinder(txn)
 	defer entries.close()
+	var removing relay.Seq // what retention has begun to remove: one event, until it goes on
 	return each(txn, eventPrefix, func(key, rec []byte) error {
 		r.Events++
 		found, err := decodeEvent(key, rec, wholeEvent)
@@ -150,6 +153,8 @@ func (im *image) verifyEvents(txn *bdb.Txn, r *Report) error {
 			switch {
 			case err != nil:
 				r.find("subscription %q: %v", u.name, err)
+			case (c == nil || c.at(p.pos) == 0) && u.current.finished(p.pos) && (removing == 0 || removing == found.event.Seq):
+				removing = found.event.Seq
 			case c == nil || c.at(p.pos) == 0:
 				r.find("subscription %q: the entry at %d is gone, of the event at %d", u.name, p.pos, found.event.Seq)
 			case c.at(p.pos) != found.event.Seq:
