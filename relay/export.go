@@ -117,10 +117,12 @@ func (r *Relay) Export(ctx context.Context, s Seq) (m Moved, unfinished bool, er
 		unfinished = unfinished || !m.Exceptions[i].Kind.Closed()
 	}
 	r.flushForReading(ctx) // after the exceptions, so that the attempts that led to them are there
+	var room attemptRoom
 	for i, p := range e.Deliveries {
 		if m.Attempts[i], err = r.store.Attempts(ctx, s, p.Subscription); err != nil {
 			return m, false, err
 		}
+		m.Attempts[i] = room.fit(m.Attempts[i])
 	}
 	return m, unfinished, nil
 }
@@ -246,3 +248,33 @@ func (r *Relay) ExportSteering() []Steering {
 	slices.SortFunc(all, func(a, b Steering) int { return strings.Compare(a.Subscription, b.Subscription) })
 	return all
 }
+
+// What an export has of the attempts of one event, in bytes: an event for thousands of
+// subscriptions may have gigabytes. Beyond the first bound what receivers have answered is left out,
+// beyond the second all attempts of a delivery but the last.
+const (
+	answersMost  = 16 << 20
+	attemptsMost = 24 << 20
+)
+
+// attemptRoom is what was taken of that.
+type attemptRoom struct{ answers, attempts int }
+
+// fit leaves out what there is no room for.
+func (r *attemptRoom) fit(attempts []Attempt) []Attempt {
+	if n := len(attempts); n > 1 && r.attempts >= attemptsMost {
+		attempts = attempts[n-1:]
+	}
+	attempts = slices.Clone(attempts) // the store may keep them
+	for i := range attempts {
+		a := &attempts[i]
+		if r.answers += len(a.Excerpt); r.answers > answersMost {
+			a.Excerpt = nil
+		}
+		r.attempts += attemptSize + len(a.Error)
+	}
+	return attempts
+}
+
+// attemptSize is about what an attempt takes without what was said.
+const attemptSize = 256

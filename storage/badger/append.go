@@ -193,10 +193,12 @@ func orderKeysSize(targets []relay.Target) int {
 
 // remember writes an idempotency key.
 func (c *committer) remember(h idemHash, stored relay.Seq, k *known) {
-	key := idemKey(h)
-	c.put(key, encodeKnown(key, stored, k))
-	age := idemAgeKey(stored, h)
-	c.put(age, seal(age, newRecord(0)))
+	key, age := idemKey(h), idemAgeKey(stored, h)
+	rec, mark := encodeKnown(key, stored, k), seal(age, newRecord(0))
+	c.put(key, rec)
+	c.put(age, mark)
+	c.tail.addKey(stored, len(key)+len(rec)+len(age)+len(mark))
+	c.tailDirty = true
 }
 
 // settle implements request.

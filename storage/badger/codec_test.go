@@ -142,7 +142,7 @@ func TestSizesAreUpperBounds(t *testing.T) {
 		key = noteKey(name)
 		check("note", key, encodeNote(key, value), noteSize(name, value))
 
-		full := tail{relay.Seq(number.Draw(t, "a")), number.Draw(t, "b"), relay.Seq(number.Draw(t, "c")), relay.Seq(number.Draw(t, "d")), number.Draw(t, "e"), number.Draw(t, "f"), relay.Seq(number.Draw(t, "g")), number.Draw(t, "h"), number.Draw(t, "i")}
+		full := tail{relay.Seq(number.Draw(t, "a")), number.Draw(t, "b"), relay.Seq(number.Draw(t, "c")), relay.Seq(number.Draw(t, "d")), number.Draw(t, "e"), number.Draw(t, "f"), relay.Seq(number.Draw(t, "g")), number.Draw(t, "h"), number.Draw(t, "i"), number.Draw(t, "j"), number.Draw(t, "k"), relay.Seq(number.Draw(t, "l"))}
 		check("tail", tailKey, encodeTail(full), tailSize)
 	})
 }

@@ -305,7 +305,7 @@ func (c *committer) publish() {
 	c.s.tail = c.tail
 	c.s.mu.Unlock()
 	c.s.changes.Store(c.changes)
-	c.s.space.live.Store(int64(c.tail.live))
+	c.s.space.live.Store(int64(c.tail.size()))
 	clear(c.touched)
 	clear(c.freshName)
 	clear(c.opened)

@@ -96,6 +96,35 @@ type tail struct {
 	live uint64
 	// bundles is the number of the newest bundle.
 	bundles uint64
+	// keys counts idempotency keys, and keyBytes is what they take as records: of those that were
+	// stored from keysFrom on, since earlier versions counted none.
+	keys, keyBytes uint64
+	keysFrom       relay.Seq
+}
+
+// size is what the records take that trimming removes, in bytes.
+func (t *tail) size() uint64 { return t.live + t.keyBytes }
+
+// addKey counts an idempotency key.
+func (t *tail) addKey(stored relay.Seq, size int) {
+	if t.keysFrom == 0 {
+		t.keysFrom = stored
+	}
+	if stored >= t.keysFrom {
+		t.keys++
+		t.keyBytes += uint64(size)
+	}
+}
+
+// keySize is what a key takes on average.
+func (t *tail) keySize() uint64 { return t.keyBytes / max(t.keys, 1) }
+
+// dropKey undoes addKey. Which size the key has is not looked up.
+func (t *tail) dropKey(stored relay.Seq) {
+	if t.keys > 0 && stored >= t.keysFrom {
+		t.keyBytes -= t.keySize()
+		t.keys--
+	}
 }
 
 const (
@@ -108,8 +137,11 @@ const (
 	tailKnown    = 7
 	tailLive     = 8
 	tailBundles  = 9
+	tailKeys     = 10
+	tailKeyBytes = 11
+	tailKeysFrom = 12
 
-	tailSize = 6 + frameLen + 9*11
+	tailSize = 6 + frameLen + 12*11
 )
 
 func encodeTail(t tail) []byte {
@@ -123,6 +155,9 @@ func encodeTail(t tail) []byte {
 	b = appendUint(b, tailKnown, uint64(t.known))
 	b = appendUint(b, tailLive, t.live)
 	b = appendUint(b, tailBundles, t.bundles)
+	b = appendUint(b, tailKeys, t.keys)
+	b = appendUint(b, tailKeyBytes, t.keyBytes)
+	b = appendUint(b, tailKeysFrom, uint64(t.keysFrom))
 	return seal(tailKey, b)
 }
 
@@ -147,6 +182,12 @@ func decodeTail(rec []byte) (t tail, err error) {
 			t.live = f.value
 		case tailBundles:
 			t.bundles = f.value
+		case tailKeys:
+			t.keys = f.value
+		case tailKeyBytes:
+			t.keyBytes = f.value
+		case tailKeysFrom:
+			t.keysFrom = relay.Seq(f.value)
 		}
 		return nil
 	})
@@ -214,7 +255,9 @@ func (im *image) loadTail() error {
 			im.tail, err = decodeTail(rec)
 			return err
 		})
-		if err != nil && !errors.Is(err, bdb.ErrKeyNotFound) {
+		if errors.Is(err, bdb.ErrKeyNotFound) {
+			im.tail.keysFrom = 1 // nothing was ever stored
+		} else if err != nil {
 			return err
 		}
 		// With all versions the iterator does not search for a live record below any

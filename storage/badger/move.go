@@ -45,7 +45,8 @@ func (r *adoptRequest) plan(c *committer) error {
 		}
 		twice[e.ID] = true
 		size, one := r.weigh(c, &r.moved[i])
-		if need = need.plus(one); size >= valueThreshold || !need.fits(largestBatch) {
+		// One alone may be for as many subscriptions as it could be when it was appended.
+		if need = need.plus(one); size >= valueThreshold || len(fresh) > 0 && !need.fits(largestBatch) {
 			return &relay.BatchTooLargeError{Fits: i}
 		}
 		fresh = append(fresh, i)

@@ -75,7 +75,7 @@ func (s *Store) makeRoom(r *reclaimer, now time.Time) {
 func (s *Store) tidy(r *reclaimer, now time.Time) {
 	tail := s.committed()
 	removed, left := tail.removed-min(tail.removed, r.removed), tail.ordinal-min(tail.ordinal, tail.removed+tail.lost)
-	if removed < max(left, 1) || now.Sub(r.tidied) < s.pause(flattenEvery) || s.space.tables() < tidyFrom+int64(tail.live)*3/2 {
+	if removed < max(left, 1) || now.Sub(r.tidied) < s.pause(flattenEvery) || s.space.tables() < tidyFrom+int64(tail.size())*3/2 {
 		return
 	}
 	if s.resting.Load() || !s.space.roomToMerge() || !r.quiet(s.dir, now, s.pause(quietFor)) {
@@ -131,28 +131,30 @@ func (s *Store) flatten() {
 }
 
 // trimToSize removes what is finished, oldest first, until the store is a tenth below its
-// limit.
-func (s *Store) trimToSize(limit int64) (removed int) {
+// limit. It returns how many events and idempotency keys went.
+func (s *Store) trimToSize(limit int64) int {
+	events, keys := 0, 0
 	for {
 		step, err := s.Trim(context.Background(), relay.TrimPolicy{MaxBytes: limit - limit/10})
 		if err != nil {
 			s.log.Warn("removing finished events for max_size", zap.Error(err))
-			return removed
+			return events + keys
 		}
-		removed += step.Events
+		events += step.Events
+		keys += step.Keys
 		if !step.More {
 			break
 		}
 		select {
 		case <-s.stop:
-			return removed
+			return events + keys
 		default:
 		}
 	}
-	if removed > 0 {
-		s.log.Info("finished events were removed before their time, for max_size", zap.Int("events", removed))
+	if events+keys > 0 {
+		s.log.Info("finished events were removed before their time, for max_size", zap.Int("events", events), zap.Int("idempotency_keys", keys))
 	}
-	return removed
+	return events + keys
 }
 
 // reclaimRequest merges what is new with what is old. Badger does that on its own only

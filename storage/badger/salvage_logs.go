@@ -232,6 +232,7 @@ func (m *mender) repeatAt(txn *bdb.Txn, u *mendedSub, pos uint64, seq relay.Seq)
 
 // mendKeys sees that idempotency keys are forgotten one day, or were.
 func (m *mender) mendKeys(txn *bdb.Txn) error {
+	m.tail.keys, m.tail.keyBytes, m.tail.keysFrom = 0, 0, 1
 	return each(txn, idemPrefix, func(key, rec []byte) error {
 		if len(key) != idemKeyLen {
 			return nil
@@ -250,10 +251,12 @@ func (m *mender) mendKeys(txn *bdb.Txn) error {
 		if stored < m.tail.keysMark { // retention has removed it, and does not look for it again
 			return errors.Join(m.writes.Delete(slices.Clone(key)), m.writes.Delete(age))
 		}
+		mark := seal(age, newRecord(0))
+		m.tail.addKey(stored, len(key)+len(rec)+len(age)+len(mark))
 		if there, err := exists(txn, age); err != nil || there {
 			return err
 		}
-		return m.writes.Set(age, seal(age, newRecord(0)))
+		return m.writes.Set(age, mark)
 	})
 }
 

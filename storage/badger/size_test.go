@@ -3,6 +3,7 @@ package badger
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -49,6 +50,62 @@ func TestMaxSize(t *testing.T) {
 	deliver(t, s, head, head+uint64(unfinished)) // all of them are there
 	eventually(t, "events are taken again", func() bool { return s.Err() == nil })
 	t.Logf("%d unfinished events were kept", unfinished)
+}
+
+// TestSizeCountsIdempotencyKeys: they take room as events do, and go with them where a store is too
+// large: a key stays as long as its event.
+func TestSizeCountsIdempotencyKeys(t *testing.T) {
+	s := openAt(t, t.TempDir(), nil)
+	post := func(n int) bool {
+		t.Helper()
+		key := &relay.Key{Kind: relay.KeyHeader, Text: fmt.Sprint("key", n)}
+		receipts, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Key: key, Event: &relay.Event{Type: "order.paid"}, Targets: storagetest.Targets("crm")}}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return receipts[0].Duplicate
+	}
+	const n, waits = 1200, 900
+	for i := range n {
+		post(i)
+	}
+	counted := func() (keys, size uint64) {
+		t.Helper()
+		for key, rec := range snapshot(t, s, "IJ") {
+			keys++
+			size += uint64(len(key) + len(rec))
+		}
+		return keys / 2, size
+	}
+	keys, size := counted()
+	if tail := s.committed(); keys != n || tail.keys != keys || tail.keyBytes != size || s.space.live.Load() != int64(tail.live+size) {
+		t.Fatalf("%d keys take %d bytes, and %+v says otherwise", keys, size, tail)
+	}
+	deliver(t, s, 0, waits)
+	removed := 0
+	for more := true; more; {
+		step, err := s.Trim(t.Context(), relay.TrimPolicy{MaxBytes: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = step.More
+		removed += step.Keys
+	}
+	keys, size = counted()
+	tail := s.committed()
+	if removed < waits-1 || removed > waits || keys != uint64(n-removed) || tail.keys != keys || max(tail.keyBytes, size)-min(tail.keyBytes, size) > size/100 {
+		t.Errorf("of %d keys %d are left, of %d bytes; %d were removed, and the tail is %+v", n, keys, size, removed, tail)
+	}
+	if post(waits - 2) {
+		t.Error("a key is known whose event was removed")
+	}
+	if !post(waits) || !post(n-1) {
+		t.Error("a key is not known whose event waits")
+	}
+	s, _ = mended(t, s)
+	if again := s.committed(); again.keys != keys+1 {
+		t.Errorf("of %d keys a salvage counts %d", keys+1, again.keys)
+	}
 }
 
 // TestRoomComesBackAfterRetention: what retention has removed leaves the disk, without a limit

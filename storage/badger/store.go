@@ -148,7 +148,7 @@ func (s *Store) adopt(im *image) {
 	s.mu.Lock()
 	s.tail, s.sentinel = im.tail, im.sentinel
 	s.mu.Unlock()
-	s.space.live.Store(int64(im.tail.live))
+	s.space.live.Store(int64(im.tail.size()))
 	s.db.Store(im.db)
 	im.db.merges.onMissing(s.holdMerge)
 }

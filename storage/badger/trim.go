@@ -277,6 +277,11 @@ func (r *trimRequest) plan(c *committer) error {
 		}
 		c.remove(key)
 		c.remove(idemKey(idemHash(key[1+8:])))
+		stored, err := seqOf(key)
+		if err != nil {
+			return err
+		}
+		c.tail.dropKey(stored)
 	}
 	return r.mark(c)
 }

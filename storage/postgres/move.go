@@ -58,7 +58,8 @@ func (r *adoptRequest) plan(ctx context.Context, c *committer) error {
 		}
 		known[m.Event.ID] = true
 		rows += 2 + 2*len(m.Event.Deliveries)
-		if bytes += len(m.Event.Data); rows > batchRows || bytes > batchBytes {
+		// One alone may be for as many subscriptions as the store that had it could note.
+		if bytes += len(m.Event.Data); len(fresh) > 0 && (rows > batchRows || bytes > batchBytes) {
 			return &relay.BatchTooLargeError{Fits: i}
 		}
 		fresh = append(fresh, m)

@@ -21,6 +21,7 @@ func RunMoving(t *testing.T, open func(t *testing.T) Harness) {
 		{"AdoptedAmongOthers", adoptedAmongOthers},
 		{"AdoptedAreTrimmedAndErased", adoptedAreTrimmedAndErased},
 		{"AdoptTooMuch", adoptTooMuch},
+		{"AdoptedForMany", adoptedForMany},
 		{"AdoptedKeysAnswer", adoptedKeysAnswer},
 		{"KeysInPages", keysInPages},
 	} {
@@ -227,6 +228,36 @@ func adoptTooMuch(t *testing.T, h *Harness) {
 	}
 	if stored := h.adopt(t, all[:large.Fits]...); len(stored) != large.Fits {
 		t.Errorf("%d of those that fit were stored; want %d", len(stored), large.Fits)
+	}
+}
+
+// adoptedForMany adopts an event for as many subscriptions as one could be appended for.
+func adoptedForMany(t *testing.T, h *Harness) {
+	const n = 10_000
+	m := moved(1)
+	for i := range n {
+		x := retryOf()
+		if i%2 == 0 {
+			x = relay.Exception{Kind: relay.Delivered, Attempts: 1}
+		}
+		m.Exceptions = append(m.Exceptions, x)
+		m.Event.Deliveries = append(m.Event.Deliveries, relay.Placement{Subscription: fmt.Sprint("s", i), Pos: 1})
+	}
+	if stored := h.adopt(t, m); len(stored) != 1 || len(stored[0].Event.Deliveries) != n {
+		t.Fatalf("%d were stored", len(stored))
+	}
+	// Beside it there is room for others, in a batch of their own.
+	other := moved(2)
+	other.Event.Deliveries, other.Exceptions = m.Event.Deliveries, m.Exceptions
+	n2, err := h.mover().Adopt(t.Context(), []relay.Moved{m, other, moved(3, retryOf())}, func([]relay.Moved) {})
+	if large, ok := errors.AsType[*relay.BatchTooLargeError](err); ok && large.Fits > 1 {
+		n2, err = h.mover().Adopt(t.Context(), []relay.Moved{other}, func([]relay.Moved) {})
+	}
+	if err != nil || n2 < 1 {
+		t.Errorf("%d were adopted, %v", n2, err)
+	}
+	if e := h.find(t, m.Event.ID); e == nil || len(e.Deliveries) != n {
+		t.Error("the event is not whole")
 	}
 }
 
