@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -24,10 +25,14 @@ func listCommand() *cobra.Command {
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: []string{"events", "deliveries", "subscriptions"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, l := range []lister{{"events", listEvents}, {"deliveries", listDeliveries}, {"subscriptions", listSubscriptions}} {
-				if l.name == args[0] {
-					return l.run(cmd)
+			for _, l := range listers {
+				if l.name != args[0] {
+					continue
 				}
+				if err := l.check(cmd); err != nil {
+					return err
+				}
+				return l.run(cmd)
 			}
 			return fmt.Errorf("%q cannot be listed; there are events, deliveries and subscriptions", args[0])
 		},
@@ -46,6 +51,31 @@ func listCommand() *cobra.Command {
 type lister struct {
 	name string
 	run  func(*cobra.Command) error
+	// flags are those that it takes, of those that lists have.
+	flags []string
+}
+
+var listers = []lister{
+	{"events", listEvents, []string{"type", "unmatched", "since", "until", "limit"}},
+	{"deliveries", listDeliveries, []string{"subscription", "state", "since", "until", "limit"}},
+	{"subscriptions", listSubscriptions, nil},
+}
+
+// check refuses flags that another list has: what is shown would not be what was asked for.
+func (l *lister) check(cmd *cobra.Command) error {
+	for _, other := range listers {
+		for _, flag := range other.flags {
+			if !cmd.Flags().Changed(flag) || slices.Contains(l.flags, flag) {
+				continue
+			}
+			takes := "takes none, and shows all"
+			if len(l.flags) > 0 {
+				takes = "takes --" + strings.Join(l.flags, ", --")
+			}
+			return fmt.Errorf("--%s is for list %s; list %s %s", flag, other.name, l.name, takes)
+		}
+	}
+	return nil
 }
 
 // listPages follows a list's cursors until limit items were shown, since a page may hold

@@ -47,3 +47,22 @@ func TestEverySubcommandHelps(t *testing.T) {
 		}
 	}
 }
+
+// TestListRefusesWhatItWouldIgnore: what is shown is what was asked for.
+func TestListRefusesWhatItWouldIgnore(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"events", "--state", "failed"}, "--state is for list deliveries; list events takes --type, --unmatched, --since, --until, --limit"},
+		{[]string{"events", "--subscription", "crm"}, "--subscription is for list deliveries; list events takes"},
+		{[]string{"deliveries", "--unmatched"}, "--unmatched is for list events; list deliveries takes --subscription, --state, --since, --until, --limit"},
+		{[]string{"deliveries", "--type", "order.paid"}, "--type is for list events"},
+		{[]string{"subscriptions", "--since", "1h"}, "--since is for list events; list subscriptions takes none, and shows all"},
+		{[]string{"orders"}, `"orders" cannot be listed`},
+	} {
+		if _, err := command(t, "", append([]string{"list"}, test.args...)...); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("list %s: %v; want %q", strings.Join(test.args, " "), err, test.want)
+		}
+	}
+}
