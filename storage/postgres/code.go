@@ -27,6 +27,12 @@ func isFenced(err error) bool {
 	return ok && server.Code == "23514" && server.ConstraintName == "fenced"
 }
 
+// isWithoutDay reports whether a write was refused since there is no partition for it.
+func isWithoutDay(err error) bool {
+	server, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && server.Code == "23514" && server.ConstraintName == ""
+}
+
 // isRepeated reports whether a write was refused since an attempt is there already: of a
 // commit whose answer was lost, or by another relay.
 func isRepeated(err error) bool {

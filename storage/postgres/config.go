@@ -122,6 +122,7 @@ func (o *Options) connConfig() (*pgx.ConnConfig, error) {
 	set := func(name, value string) { config.RuntimeParams[name] = value }
 	set("search_path", o.Schema)
 	set("timezone", "UTC")
+	set("client_encoding", "UTF8")
 	// What an operator has set for the role or the database: another isolation would end each
 	// transaction that waited for its turn, and without warnings nobody hears of a commit that no
 	// standby has.

@@ -27,6 +27,7 @@ func (s *Store) Configure(dsn string, maxConns int) error {
 	s.mu.Lock()
 	s.options = o
 	s.mu.Unlock()
+	nudge(s.configured)
 	old := s.pool.Swap(pool)
 	s.retired.Go(old.Close) // it waits for those under way
 	s.log.Info("connections to the database are made anew", zap.String("database", s.location))

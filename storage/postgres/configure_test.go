@@ -42,3 +42,29 @@ func TestPasswordChanges(t *testing.T) {
 		t.Error("a DSN that cannot be read is taken")
 	}
 }
+
+// TestFewConnectionsHaveNoneToListen: the number that is configured is the number that there are.
+func TestFewConnectionsHaveNoneToListen(t *testing.T) {
+	o := options(t)
+	o.Shared, o.MaxConns = true, LeastConns+1
+	o.DSN += "&application_name=" + o.Schema
+	s := openWith(t, o)
+	if err := s.Join(t.Context(), &engine{store: s}); err != nil {
+		t.Fatal(err)
+	}
+	listening := func(want string) {
+		t.Helper()
+		eventually(t, want+" connections hear notifications", func() bool {
+			return postgrestest.Shared(t).Query(t, "postgres", "select count(*) from pg_stat_activity where application_name = '"+o.Schema+"' and query ilike 'listen %'") == want
+		})
+	}
+	listening("1")
+	for range 2 {
+		for conns, want := range map[int]string{LeastConns: "0", LeastConns + 1: "1", LeastConns + 5: "1"} {
+			if err := s.Configure(o.DSN, conns); err != nil {
+				t.Fatal(err)
+			}
+			listening(want)
+		}
+	}
+}

@@ -69,6 +69,16 @@ func loadPartitions(ctx context.Context, conn *pgx.Conn, schema string) (partiti
 	return all, err
 }
 
+// loadDays finds out which partitions there are: other relays make some and drop some.
+func (c *committer) loadDays(ctx context.Context) error {
+	parts, err := loadPartitions(ctx, c.conn, c.s.current().Schema)
+	if err != nil {
+		return fmt.Errorf("reading the partitions: %w", err)
+	}
+	c.partitions = parts
+	return nil
+}
+
 // partition is one of a table.
 type partition struct {
 	table string

@@ -329,3 +329,37 @@ func TestNextLeaderDropsTheDaysOfOthers(t *testing.T) {
 		t.Errorf("left are: %s\nwant %s", got, want)
 	}
 }
+
+// A late attempt of a day that another relay has dropped makes room for itself.
+func TestLateAttemptOfADayThatAnotherHasDropped(t *testing.T) {
+	clock := storagetest.NewClock(storagetest.Start)
+	o := options(t)
+	o.Shared, o.Clock = true, clock.Now
+	first := openWith(t, o)
+	mustAppend(t, first, one("1", "crm"))
+	second := openWith(t, o) // knows the day
+	late := []relay.Update{{
+		Progress: relay.Progress{Subscription: "crm", Low: 2}, Attempts: []relay.AttemptRecord{{Seq: relay.SeqAt(storagetest.Start), Attempt: relay.Attempt{Number: 1}}},
+	}}
+	clock.Advance(48 * time.Hour)
+	mustAppend(t, first, one("1", "crm"))
+	if err := first.Commit(t.Context(), []relay.Update{{Progress: relay.Progress{Subscription: "crm", Low: 2}}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // what is empty is dropped by the walk after the one that emptied it
+		at := clock.Now().Add(-time.Hour)
+		if _, err := first.Trim(t.Context(), relay.TrimPolicy{DeliveredBefore: at, FailedBefore: at}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := partitionsOf(t, o); strings.Contains(got, "20260301") {
+		t.Fatalf("partitions: %s", got)
+	}
+	if err := second.Commit(t.Context(), late); err != nil {
+		t.Fatal(err)
+	}
+	if got := partitionsOf(t, o); !strings.Contains(got, "attempts_20260301") {
+		t.Errorf("partitions: %s", got)
+	}
+	mustAppend(t, second, one("1", "crm"))
+}

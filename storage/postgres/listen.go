@@ -23,12 +23,19 @@ const (
 // database.
 func (s *Store) channel() string { return "caddyrelay_" + hex.EncodeToString(s.identity.id[:]) }
 
-// listen hears what other members notify of, by a connection of its own.
+// listen hears what other members notify of, by a connection of its own, if there is one to spare.
 func (s *Store) listen() {
 	ctx := s.lifetime
 	for delay := s.times.mendFirst; ctx.Err() == nil; delay = min(2*delay, 10*s.times.mendMost) {
+		if o := s.current(); !o.listens() {
+			select {
+			case <-s.configured:
+			case <-ctx.Done():
+			}
+			continue
+		}
 		began := time.Now()
-		err := s.hear(ctx)
+		err := s.hearUnchanged(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -44,6 +51,20 @@ func (s *Store) listen() {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// hearUnchanged hears until the connection fails, or others are to be made.
+func (s *Store) hearUnchanged(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.configured:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return s.hear(ctx)
 }
 
 // hear handles notifications until the connection fails.

@@ -200,3 +200,12 @@ func TestTargets(t *testing.T) {
 		t.Errorf("one database has two keys: %q and %q", one.Key, two.Key)
 	}
 }
+
+// TestDatabaseInAnotherEncodingIsRefused: it could not keep each character of an event.
+func TestDatabaseInAnotherEncodingIsRefused(t *testing.T) {
+	server := postgrestest.New(t)
+	for _, encoding := range []string{"LATIN1", "SQL_ASCII"} {
+		server.Query(t, "postgres", "create database "+strings.ToLower(encoding)+" encoding '"+encoding+"' lc_collate 'C' lc_ctype 'C' template template0")
+		refused(t, Options{DSN: server.DSN(strings.ToLower(encoding)), times: quick}, ErrEncoding, encoding, "ENCODING 'UTF8'")
+	}
+}

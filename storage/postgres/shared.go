@@ -57,9 +57,7 @@ func (s *Store) Join(ctx context.Context, m relay.Member) error {
 	if again {
 		return errors.New("a member joins once")
 	}
-	if o := s.current(); o.listens() {
-		s.background.Go(s.listen)
-	}
+	s.background.Go(s.listen)
 	s.background.Go(s.answerAll)
 	nudge(s.hints)
 	return nil

@@ -42,6 +42,8 @@ type Store struct {
 	lifetime context.Context // until Close begins
 	stop     context.CancelFunc
 	stopped  chan struct{} // closed when the committer has ended
+	// configured says that connections are to be made anew.
+	configured chan struct{}
 
 	trim trimmer
 }
@@ -61,7 +63,7 @@ const queueLength = 1024
 // that is an [InUseError] means that another one uses it, [ErrOtherShards] that it was made
 // with another number of shards, [ErrOtherSchema] that it is not one of this program or a
 // newer one, [ErrReadOnly] that the server is a standby, [ErrUnsafe] that it does not keep
-// what it commits. No error holds the password.
+// what it commits, [ErrEncoding] that the database is not in UTF-8. No error holds the password.
 func Open(o Options) (*Store, error) {
 	o.setDefaults()
 	target, err := ParseDSN(o.DSN)
@@ -84,16 +86,17 @@ func open(o *Options, location string) (s *Store, err error) {
 	ctx := context.Background()
 	lifetime, stop := context.WithCancel(ctx)
 	s = &Store{
-		options:  *o,
-		location: location,
-		log:      o.Logger,
-		clock:    o.Clock,
-		times:    o.times,
-		subs:     table{byName: make(map[string]*sub)},
-		requests: make(chan request, queueLength),
-		lifetime: lifetime,
-		stop:     stop,
-		stopped:  make(chan struct{}),
+		options:    *o,
+		location:   location,
+		log:        o.Logger,
+		clock:      o.Clock,
+		times:      o.times,
+		subs:       table{byName: make(map[string]*sub)},
+		requests:   make(chan request, queueLength),
+		lifetime:   lifetime,
+		stop:       stop,
+		stopped:    make(chan struct{}),
+		configured: make(chan struct{}, 1),
 		cluster: cluster{
 			shared: o.Shared, id: newID(o.Owner), shards: o.Shards,
 			hints: make(chan struct{}, 1), mail: make(chan struct{}, 1),

@@ -243,14 +243,7 @@ func (r *trimRequest) settle(err error) {
 
 // dropEmpty drops the partitions of days that are over and of which nothing is left.
 func (r *trimRequest) dropEmpty(ctx context.Context, c *committer) error {
-	// Other members make and drop some, too.
-	if err := c.bounded(func(ctx context.Context) (err error) {
-		parts, err := loadPartitions(ctx, c.conn, c.s.current().Schema)
-		if err == nil {
-			c.partitions = parts
-		}
-		return err
-	}); err != nil {
+	if err := c.bounded(c.loadDays); err != nil {
 		return err
 	}
 	today := dayOf(c.tail.last)

@@ -48,7 +48,7 @@ func (c *committer) write(ctx context.Context, requests []request) (n int, err e
 // that a group may be planned anew, and prepares that.
 func (c *committer) repeatable(ctx context.Context, err error) (bool, error) {
 	switch {
-	case isFenced(err), isRepeated(err), errors.Is(err, errGone), errors.Is(err, errAgain), isCode(err, "40001", "40P01", "55P03"):
+	case isFenced(err), isWithoutDay(err), isRepeated(err), errors.Is(err, errGone), errors.Is(err, errAgain), isCode(err, "40001", "40P01", "55P03"):
 	default:
 		return false, nil
 	}
@@ -58,6 +58,8 @@ func (c *committer) repeatable(ctx context.Context, err error) (bool, error) {
 	switch {
 	case isFenced(err): // somebody has come
 		c.place.solo, c.place.epoch = false, unknownEpoch
+	case isWithoutDay(err): // another relay has dropped it
+		return true, c.loadDays(ctx)
 	case errors.Is(err, errGone):
 		return true, c.enter(ctx)
 	case isCode(err, "55P03"): // lock_timeout
