@@ -32,7 +32,7 @@ func listCommand() *cobra.Command {
 				if err := l.check(cmd); err != nil {
 					return err
 				}
-				return l.run(cmd)
+				return l.run(cmd, l.flags)
 			}
 			return fmt.Errorf("%q cannot be listed; there are events, deliveries and subscriptions", args[0])
 		},
@@ -50,7 +50,7 @@ func listCommand() *cobra.Command {
 
 type lister struct {
 	name string
-	run  func(*cobra.Command) error
+	run  func(cmd *cobra.Command, flags []string) error
 	// flags are those that it takes, of those that lists have.
 	flags []string
 }
@@ -80,7 +80,7 @@ func (l *lister) check(cmd *cobra.Command) error {
 
 // listPages follows a list's cursors until limit items were shown, since a page may hold
 // fewer than asked for.
-func listPages[T any](cmd *cobra.Command, uri string, filters map[string]string, print func([]T) error) error {
+func listPages[T any](cmd *cobra.Command, uri string, flags []string, print func([]T) error) error {
 	c, err := newClient(cmd)
 	if err != nil {
 		return err
@@ -93,11 +93,12 @@ func listPages[T any](cmd *cobra.Command, uri string, filters map[string]string,
 		return fmt.Errorf("--limit %d: give at least 1", left)
 	}
 	values := make(url.Values)
-	for parameter, flag := range filters {
-		if f := cmd.Flags().Lookup(flag); f.Changed && parameter != "matched" {
-			values.Set(parameter, f.Value.String())
-		} else if f.Value.String() == "true" {
-			values.Set(parameter, "false") // --unmatched
+	for _, flag := range flags {
+		switch f := cmd.Flags().Lookup(flag); {
+		case flag == "unmatched" && f.Value.String() == "true":
+			values.Set("matched", "false")
+		case flag != "unmatched" && f.Changed:
+			values.Set(flag, f.Value.String())
 		}
 	}
 	all := page[T]{Items: []T{}}
@@ -120,9 +121,8 @@ func listPages[T any](cmd *cobra.Command, uri string, filters map[string]string,
 	return print(all.Items)
 }
 
-func listEvents(cmd *cobra.Command) error {
-	filters := map[string]string{"type": "type", "matched": "unmatched", "since": "since", "until": "until"}
-	return listPages(cmd, "/relay/events", filters, func(events []view.Event) error {
+func listEvents(cmd *cobra.Command, flags []string) error {
+	return listPages(cmd, "/relay/events", flags, func(events []view.Event) error {
 		return table(cmd.OutOrStdout(), "ACCEPTED\tEVENT\tTYPE\tSIZE\tDELIVERIES", len(events), "no events", func(i int) string {
 			e := events[i]
 			states := make([]string, len(e.Deliveries))
@@ -138,9 +138,8 @@ func listEvents(cmd *cobra.Command) error {
 	})
 }
 
-func listDeliveries(cmd *cobra.Command) error {
-	filters := map[string]string{"subscription": "subscription", "state": "state", "since": "since", "until": "until"}
-	return listPages(cmd, "/relay/deliveries", filters, func(deliveries []view.Delivery) error {
+func listDeliveries(cmd *cobra.Command, flags []string) error {
+	return listPages(cmd, "/relay/deliveries", flags, func(deliveries []view.Delivery) error {
 		return table(cmd.OutOrStdout(), "EVENT\tSUBSCRIPTION\tSTATE\tATTEMPTS\tNEXT", len(deliveries), "no deliveries", func(i int) string {
 			d := deliveries[i]
 			return fmt.Sprintf("%s\t%s\t%s\t%d\t%s", d.Event, d.Subscription, stateAndReason(&d), d.AttemptCount, nextOf(&d))
@@ -148,7 +147,7 @@ func listDeliveries(cmd *cobra.Command) error {
 	})
 }
 
-func listSubscriptions(cmd *cobra.Command) error {
+func listSubscriptions(cmd *cobra.Command, _ []string) error {
 	c, err := newClient(cmd)
 	if err != nil {
 		return err

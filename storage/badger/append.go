@@ -2,10 +2,7 @@ package badger
 
 import (
 	"context"
-	"errors"
 	"time"
-
-	bdb "github.com/dgraph-io/badger/v4"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 )
@@ -54,16 +51,8 @@ func (r *appendRequest) plan(c *committer) error {
 
 // LookUp implements [relay.KeyBook].
 func (c *committer) LookUp(h idemHash) (*relay.KnownKey[receipt], error) {
-	key := idemKey(h)
-	var found *known
-	err := get(c.transaction(), key, func(rec []byte) (err error) {
-		found, err = decodeKnown(key, rec)
-		return err
-	})
-	switch {
-	case errors.Is(err, bdb.ErrKeyNotFound):
-		return nil, nil
-	case err != nil:
+	found, err := knownUnder(c.transaction(), h)
+	if found == nil || err != nil {
 		return nil, err
 	}
 	return &found.KnownKey, nil

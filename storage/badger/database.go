@@ -3,7 +3,6 @@ package badger
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,15 +23,6 @@ type database struct {
 	closed  chan error // set once closing has begun
 	// dropping is the drop of records that is under way, or nil.
 	dropping atomic.Pointer[drop]
-}
-
-// drop is a drop of records, during which nobody reads: Badger holds its lock until it has merged
-// tables.
-type drop struct {
-	over chan struct{}
-	// held is closed if the merging is, so that it may never be over.
-	held chan struct{}
-	once sync.Once
 }
 
 // Close closes Badger, and leaves its files to whom the directory belongs.
@@ -75,16 +65,6 @@ func (d *database) hurry() (done func()) {
 		return func() {}
 	}
 	return d.merges.pace.hurry()
-}
-
-// drops notes that records are being dropped, until the function is called that it returns.
-func (d *database) drops() (done func()) {
-	under := &drop{over: make(chan struct{}), held: make(chan struct{})}
-	d.dropping.Store(under)
-	return func() {
-		d.dropping.Store(nil)
-		close(under.over)
-	}
 }
 
 // view runs fn in a snapshot.

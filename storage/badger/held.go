@@ -3,6 +3,7 @@ package badger
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 )
@@ -27,6 +28,25 @@ func (s *Store) holdMerge(missing error) {
 	}
 	if d := s.db.Load(); d != nil {
 		s.holdDrop(d)
+	}
+}
+
+// drop is a drop of records, during which nobody reads: Badger holds its lock until it has merged
+// tables.
+type drop struct {
+	over chan struct{}
+	// held is closed if the merging is, so that it may never be over.
+	held chan struct{}
+	once sync.Once
+}
+
+// drops notes that records are being dropped, until the function is called that it returns.
+func (d *database) drops() (done func()) {
+	under := &drop{over: make(chan struct{}), held: make(chan struct{})}
+	d.dropping.Store(under)
+	return func() {
+		d.dropping.Store(nil)
+		close(under.over)
 	}
 }
 

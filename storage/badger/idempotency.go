@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	bdb "github.com/dgraph-io/badger/v4"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/caddyrelay/caddyrelay/relay"
@@ -86,6 +87,19 @@ func encodeKnown(key []byte, stored relay.Seq, k *known) []byte {
 		b = appendBytes(b, idemReceipt, buf)
 	}
 	return seal(key, b)
+}
+
+// knownUnder returns what is kept of an idempotency key, or nil.
+func knownUnder(txn *bdb.Txn, h idemHash) (found *known, err error) {
+	key := idemKey(h)
+	err = get(txn, key, func(rec []byte) (err error) {
+		found, err = decodeKnown(key, rec)
+		return err
+	})
+	if errors.Is(err, bdb.ErrKeyNotFound) {
+		return nil, nil
+	}
+	return found, err
 }
 
 func decodeKnown(key, rec []byte) (*known, error) {

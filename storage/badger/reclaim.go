@@ -179,7 +179,7 @@ func (r *reclaimRequest) plan(c *committer) error {
 	return err
 }
 
-// drop removes a prefix. Nobody waits for that any longer than merging is not held.
+// drop removes a prefix. Nobody waits for that while merging is held.
 func (c *committer) drop(prefix []byte) error {
 	defer c.db.drops()()
 	c.s.holdDrop(c.db) // something else that is merged may be held already

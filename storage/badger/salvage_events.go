@@ -94,7 +94,7 @@ func (m *mender) mendPlace(txn *bdb.Txn, entries *finder, seq relay.Seq, p place
 		return err
 	}
 	if removed { // though the event is there
-		return m.over(p)
+		return m.over(u, p.pos)
 	}
 	open, own, err := ownException(txn, p)
 	if err != nil {
@@ -118,7 +118,7 @@ func (m *mender) mendPlace(txn *bdb.Txn, entries *finder, seq relay.Seq, p place
 			progress.Delivered++
 		}
 		if own == classOpen { // of before that attempt
-			return m.over(p)
+			return m.over(u, p.pos)
 		}
 	case finished: // it is not known as what
 		m.report.Repeated++
@@ -180,15 +180,20 @@ func (m *mender) sweep(entries *finder, seq relay.Seq, found *storedEvent) (bool
 	for _, p := range found.places {
 		u := m.sub(p.sub)
 		u.state.progress.Head = max(u.state.progress.Head, p.pos)
-		err = errors.Join(err, m.over(p))
+		err = errors.Join(err, m.over(u, p.pos))
 	}
 	return true, err
 }
 
 // over notes a delivery of which nothing is left to do.
-func (m *mender) over(p place) error {
-	m.sub(p.sub).finish(p.pos)
-	return errors.Join(m.writes.Delete(exceptKey(classOpen, p.sub, p.pos)), m.writes.Delete(exceptKey(classClosed, p.sub, p.pos)))
+func (m *mender) over(u *mendedSub, pos uint64) error {
+	u.finish(pos)
+	return errors.Join(m.writes.Delete(exceptKey(classOpen, u.id, pos)), m.writes.Delete(exceptKey(classClosed, u.id, pos)))
+}
+
+// trimmed reports whether retention has removed an event that is not there, or its delivery.
+func (m *mender) trimmed(u *mendedSub, pos uint64, seq relay.Seq) bool {
+	return seq < m.tail.mark || pos < u.state.floor
 }
 
 func (u *mendedSub) finish(pos uint64) {

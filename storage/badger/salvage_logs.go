@@ -73,10 +73,11 @@ func (m *mender) mendExceptions(txn *bdb.Txn) error {
 			return err
 		}
 		if e, err := decodeException(key, rec); err == nil {
-			if e.Seq < m.tail.mark || pos < m.sub(id).state.floor {
-				return m.over(place{sub: id, pos: pos})
+			u := m.sub(id)
+			if m.trimmed(u, pos, e.Seq) {
+				return m.over(u, pos)
 			}
-			m.lost(m.sub(id), pos, e.Seq, false)
+			m.lost(u, pos, e.Seq, false)
 		}
 		return m.writes.Delete(append([]byte(nil), key...))
 	})
@@ -134,18 +135,14 @@ func (m *mender) mendChunk(txn *bdb.Txn, c *chunk, last map[uint32]uint64) error
 			continue
 		}
 		c.seqs[pos-c.first], changed = 0, true
-		if seq < m.tail.mark || pos < u.state.floor { // retention has removed it
-			if err := m.over(place{sub: u.id, pos: pos}); err != nil {
+		if !m.trimmed(u, pos, seq) {
+			open, err := exists(txn, exceptKey(classOpen, u.id, pos))
+			if err != nil {
 				return err
 			}
-			continue
+			m.lost(u, pos, seq, u.state.finished(pos) && !open)
 		}
-		open, err := exists(txn, exceptKey(classOpen, u.id, pos))
-		if err != nil {
-			return err
-		}
-		m.lost(u, pos, seq, u.state.finished(pos) && !open)
-		if err := errors.Join(m.writes.Delete(exceptKey(classOpen, u.id, pos)), m.writes.Delete(exceptKey(classClosed, u.id, pos))); err != nil {
+		if err := m.over(u, pos); err != nil {
 			return err
 		}
 	}

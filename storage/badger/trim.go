@@ -315,12 +315,18 @@ func (r *trimRequest) stillAllowed(c *committer, t *trimmable) (bool, error) {
 	})
 }
 
+// cleared is how far no event is left, as far as the walk has come.
+func (r *trimRequest) cleared() relay.Seq {
+	if r.walk.kept > 0 {
+		return min(r.walk.kept, r.next)
+	}
+	return r.next
+}
+
 // mark notes in the tail how far everything is removed.
 func (r *trimRequest) mark(c *committer) error {
 	t := c.tail
-	if t.mark = max(t.mark, r.next); r.walk.kept > 0 {
-		t.mark = max(c.tail.mark, min(r.walk.kept, t.mark))
-	}
+	t.mark = max(t.mark, r.cleared())
 	if n := len(r.keys); n > 0 {
 		last, err := seqOf(r.keys[n-1])
 		if err != nil {

@@ -12,11 +12,7 @@ import (
 // findKeys looks for idempotency keys to be removed, from the oldest on. For the store's size those
 // go, too, of which no event is left.
 func (r *trimRequest) findKeys(s *Store, txn *bdb.Txn) (more bool, err error) {
-	gone := r.next
-	if r.walk.kept > 0 {
-		gone = min(gone, r.walk.kept)
-	}
-	tail := s.committed()
+	gone, tail := r.cleared(), s.committed()
 	it := txn.NewIterator(bdb.IteratorOptions{Prefix: []byte{idemAgePrefix}})
 	defer it.Close()
 	for it.Seek(idemAgeKey(tail.keysMark, idemHash{})); it.Valid(); it.Next() {
@@ -44,14 +40,12 @@ func (r *trimRequest) findKeys(s *Store, txn *bdb.Txn) (more bool, err error) {
 
 // keyReaches reports whether an idempotency key is that of an event at or behind one.
 func keyReaches(txn *bdb.Txn, h idemHash, seq relay.Seq) (bool, error) {
-	key := idemKey(h)
-	found := &known{}
-	err := get(txn, key, func(rec []byte) (err error) {
-		found, err = decodeKnown(key, rec)
-		return err
-	})
-	if corrupt := (*CorruptError)(nil); errors.Is(err, bdb.ErrKeyNotFound) || errors.As(err, &corrupt) {
+	found, err := knownUnder(txn, h)
+	if corrupt := (*CorruptError)(nil); errors.As(err, &corrupt) {
 		return false, nil // it is good for nothing
 	}
-	return err == nil && slices.ContainsFunc(found.Receipts, func(r receipt) bool { return r.seq >= seq }), err
+	if found == nil || err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(found.Receipts, func(r receipt) bool { return r.seq >= seq }), nil
 }

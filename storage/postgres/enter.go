@@ -157,9 +157,8 @@ func (c *committer) load(ctx context.Context, t tail) error {
 	if err != nil {
 		return fmt.Errorf("reading the subscriptions: %w", err)
 	}
-	parts, err := loadPartitions(ctx, c.conn, c.s.current().Schema)
-	if err != nil {
-		return fmt.Errorf("reading the partitions: %w", err)
+	if err := c.loadDays(ctx); err != nil {
+		return err
 	}
 	p := &c.place
 	p.news = p.news[:0]
@@ -169,7 +168,7 @@ func (c *committer) load(ctx context.Context, t tail) error {
 		}
 		c.note(u)
 	}
-	c.partitions, p.renewed, p.looked = parts, began, began
+	p.renewed, p.looked = began, began
 	p.epoch, p.seen, p.free = t.epoch, t.rev, make(map[string]time.Time)
 	p.settle()
 	c.s.subs.replace(subs)
