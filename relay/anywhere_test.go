@@ -10,12 +10,14 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/relay/egress"
 	"github.com/caddyrelay/caddyrelay/relay/egresslist"
+	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
 
 // Whoever is asked, a pause holds where the deliveries are made, and so does all else.
@@ -82,6 +84,76 @@ func TestSteeringFromAnyRelay(t *testing.T) {
 			t.Errorf("the last delivery is %s", all[len(all)-1].body)
 		}
 	})
+}
+
+// A drop that another relay makes, and that takes longer than anybody waits, goes on, and whoever
+// has asked for it is told so; as they are told who is silent.
+func TestDropElsewhereThatTakesLong(t *testing.T) {
+	runFleet(t, 2, func(f *fleet) {
+		a, b, ctx := f.nodes[0], f.nodes[1], context.Background()
+		b.close()
+		slow := &slowlyListed{ClusterStore: f.cluster.Open()}
+		b = &node{fleet: f, store: slow.ClusterStore}
+		b.world = &world{t: t, store: slow}
+		b.open()
+		f.nodes[1] = b
+		f.everywhere(func(n *node) []*relay.Subscription { return []*relay.Subscription{n.sub("crm")} })
+		f.give("crm", b)
+		if _, err := b.engine.Pause(ctx, "crm", ""); err != nil {
+			t.Fatal(err)
+		}
+		id := a.publish("a", "1").ID
+		f.wait(time.Second)
+		slow.lag.Store(int64(time.Minute))
+		_, err := a.engine.Drop(ctx, "crm")
+		if err == nil || !strings.Contains(err.Error(), "the drop goes on") || !strings.Contains(err.Error(), "longer than 15s") {
+			t.Errorf("dropping what takes a minute: %v", err)
+		}
+		slow.lag.Store(0)
+		f.wait(2 * time.Minute)
+		a.expect(id, relay.StateFailed, relay.ReasonDropped, 0)
+
+		// No deadline of the answer helps where nothing is answered at all.
+		slow.mute.Store(true)
+		_, err = a.engine.Pause(ctx, "crm", "")
+		if err == nil || !strings.Contains(err.Error(), `"crm"`) || !strings.Contains(err.Error(), "asked to pause, and has not answered within 20s") {
+			t.Errorf("pausing at a relay that is silent: %v", err)
+		}
+		gone, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, err = a.engine.Pause(gone, "crm", ""); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "asked to") {
+			t.Errorf("pausing by who has gone: %v", err)
+		}
+		f.wait(time.Minute)
+	})
+}
+
+// slowlyListed is the store of a relay which reads for a long time, and may answer late.
+type slowlyListed struct {
+	*storagetest.ClusterStore
+	lag  atomic.Int64
+	mute atomic.Bool
+}
+
+func (s *slowlyListed) Join(ctx context.Context, m relay.Member) error {
+	return s.ClusterStore.Join(ctx, &silent{m, s})
+}
+
+func (s *slowlyListed) Open(ctx context.Context, name string, after uint64, limit int) ([]relay.Exception, error) {
+	time.Sleep(time.Duration(s.lag.Load()))
+	return s.ClusterStore.Open(ctx, name, after, limit)
+}
+
+type silent struct {
+	relay.Member
+	store *slowlyListed
+}
+
+func (m *silent) Answer(ctx context.Context, request []byte) []byte {
+	if m.store.mute.Load() {
+		time.Sleep(40 * time.Second)
+	}
+	return m.Member.Answer(ctx, request)
 }
 
 // An error means the same, wherever it happens.

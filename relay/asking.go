@@ -14,6 +14,9 @@ const (
 	// askWithin bounds how long an operator waits for the relay that carries a subscription,
 	// in which another one may take over from one that is gone.
 	askWithin = 20 * time.Second
+	// answerWithin bounds how long a relay that is asked for a drop waits for its end, so that
+	// whoever has asked hears in time that it goes on.
+	answerWithin = 15 * time.Second
 	// askPause is between two tries.
 	askPause = 100 * time.Millisecond
 	// unclaimed is how long nobody carries a subscription before this relay does, to steer it.
@@ -139,8 +142,14 @@ func routed[T any](ctx context.Context, r *Relay, q question, here func() (T, er
 		} else {
 			var a *reply
 			within, cancel := context.WithTimeout(ctx, max(time.Until(begin.Add(askWithin)), askPause))
-			if a, err = m.ask(within, Addressee{Subscription: q.Subscription}, q); err == nil {
+			asked := time.Now()
+			a, err = m.ask(within, Addressee{Subscription: q.Subscription}, q)
+			switch {
+			case err == nil:
 				result = there(a)
+			case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+				err = fmt.Errorf("subscription %q: the relay that carries it was asked to %s, and has not answered within %v; it may do so all the same, so look at its state before you try again: %w",
+					q.Subscription, q.Do, time.Since(asked).Round(time.Millisecond), err)
 			}
 			cancel()
 		}
@@ -205,6 +214,8 @@ func (r *Relay) answer(ctx context.Context, q *question, a *reply) (err error) {
 	case doResume:
 		a.Status, err = r.resume(ctx, name)
 	case doDrop:
+		ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, fmt.Errorf("it takes longer than %v", answerWithin))
+		defer cancel()
 		a.Status, err = r.drop(ctx, name)
 	case doErase, doReplay:
 		err = r.answerAbout(ctx, q)
