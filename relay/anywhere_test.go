@@ -89,14 +89,9 @@ func TestSteeringFromAnyRelay(t *testing.T) {
 // A drop that another relay makes, and that takes longer than anybody waits, goes on, and whoever
 // has asked for it is told so; as they are told who is silent.
 func TestDropElsewhereThatTakesLong(t *testing.T) {
-	runFleet(t, 2, func(f *fleet) {
-		a, b, ctx := f.nodes[0], f.nodes[1], context.Background()
-		b.close()
+	runFleet(t, 1, func(f *fleet) {
 		slow := &slowlyListed{ClusterStore: f.cluster.Open()}
-		b = &node{fleet: f, store: slow.ClusterStore}
-		b.world = &world{t: t, store: slow}
-		b.open()
-		f.nodes[1] = b
+		a, b, ctx := f.nodes[0], f.joinBy(slow.ClusterStore, slow), context.Background()
 		f.everywhere(func(n *node) []*relay.Subscription { return []*relay.Subscription{n.sub("crm")} })
 		f.give("crm", b)
 		if _, err := b.engine.Pause(ctx, "crm", ""); err != nil {

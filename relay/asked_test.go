@@ -57,14 +57,9 @@ func TestQuestionsThatSayTooLittle(t *testing.T) {
 
 // An answer without what was asked for is an error, too.
 func TestAnswersThatSayTooLittle(t *testing.T) {
-	runFleet(t, 2, func(f *fleet) {
-		f.everywhere(func(n *node) []*relay.Subscription { return []*relay.Subscription{n.sub("crm")} })
-		f.nodes[1].close()
+	runFleet(t, 1, func(f *fleet) {
 		mute := &mutedStore{ClusterStore: f.cluster.Open()}
-		n := &node{fleet: f, store: mute.ClusterStore}
-		n.world = &world{t: t, store: mute}
-		n.open()
-		f.nodes[1] = n
+		n := f.joinBy(mute.ClusterStore, mute)
 		f.everywhere(func(n *node) []*relay.Subscription { return []*relay.Subscription{n.sub("crm")} })
 		f.give("crm", n)
 		ctx := context.Background()
@@ -97,10 +92,7 @@ func (muted) Answer(context.Context, []byte) []byte { return []byte(`{"v":1}`) }
 func TestCarryingGoesOnFromTheHeadThatIsKnown(t *testing.T) {
 	runFleet(t, 1, func(f *fleet) {
 		stale := &staleStore{ClusterStore: f.cluster.Open()}
-		b := &node{fleet: f, store: stale.ClusterStore}
-		b.world = &world{t: t, store: stale}
-		b.open()
-		f.nodes = append(f.nodes, b)
+		b := f.joinBy(stale.ClusterStore, stale)
 		f.everywhere(func(n *node) []*relay.Subscription { return []*relay.Subscription{n.sub("crm")} })
 		ctx := context.Background()
 		f.give("crm", f.nodes[0])

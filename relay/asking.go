@@ -99,6 +99,18 @@ func (m *member) ask(ctx context.Context, to Addressee, q question) (*reply, err
 	return a, a.Error.err()
 }
 
+// askCarrier asks whoever carries the subscription of a question, for so long.
+func (m *member) askCarrier(ctx context.Context, within time.Duration, q question) (*reply, error) {
+	limited, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	a, err := m.ask(limited, Addressee{Subscription: q.Subscription}, q)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = fmt.Errorf("subscription %q: the relay that carries it was asked to %s, and has not answered within %v; it may do so all the same, so look at its state before you try again: %w",
+			q.Subscription, q.Do, within.Round(time.Millisecond), err)
+	}
+	return a, err
+}
+
 // askOthers asks all other members, and returns the answers of those that give one in time.
 func (m *member) askOthers(ctx context.Context, q question) ([]*reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
@@ -141,17 +153,9 @@ func routed[T any](ctx context.Context, r *Relay, q question, here func() (T, er
 			result, err = here()
 		} else {
 			var a *reply
-			within, cancel := context.WithTimeout(ctx, max(time.Until(begin.Add(askWithin)), askPause))
-			asked := time.Now()
-			a, err = m.ask(within, Addressee{Subscription: q.Subscription}, q)
-			switch {
-			case err == nil:
+			if a, err = m.askCarrier(ctx, max(time.Until(begin.Add(askWithin)), askPause), q); err == nil {
 				result = there(a)
-			case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-				err = fmt.Errorf("subscription %q: the relay that carries it was asked to %s, and has not answered within %v; it may do so all the same, so look at its state before you try again: %w",
-					q.Subscription, q.Do, time.Since(asked).Round(time.Millisecond), err)
 			}
-			cancel()
 		}
 		if !errors.Is(err, errMoved) && !errors.Is(err, ErrNoAnswer) {
 			return result, err

@@ -49,8 +49,15 @@ func runFleet(t *testing.T, n int, test func(f *fleet)) {
 // join opens one more engine.
 func (f *fleet) join() *node {
 	f.t.Helper()
-	n := &node{fleet: f, store: f.cluster.Open()}
-	n.world = &world{t: f.t, store: n.store}
+	store := f.cluster.Open()
+	return f.joinBy(store, store)
+}
+
+// joinBy opens one more engine on a store of the cluster, which it sees through another one.
+func (f *fleet) joinBy(store *storagetest.ClusterStore, seen relay.Store) *node {
+	f.t.Helper()
+	n := &node{fleet: f, store: store}
+	n.world = &world{t: f.t, store: seen}
 	n.open()
 	f.nodes = append(f.nodes, n)
 	return n

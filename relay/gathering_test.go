@@ -212,10 +212,7 @@ func TestMarksHoldOverRelays(t *testing.T) {
 func TestNobodyAsksWhileNobodyFollows(t *testing.T) {
 	runFleet(t, 1, func(f *fleet) {
 		counting := &countingStore{ClusterStore: f.cluster.Open()}
-		n := &node{fleet: f, store: counting.ClusterStore}
-		n.world = &world{t: t, store: counting}
-		n.open()
-		f.nodes = append(f.nodes, n)
+		n := f.joinBy(counting.ClusterStore, counting)
 		f.everywhere(func(n *node) []*relay.Subscription { return []*relay.Subscription{n.sub("crm")} })
 		f.wait(time.Hour)
 		if asked := counting.told.Load(); asked != 0 {

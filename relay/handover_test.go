@@ -219,10 +219,8 @@ func TestLossWhileTheStoreIsReadCountsNothing(t *testing.T) {
 		var down atomic.Bool
 		down.Store(true)
 		to := failingWhile(&down)
-		b := &node{fleet: f, store: f.cluster.Open()}
-		b.world = &world{t: t, store: &slowCluster{b.store}}
-		b.open()
-		f.nodes = append(f.nodes, b)
+		store := f.cluster.Open()
+		b := f.joinBy(store, &slowCluster{store})
 		f.everywhere(func(*node) []*relay.Subscription {
 			s := ordered("crm", to)
 			s.Retry.Delays = []time.Duration{time.Hour, time.Hour}
