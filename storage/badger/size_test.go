@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	bdb "github.com/dgraph-io/badger/v4"
+
 	"github.com/caddyrelay/caddyrelay/relay"
 	"github.com/caddyrelay/caddyrelay/storage/storagetest"
 )
@@ -56,15 +58,7 @@ func TestMaxSize(t *testing.T) {
 // large: a key stays as long as its event.
 func TestSizeCountsIdempotencyKeys(t *testing.T) {
 	s := openAt(t, t.TempDir(), nil)
-	post := func(n int) bool {
-		t.Helper()
-		key := &relay.Key{Kind: relay.KeyHeader, Text: fmt.Sprint("key", n)}
-		receipts, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Key: key, Event: &relay.Event{Type: "order.paid"}, Targets: storagetest.Targets("crm")}}}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return receipts[0].Duplicate
-	}
+	post := func(n int) bool { t.Helper(); return postKeyed(t, s, n) }
 	const n, waits = 1200, 900
 	for i := range n {
 		post(i)
@@ -105,6 +99,64 @@ func TestSizeCountsIdempotencyKeys(t *testing.T) {
 	s, _ = mended(t, s)
 	if again := s.committed(); again.keys != keys+1 {
 		t.Errorf("of %d keys a salvage counts %d", keys+1, again.keys)
+	}
+}
+
+// postKeyed appends an event of the idempotency key of a number, and reports whether it was known.
+func postKeyed(t *testing.T, s *Store, n int) bool {
+	t.Helper()
+	key := &relay.Key{Kind: relay.KeyHeader, Text: fmt.Sprint("key", n)}
+	receipts, err := s.Append(t.Context(), relay.Batch{Items: []relay.Item{{Key: key, Event: &relay.Event{Type: "order.paid"}, Targets: storagetest.Targets("crm")}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return receipts[0].Duplicate
+}
+
+// TestKeyOfReplayedEventStays: a replay is ordered after trimming has looked, and before it removes
+// anything. The event stays, and so does its idempotency key.
+func TestKeyOfReplayedEventStays(t *testing.T) {
+	s := openAt(t, t.TempDir(), nil)
+	const n, again = 10, 4
+	for i := range n {
+		postKeyed(t, s, i)
+	}
+	deliver(t, s, 0, n)
+	r := &trimRequest{
+		policy: relay.TrimPolicy{MaxBytes: 1},
+		walk:   &trimmer{},
+		seen:   s.changes.Load(),
+		done:   make(chan error, 1),
+		excess: 1 << 20,
+	}
+	if err := s.view(func(txn *bdb.Txn) error {
+		if _, err := r.findEvents(s, txn); err != nil {
+			return err
+		}
+		_, err := r.findKeys(s, txn)
+		return err
+	}); err != nil || len(r.events) != n || len(r.keys) != n {
+		t.Fatalf("found %d events and %d keys, %v; want %d", len(r.events), len(r.keys), err, n)
+	}
+	err := s.Commit(t.Context(), []relay.Update{{
+		Progress: relay.Progress{Subscription: "crm", Low: n, Delivered: n},
+		Put:      []relay.Exception{{Kind: relay.Retry, From: again + 1, To: again + 1}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.submit(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if !postKeyed(t, s, again) {
+		t.Error("the key of the event that is delivered again was removed")
+	}
+	if postKeyed(t, s, again-1) {
+		t.Error("a key is known whose event was removed")
+	}
+	tail := s.committed()
+	if keys := uint64(len(snapshot(t, s, "J"))); len(r.keys) != again || keys != n-again+1 || tail.keys != keys {
+		t.Errorf("%d keys were removed, %d are left, and %d are counted; want %d, and %d left", len(r.keys), keys, tail.keys, again, n-again+1)
 	}
 }
 

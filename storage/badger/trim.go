@@ -77,7 +77,7 @@ type trimRequest struct {
 	done chan error
 
 	events []trimmable
-	keys   [][]byte // J keys
+	keys   []agedKey
 	next   relay.Seq
 	wrap   bool // the walk has come to its end
 
@@ -271,17 +271,8 @@ func (r *trimRequest) plan(c *committer) error {
 	if err := c.fence(removed); err != nil {
 		return err
 	}
-	for _, key := range r.keys {
-		if err := c.room(records(2, idemAgeKeyLen)); err != nil {
-			return err
-		}
-		c.remove(key)
-		c.remove(idemKey(idemHash(key[1+8:])))
-		stored, err := seqOf(key)
-		if err != nil {
-			return err
-		}
-		c.tail.dropKey(stored)
+	if err := r.removeKeys(c); err != nil {
+		return err
 	}
 	return r.mark(c)
 }
@@ -328,11 +319,7 @@ func (r *trimRequest) mark(c *committer) error {
 	t := c.tail
 	t.mark = max(t.mark, r.cleared())
 	if n := len(r.keys); n > 0 {
-		last, err := seqOf(r.keys[n-1])
-		if err != nil {
-			return err
-		}
-		t.keysMark = max(t.keysMark, last)
+		t.keysMark = max(t.keysMark, r.keys[n-1].stored)
 	}
 	if t == c.tail && len(r.events) == 0 {
 		return nil
